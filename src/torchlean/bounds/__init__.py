@@ -1,0 +1,1 @@
+"""Regions, properties, and bounds of a program's values over a region."""
