@@ -1,0 +1,109 @@
+"""The record that holds an op's whole meaning. Pure facts, no state; the records themselves stand in `torchlean.ops`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeAlias
+
+from torchlean.errors import MissingRule
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A rule that does not exist, and why. An engine that needs it raises; there is no fallback."""
+
+    why: str
+
+
+class Derived(Enum):
+    """Rules that follow from another field."""
+
+    DERIVED = "interval: run the meaning over intervals"
+    LEADING = "batch: the axes are stored from the end, so one more leading axis on every input changes nothing"
+    ALIGNED = "batch: elementwise; operands are first reshaped to equal rank"
+    EXACT = "rounding: selection, comparison or layout only; the float result is the real one"
+    COMPARED = "rounding: the result is discrete; it is enclosed from operands that carry their error"
+    EXPAND = "use the definition's graph"
+
+
+DERIVED, LEADING, ALIGNED, EXACT, COMPARED, EXPAND = (
+    Derived.DERIVED, Derived.LEADING, Derived.ALIGNED, Derived.EXACT, Derived.COMPARED, Derived.EXPAND,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Linear:
+    """relax: the op is linear in these inputs while the others are constant; a walk crosses it by its transpose.
+
+    `jointly` says that it is linear in all of them at once (add, concat), not only in each (matmul).
+    """
+
+    args: tuple[int, ...]
+    jointly: bool = True
+
+
+@dataclass(frozen=True)
+class Onnx:
+    """The ONNX operators that this op is read from and written to.
+
+    name     operator name in the default domain        since    first opset whose meaning this is
+    read     (importer, node) -> None: adds nodes through the importer; None: no reader of its own
+    write    (exporter, node) -> None; None: one node of this name with the same inputs, no attributes
+    """
+
+    name: str
+    since: int = 1
+    read: Callable[..., Any] | None = None
+    write: Callable[..., Any] | None = None
+
+
+Rule: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op.
+
+    type_rule   (attrs, *types) -> output types; ShapeError that names axes
+    meaning     (N, *values, **attrs) -> value or tuple: the definition over a number system
+    vjp         (g, inputs, outputs, cotangents, **attrs) -> a cotangent (or None) per input, built with the tracer g
+    batch       LEADING, ALIGNED, EXPAND, or (g, inputs, batched, **attrs) -> outputs with one more leading axis
+    interval    DERIVED, or (N, *values, **attrs) over an interval system
+    relax       Linear(...), Lines(...), EXPAND, or Missing
+    rounding    EXACT, COMPARED, EXPAND, Missing, or (magnitudes, result, **attrs) -> E, float64, an upper bound
+    lower       (xp, *arrays, **attrs) -> array or tuple, or EXPAND
+    onnx        Onnx(...), EXPAND, or Missing
+    """
+
+    name: str
+    type_rule: Rule
+    meaning: Rule | Missing
+    vjp: Rule | Derived | Missing
+    batch: Rule | Derived | Missing
+    interval: Rule | Derived | Missing
+    relax: Any
+    rounding: Rule | Derived | Missing
+    lower: Rule | Derived | Missing
+    onnx: Onnx | Derived | Missing
+    composite: bool = False
+
+    def rule(self, field: str) -> Any:
+        """A rule of this record. Raises MissingRule when it does not exist."""
+        found = getattr(self, field)
+        if isinstance(found, Missing):
+            raise MissingRule(
+                f"{self.name} has no {field} rule",
+                where=f"op {self.name}",
+                expected=f"a {field} rule in its record",
+                got=f"Missing: {found.why}",
+                fix="rewrite the program without this op, or add the rule to its record",
+            )
+        return found
+
+    def __repr__(self) -> str:
+        return f"Op({self.name})"
+
+
+OpTable: TypeAlias = Mapping[str, Op]
