@@ -1,0 +1,27 @@
+"""The checker's one error: what, where, expected, got, fix."""
+
+from __future__ import annotations
+
+
+class CheckError(Exception):
+    """A file or argument that the checker refuses.
+
+    what      one sentence: which rule was broken
+    where     the file and the place in it
+    expected  what would have been accepted
+    got       what came
+    fix       what to do instead
+    """
+
+    def __init__(self, what: str, *, where: str, expected: str, got: str, fix: str) -> None:
+        self.what, self.where, self.expected, self.got, self.fix = what, where, expected, got, fix
+        super().__init__(
+            f"CheckError: {what}\n  where:    {where}\n  expected: {expected}\n  got:      {got}\n  fix:      {fix}"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.what, self.where, self.expected, self.got, self.fix)
+
+
+def _rebuild(what: str, where: str, expected: str, got: str, fix: str) -> CheckError:
+    return CheckError(what, where=where, expected=expected, got=got, fix=fix)
