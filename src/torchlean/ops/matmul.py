@@ -13,7 +13,7 @@ import numpy as np
 
 from torchlean.floats.sums import any_order_bound
 from torchlean.ir import DERIVED, Linear, Onnx, Op, TensorType
-from torchlean.ops.common import Attrs, Types, arity, is_float, one_dtype, only_attrs, refuse
+from torchlean.ops.common import UP, Attrs, Types, arity, is_float, one_dtype, only_attrs, refuse
 
 
 def matmul_type(attrs: Attrs, *types: TensorType) -> Types:
@@ -77,8 +77,7 @@ def matmul_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
     """The any-order bound over the nonzero products of each entry. Source: SEMANTICS 3."""
     x, y = magnitudes
     leaves = (x > 0).astype(np.float64) @ (y > 0).astype(np.float64)
-    sums = np.sum(x, axis=-1)[..., :, None] + np.sum(y, axis=-2)[..., None, :]
-    return any_order_bound(products=x @ y, leaves=leaves, operands=sums)
+    return any_order_bound((x @ y) * UP, leaves, np.sum(y, axis=-2)[..., None, :], np.sum(x, axis=-1)[..., :, None])
 
 
 def linear_type(attrs: Attrs, *types: TensorType) -> Types:
@@ -144,10 +143,9 @@ def linear_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
     x, w, *bias = magnitudes
     leaves = (x > 0).astype(np.float64) @ (w > 0).astype(np.float64).T
     products = x @ w.T
-    operands = np.sum(x, axis=-1)[..., None] + np.sum(w, axis=-1)
     for b in bias:
-        leaves, products, operands = leaves + (b > 0), products + b, operands
-    return any_order_bound(products=products, leaves=leaves, operands=operands)
+        leaves, products = leaves + (b > 0), products + b
+    return any_order_bound(products * UP, leaves, np.sum(w, axis=-1), np.sum(x, axis=-1)[..., None])
 
 
 def linear_lower(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from torchlean.floats.sums import any_order_bound
 from torchlean.ir import DERIVED, LEADING, Linear, Onnx, Op, TensorType
-from torchlean.ops.common import Attrs, Types, arity, is_float, normal_axes, only_attrs
+from torchlean.ops.common import UP, Attrs, Types, arity, is_float, normal_axes, only_attrs
 
 
 def reduce_type(op: str) -> Any:
@@ -55,7 +55,7 @@ def sum_rounding(magnitudes: Any, result: np.ndarray, *, axes: Any, keepdims: bo
     axes = tuple(axes)
     leaves = np.sum((x > 0).astype(np.float64), axis=axes, keepdims=keepdims)
     total = np.sum(x, axis=axes, keepdims=keepdims)
-    return any_order_bound(products=total, leaves=leaves, operands=total + leaves)
+    return any_order_bound(total * UP, leaves, leaves, total * UP)
 
 
 sum_ = Op("sum", reduce_type("sum"), sum_meaning, sum_vjp, batch=LEADING, interval=DERIVED, relax=Linear((0,)),

@@ -1,0 +1,110 @@
+"""`torchlean COMMAND ...`.
+
+A command is a module with `arguments(parser)` and `run(options) -> exit code`; only the called one is imported. Exit codes: 0 an
+answer was delivered; 2 usage; 3 unsupported; 4 time or memory exhausted; 5 internal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from torchlean import __version__
+from torchlean.errors import InternalError, TorchLeanError, UsageError
+
+COMMANDS = {
+    "quickstart": "train, bound, verify and certify a network on real data",
+    "verify": "prove or refute a VNN-LIB property of an ONNX network",
+    "check": "check a certificate with the independent checker",
+    "meanings": "one program in several arithmetics, side by side",
+    "agree": "run a program on two executors and hold the difference against their promises",
+    "inspect": "print a program's graph and parameters",
+    "import": "ONNX to a program file",
+    "export": "a program file to ONNX",
+}
+
+
+class Once(argparse.Action):
+    """Stores a value; a flag given twice is an error, not a silent override."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        given: set[str] = namespace.__dict__.setdefault("_given", set())
+        if self.dest in given:
+            parser.error(f"{option_string} is given twice")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser without abbreviations, whose errors have the five parts."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+        self.register("action", None, Once)
+        self.register("action", "store", Once)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, where=f"the command line of {self.prog}", expected=self.format_usage().strip(),
+                         got=" ".join(sys.argv[1:]) or "no arguments", fix=f"{self.prog} --help")  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Prints an error on standard error and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except TorchLeanError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MemoryError:
+        print("Exhausted: out of memory", file=sys.stderr)
+        return 4
+    except Exception as problem:
+        if os.environ.get("TORCHLEAN_TRACEBACK"):
+            raise
+        print(
+            InternalError("a bug in torchlean", where=" ".join(arguments), expected="an answer or a clear error",
+                          got=f"{type(problem).__name__}: {problem}",
+                          fix="set TORCHLEAN_TRACEBACK=1 for the traceback and report it"),
+            file=sys.stderr,
+        )  # fmt: skip
+        return InternalError.exit_code
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"torchlean {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        raise UsageError("no such command", where="torchlean COMMAND", expected=", ".join(COMMANDS), got=name,
+                         fix="torchlean --help")  # fmt: skip
+    if name == "check":
+        from torchlean_check.cli import main as check
+
+        return int(check(arguments[1:]))
+    module = importlib.import_module(f"torchlean.cli.{name}_command")
+    parser = Parser(prog=f"torchlean {name}", description=COMMANDS[name])
+    module.arguments(parser)
+    options = parser.parse_args(arguments[1:])
+    code: int = module.run(options)
+    return code
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return f"usage: torchlean COMMAND [OPTIONS]\n\n{lines}\n\ntorchlean COMMAND --help shows a command's options."

@@ -1,0 +1,80 @@
+"""Executors by name: `reference`, `eager-cpu`, `eager-cuda`. Each runs a graph and states a promise (`promises.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from torchlean.errors import Unsupported, UsageError
+from torchlean.ir import Graph
+from torchlean.meaning import Float
+from torchlean.meaning.evaluate import evaluate
+from torchlean.run.schedule import Schedule, schedule
+
+Observe = Callable[[int, tuple[np.ndarray, ...]], None]
+BACKENDS = ("reference", "eager-cpu", "eager-cuda")
+
+
+def execute(
+    graph: Graph, values: Mapping[str, np.ndarray], backend: str = "reference", observe: Observe | None = None
+) -> dict[str, np.ndarray]:
+    """Run a specialised graph on arrays.
+
+    values    an array per input, parameter and state
+    observe   called with each node's number and results, as numpy arrays
+    Returns   outputs by name, and new state values under `update:NAME`
+    Raises    UsageError for an unknown backend; Unsupported where its device is absent.
+    """
+    if backend == "reference":
+        return _reference(graph, values, observe)
+    if backend in ("eager", "eager-cpu", "eager-cuda"):
+        return _eager(graph, values, "cuda" if backend == "eager-cuda" else "cpu", observe)
+    raise UsageError("no such backend", where="backend", expected=" or ".join(BACKENDS), got=repr(backend),
+                     fix="backend='reference'")  # fmt: skip
+
+
+def _reference(graph: Graph, values: Mapping[str, np.ndarray], observe: Observe | None) -> dict[str, np.ndarray]:
+    N = Float()
+    carriers = {name: N.constant(np.asarray(v)) for name, v in values.items()}
+    watch = None if observe is None else (lambda number, node, found: observe(number, tuple(map(np.asarray, found))))
+    return {name: np.asarray(v) for name, v in evaluate(graph, N, carriers, watch).items()}
+
+
+@lru_cache(maxsize=64)
+def eager_schedule(graph: Graph) -> Schedule:
+    """The schedule of a graph, kept for the graphs run last."""
+    return schedule(graph)
+
+
+def torch_namespace(device: str) -> tuple[Any, Any]:
+    """(array namespace, torch), with reduced-precision products off, as every promise assumes.
+
+    Raises   Unsupported when `device` is cuda and there is none.
+    """
+    import torch
+    from array_api_compat import torch as xp
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Unsupported("there is no CUDA device", where="backend eager-cuda", expected="a CUDA device that torch sees",
+                          got="none", fix="use backend='eager-cpu' or --device cpu")  # fmt: skip
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return xp, torch
+
+
+def _eager(graph: Graph, values: Mapping[str, np.ndarray], device: str, observe: Observe | None) -> dict[str, np.ndarray]:
+    xp, torch = torch_namespace(device)
+    plan = eager_schedule(graph)
+    arrays = {name: torch.from_numpy(np.array(v)).to(device) for name, v in values.items()}
+
+    def to_numpy(x: Any) -> np.ndarray:
+        array: np.ndarray = x.detach().cpu().numpy()
+        return array
+
+    watch = None if observe is None else (lambda number, found: observe(number, tuple(map(to_numpy, found))))
+    with torch.no_grad(), torch.device(device):
+        answer = plan.run(xp, arrays, watch)
+    return {name: to_numpy(v) for name, v in answer.items()}
