@@ -123,10 +123,13 @@ class Violation:
 
     def regions(self) -> list[tuple[Box, list[int]]]:
         """The distinct boxes, each with the indices of the clauses over it, in order of first use."""
-        found: dict[int, tuple[Box, list[int]]] = {}
+        found: dict[Box, list[int]] = {}
+        lists: dict[int, list[int]] = {}  # by identity first: hashing thousands of rationals is slow
         for k, clause in enumerate(self.clauses):
-            found.setdefault(id(clause.box), (clause.box, []))[1].append(k)
-        return list(found.values())
+            if id(clause.box) not in lists:
+                lists[id(clause.box)] = found.setdefault(clause.box, [])
+            lists[id(clause.box)].append(k)
+        return list(found.items())
 
     def check_fits(self, inputs: int, outputs: int, where: str) -> None:
         """Refuse a network of other sizes.

@@ -19,13 +19,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean.errors import DataError, DomainError, ShapeError, UsageError
-
-Number = int | float | str | Fraction | np.floating[Any] | np.integer[Any]
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-
-_MAX32 = float(np.finfo(np.float32).max)
+from torchlean.bounds.exact import (
+    F32,
+    F64,
+    Number,
+    both_roundings32,
+    directed64,
+    exact,
+    exact_values,
+    exceeds,
+    shape_error,
+    show,
+)
+from torchlean.errors import DataError, ShapeError, UsageError
 
 
 class Membership(StrEnum):
@@ -64,12 +70,12 @@ class Box:
                 fix="give lo, hi and shape of one size",
             )
         for i, (lo, hi) in enumerate(zip(self.lo, self.hi, strict=True)):
-            if lo > hi:
+            if exceeds(lo, hi):
                 raise DataError(
                     "a box must not be empty",
                     where=f"coordinate {i}",
                     expected="lo <= hi",
-                    got=f"lo = {_show(lo)} and hi = {_show(hi)}",
+                    got=f"lo = {show(lo)} and hi = {show(hi)}",
                     fix="swap the bounds, or correct the one that is wrong",
                 )
 
@@ -104,6 +110,8 @@ class Box:
         """
         lo, hi, changed = list(self.lo), list(self.hi), False
         for i, (low, high) in bounds.items():
+            if not 0 <= i < len(lo):
+                raise shape_error("a bound names an input that is not there", f"an index below {len(lo)}", i)
             if low is not None and low > lo[i]:
                 lo[i], changed = low, True
             if high is not None and high < hi[i]:
@@ -146,8 +154,8 @@ class Box:
 
         Shapes   -> two arrays of `shape`
         """
-        lo = [_directed64(v, up=False) for v in self.lo]
-        hi = [_directed64(v, up=True) for v in self.hi]
+        lo = [directed64(v, up=False) for v in self.lo]
+        hi = [directed64(v, up=True) for v in self.hi]
         return np.array(lo, np.float64).reshape(self.shape), np.array(hi, np.float64).reshape(self.shape)
 
     def membership(self, x: NDArray[Any]) -> Membership:
@@ -175,9 +183,9 @@ class Box:
     @cached_property
     def _rounded(self) -> tuple[F32, F32, F32, F32]:
         """RD(lo), RU(lo), RD(hi), RU(hi) as float32 arrays of `shape`."""
-        lo_down, lo_up = _both_roundings32(self.lo)
+        lo_down, lo_up = both_roundings32(self.lo)
         same = self.lo is self.hi
-        hi_down, hi_up = (lo_down, lo_up) if same else _both_roundings32(self.hi)
+        hi_down, hi_up = (lo_down, lo_up) if same else both_roundings32(self.hi)
         arrays = [a.reshape(self.shape) for a in (lo_down, lo_up, hi_down, hi_up)]
         for a in arrays:
             a.flags.writeable = False
@@ -240,59 +248,12 @@ def box(
         low, shape = exact_values(lo, "lo")
         high, other = exact_values(hi, "hi")
         if shape != other:
-            raise _shape_error("lo and hi must have one shape", f"hi: {list(shape)}, as lo", list(other))
+            raise shape_error("lo and hi must have one shape", f"hi: {list(shape)}, as lo", list(other))
     else:
         low, high, shape = _around(center, eps, relative, only)
     if clip is not None:
         low, high = _clipped(low, high, clip)
     return Box(tuple(low), tuple(high), shape)
-
-
-def exact_values(values: Any, where: str) -> tuple[list[Fraction], tuple[int, ...]]:
-    """Numbers read exactly, row-major, with their shape.
-
-    Errors   DataError for NaN, infinity, a bool, or text that is no decimal; ShapeError for ragged nesting
-    """
-    if isinstance(values, np.ndarray) and values.dtype.kind == "f":
-        finite = np.isfinite(values)
-        if not bool(finite.all()):
-            i = int(np.flatnonzero(~finite.ravel())[0])
-            raise _not_a_number(values.ravel()[i], f"{where}[{i}]")
-        return [Fraction(v) for v in values.ravel().tolist()], tuple(values.shape)
-    try:
-        array = np.array(values, dtype=object)
-    except ValueError as error:
-        raise _shape_error(f"{where} must not be ragged", "lists of one length", str(error)) from error
-    return [exact(v, f"{where}[{i}]") for i, v in enumerate(array.ravel().tolist())], tuple(array.shape)
-
-
-def exact(value: Any, where: str) -> Fraction:
-    """One number read exactly: a float is its binary value, text is a decimal.
-
-    Errors   DataError for NaN, infinity, a bool, or text that is no decimal
-    """
-    if isinstance(value, bool | np.bool_):
-        raise _not_a_number(value, where)
-    if isinstance(value, np.floating | np.integer):
-        value = value.item()
-    if isinstance(value, str) and len(value) > 4000:
-        raise _not_a_number(value[:20] + "...", where)
-    try:
-        if isinstance(value, str):
-            return _decimal(value)
-        if isinstance(value, int | float | Fraction):
-            return Fraction(value)
-        return Fraction(float(value))
-    except (ValueError, OverflowError, TypeError, ZeroDivisionError) as error:
-        raise _not_a_number(value, where) from error
-
-
-def _decimal(text: str) -> Fraction:
-    """A decimal or a ratio, with an exponent of at most four digits."""
-    mantissa, mark, exponent = text.lower().partition("e")
-    if mark and len(exponent.strip().lstrip("+-")) > 4:
-        raise ValueError("exponent too large")
-    return Fraction(mantissa + mark + exponent)
 
 
 def _around(
@@ -312,14 +273,14 @@ def _around(
     if radius_shape == ():
         radius = radius * len(middle)
     elif radius_shape != shape:
-        raise _shape_error(f"{name} must be a number or as large as center", f"{list(shape)}", list(radius_shape))
+        raise shape_error(f"{name} must be a number or as large as center", f"{list(shape)}", list(radius_shape))
     for i, r in enumerate(radius):
         if r < 0:
             raise DataError(
                 "a radius must not be negative",
                 where=f"{name}[{i}]",
                 expected="a number >= 0",
-                got=_show(r),
+                got=show(r),
                 fix="give its magnitude",
             )
     if relative is not None:
@@ -353,69 +314,6 @@ def _clipped(
     return [max(v, floor) for v in low], [min(v, ceiling) for v in high]
 
 
-def _both_roundings32(values: Sequence[Fraction]) -> tuple[F32, F32]:
-    """Each value rounded down and up to float32.
-
-    The nearest float64 q of v answers for v unless q is itself a float32: float32 values are float64 values and
-    rounding is monotone, so v and q lie on the same side of every float32 but q. Only there are the rationals compared.
-    """
-    try:
-        nearest = np.array([v.numerator / v.denominator for v in values], np.float64)
-    except OverflowError:
-        nearest = np.array([_nearest64(v) for v in values], np.float64)
-    beyond = ~(np.abs(nearest) <= _MAX32)
-    if beyond.any():
-        i = int(np.flatnonzero(beyond)[0])
-        raise DomainError(
-            "an input bound is beyond the largest float32",
-            where=f"coordinate {i}",
-            expected=f"magnitude at most {_MAX32:.9g}",
-            got=_show(values[i]),
-            fix="give a bounded input in float32's range",
-        )
-    single = nearest.astype(np.float32)
-    back = single.astype(np.float64)
-    down = np.where(back > nearest, np.nextafter(single, np.float32(-np.inf)), single)
-    up = np.where(back < nearest, np.nextafter(single, np.float32(np.inf)), single)
-    for i in np.flatnonzero(back == nearest).tolist():
-        exact_float = Fraction(float(nearest[i]))
-        if exact_float > values[i]:
-            down[i] = np.nextafter(single[i], np.float32(-np.inf))
-        elif exact_float < values[i]:
-            up[i] = np.nextafter(single[i], np.float32(np.inf))
-    beyond = ~(np.isfinite(down) & np.isfinite(up))
-    if beyond.any():
-        i = int(np.flatnonzero(beyond)[0])
-        raise DomainError(
-            "an input bound is beyond the largest float32",
-            where=f"coordinate {i}",
-            expected=f"magnitude at most {_MAX32:.9g}",
-            got=_show(values[i]),
-            fix="give a bounded input in float32's range",
-        )
-    return down, up
-
-
-def _nearest64(v: Fraction) -> float:
-    try:
-        return v.numerator / v.denominator
-    except OverflowError:
-        return float("inf") if v > 0 else float("-inf")
-
-
-def _directed64(v: Fraction, *, up: bool) -> float:
-    nearest = _nearest64(v)
-    if np.isinf(nearest):
-        toward = nearest > 0
-        return nearest if toward == up else float(np.nextafter(nearest, 0.0))
-    exact_float = Fraction(nearest)
-    if up and exact_float < v:
-        return float(np.nextafter(nearest, np.inf))
-    if not up and exact_float > v:
-        return float(np.nextafter(nearest, -np.inf))
-    return nearest
-
-
 def _as_float32(x: NDArray[Any], region: Box) -> F32:
     values = np.asarray(x)
     _same_size(values, region)
@@ -434,7 +332,7 @@ def _as_float32(x: NDArray[Any], region: Box) -> F32:
 
 def _same_size(values: NDArray[Any], region: Box) -> None:
     if values.shape not in (region.shape, (region.size,)):
-        raise _shape_error(
+        raise shape_error(
             "a point must have the region's shape",
             f"{list(region.shape)} or [{region.size}]",
             list(values.shape),
@@ -448,23 +346,5 @@ def _unchecked(lo: tuple[Fraction, ...], hi: tuple[Fraction, ...], shape: tuple[
     return made
 
 
-def _shape_error(what: str, expected: str, got: object) -> ShapeError:
-    return ShapeError(what, where="box", expected=expected, got=str(got), fix="reshape it to the expected shape")
-
-
-def _not_a_number(value: object, where: str) -> DataError:
-    return DataError(
-        "a bound must be a finite number",
-        where=where,
-        expected="an int, a finite float, a Fraction, or a decimal as text",
-        got=repr(value),
-        fix="every coordinate of a region needs a finite lower and upper bound",
-    )
-
-
 def _given(**arguments: object) -> str:
     return ", ".join(name for name, value in arguments.items() if value is not None) or "nothing"
-
-
-def _show(value: Fraction) -> str:
-    return f"{float(value):.17g}" if abs(value) < 10**300 else "a number beyond 1e300"
