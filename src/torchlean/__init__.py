@@ -15,7 +15,7 @@ _HOME = {
     "agree": "torchlean.run.agree",
     "box": "torchlean.bounds.region",
     "check": "torchlean.verify",
-    "forall": "torchlean.bounds.property",
+    "forall": "torchlean.bounds.claim",
     "hessian": "torchlean.grad",
     "jacobian": "torchlean.grad",
     "jvp": "torchlean.grad",

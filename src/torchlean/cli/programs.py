@@ -1,0 +1,68 @@
+"""What commands share: loading a program from a file, and drawing inputs for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torchlean.errors import FileError, UsageError
+from torchlean.ir.dims import substitute
+from torchlean.run.program import Program
+
+
+def load(path: str) -> Program:
+    """A program from an ONNX file (`.onnx`, `.onnx.gz`) or TorchLean's own file form."""
+    if path.endswith((".onnx", ".onnx.gz")):
+        from torchlean.io.onnx import read_onnx
+
+        return read_onnx(path)
+    return Program.load(path)
+
+
+def read_array(path: str) -> np.ndarray:
+    """An `.npy` file. Raises FileError; pickled objects are refused."""
+    from torchlean.data import npy
+
+    return npy(Path(path))
+
+
+def chosen_inputs(program: Program, options: Any) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """The inputs that `--input`, `--batch-size` and `--seed` ask for: a file, or random and extreme ones."""
+    types = program.graph.source_types("input")
+    if options.input is not None:
+        if len(types) != 1:
+            raise UsageError("--input takes a program with one input", where="--input", expected="one input",
+                             got=", ".join(types), fix="leave --input out")  # fmt: skip
+        yield options.input, {next(iter(types)): fitted(program, read_array(options.input), options.input)}
+        return
+    if options.batch_size < 1:
+        raise UsageError("a batch has at least one row", where="--batch-size", expected="a positive int",
+                         got=str(options.batch_size), fix="--batch-size 4")  # fmt: skip
+    sizes = {s: options.batch_size for s in program.graph.symbols()}
+    rng = np.random.default_rng(options.seed)
+
+    def draw(name: str, scale: float) -> np.ndarray:
+        t = types[name]
+        shape = tuple(int(str(substitute(s, dict(sizes)))) for s in t.shape)
+        if t.dtype.kind == "float":
+            return (scale * rng.standard_normal(shape)).astype(t.dtype.numpy)
+        return np.zeros(shape, t.dtype.numpy)
+
+    for label, scale in (("zeros", 0.0), ("standard normal", 1.0), ("normal x 1e3", 1e3), ("normal x 1e-40", 1e-40)):
+        yield label, {name: draw(name, scale) for name in types}
+
+
+def fitted(program: Program, array: np.ndarray, path: str) -> np.ndarray:
+    """An array for the only input: float64 is rounded once, and a missing batch axis is added. Raises FileError."""
+    t = program.input_type
+    if array.dtype.kind == "f" and t.dtype.kind == "float":
+        array = array.astype(t.dtype.numpy)
+    if array.ndim == t.rank - 1:
+        array = array[None]
+    if array.ndim != t.rank or array.dtype.name != t.dtype.numpy:
+        raise FileError("the array does not fit the program's input", where=path, expected=str(t),
+                        got=f"{array.dtype.name}{list(array.shape)}", fix="save an array of that shape and dtype")  # fmt: skip
+    return array

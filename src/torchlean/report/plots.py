@@ -1,0 +1,77 @@
+"""Drawings for reports, as SVG text. Needs the extra `plots` (matplotlib)."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from torchlean.errors import Unsupported
+
+BLUE, ORANGE, GREY = "#0a5cad", "#c4561b", "#8a929b"
+
+
+def require() -> Any:
+    """matplotlib's Figure class. Raises Unsupported where the extra is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise Unsupported("drawing needs matplotlib", where="report", expected="the extra `plots`", got="not installed",
+                          fix="pip install 'torchlean[plots]'") from None  # fmt: skip
+    return Figure
+
+
+def _svg(figure: Any) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    drawing = text.getvalue()
+    return drawing[drawing.index("<svg") :]
+
+
+def _axes(width: float = 7.6, height: float = 3.2) -> tuple[Any, Any]:
+    figure = require()(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e3e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def curve(steps: Sequence[int], losses: Sequence[float], validation: Sequence[tuple[int, float]], unit: str) -> str:
+    """The training loss per step, smoothed over a window, with the validation loss.
+
+    steps, losses   one each per update        validation   (step, loss) pairs        unit   of the loss
+    """
+    figure, axes = _axes()
+    values = np.asarray(losses, np.float64)
+    window = max(1, len(values) // 60)
+    smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+    axes.plot(steps, values, color=BLUE, alpha=0.18, linewidth=0.8)
+    axes.plot(steps[window - 1 :], smooth, color=BLUE, linewidth=1.6, label=f"training (mean of {window} steps)")
+    if validation:
+        at, loss = zip(*validation, strict=True)
+        axes.plot(at, loss, color=ORANGE, linewidth=1.6, marker="o", markersize=3, label="held out")
+    axes.set_yscale("log")
+    axes.set_xlabel("update")
+    axes.set_ylabel(f"mean squared error, {unit}")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def interval(samples: np.ndarray, proved: tuple[float, float], attacked: tuple[float, float], unit: str) -> str:
+    """Sampled predictions as a histogram, inside the proved interval and beside the extremes an attack reached.
+
+    samples   [n], in `unit`
+    """
+    figure, axes = _axes()
+    axes.hist(samples, bins=60, color=BLUE, alpha=0.55, label=f"{len(samples):,} sampled predictions")
+    for i, edge in enumerate(proved):
+        axes.axvline(edge, color=ORANGE, linewidth=2, label="proved bounds" if i == 0 else None)
+    for i, edge in enumerate(attacked):
+        axes.axvline(edge, color=GREY, linewidth=1.4, linestyle="--", label="extremes found" if i == 0 else None)
+    axes.set_xlabel(unit)
+    axes.set_ylabel("samples")
+    axes.legend(frameon=False, loc="upper right")
+    return _svg(figure)
