@@ -1,0 +1,421 @@
+"""ONNX to a program, node by node.
+
+Every node of the file becomes the node or nodes that say the same; nothing is folded in floating point and nothing is
+rewritten. Initializers become parameters of the same name, float constants become constant nodes. Only integers that
+describe shapes are worked out here (`known.py`). Nodes that no output depends on are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import TypeAlias
+
+import numpy as np
+
+from torchlean import ops
+from torchlean.errors import DataError, FileError, GraphError, ShapeError, TorchLeanError, Unsupported
+from torchlean.io.files import find, read_bytes
+from torchlean.io.onnx.attributes import read_attributes
+from torchlean.io.onnx.known import FOLDS, Known
+from torchlean.io.onnx.reader import LATEST, OLDEST, Reader
+from torchlean.ir import DTYPES, Builder, DType, Literal, Size, Tensor, TensorType, symbol, type_of
+from torchlean.run.program import Program
+from torchlean_check import wire
+from torchlean_check.errors import CheckError
+
+Entry: TypeAlias = "Tensor | Known"
+AGAIN = "export the model again"
+_BY_NUMPY = {d.numpy: d for d in DTYPES.values()}
+
+
+def read_onnx(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Program:
+    """The program of an ONNX file (path, plain or gzip) or of its bytes.
+
+    name     what errors call the file; by default its file name
+    Returns  a Program with the file's names for inputs, outputs and parameters; unnamed unknown axes become symbols
+    Raises   FileError: missing, truncated, not ONNX, inconsistent
+             Unsupported: every node that cannot be read, listed at once; external data; an opset outside the range
+             DataError: NaN among the weights.   ShapeError: shapes that do not fit
+    """
+    if isinstance(source, bytes):
+        raw, name = source, name or "ONNX model"
+    else:
+        path = find(source)
+        raw, name = read_bytes(path), name or path.name
+    try:
+        model = wire.parse(wire.unpack(raw))
+    except CheckError as error:
+        kind = Unsupported if "external data" in error.got or "not supported" in error.what else FileError
+        raise kind(
+            error.what, where=f"{name}, {error.where}", expected=error.expected, got=error.got, fix=error.fix
+        ) from None
+    return Importer(model, name).run()
+
+
+class Importer:
+    """One reading of one model. Readers use `tensor`, `known`, `sizes` and `builder`.
+
+    entries   what each value name stands for so far; a name that is absent although it was produced is unsupported
+    """
+
+    def __init__(self, model: wire.Model, name: str) -> None:
+        self.name, self.graph = name, model.graph
+        self.opset = self._opset(model)
+        self.builder = Builder(ops.ALL, where=name)
+        self.entries: dict[str, Entry] = {}
+        self.parameters: dict[str, np.ndarray] = {}
+        self._poisoned: set[str] = set()
+
+    def run(self) -> Program:
+        """The whole graph."""
+        self._check_names()
+        live = self._live()
+        self._inputs()
+        failures: list[tuple[str, TorchLeanError]] = []
+        for node in live:
+            where = f"node {node.name} ({node.op_type})"
+            self.builder.where = f"{self.name}: {where}"
+            try:
+                reader = self._reader(node)
+                if self._poisoned.intersection(node.inputs):
+                    self._poisoned.update(node.outputs)
+                    continue
+                self._bind(node, self._read(node, reader))
+            except Unsupported as error:
+                self._poisoned.update(node.outputs)
+                failures.append((where, error))
+        if failures:
+            raise self._unsupported(failures)
+        self.builder.where = self.name
+        outputs = {o.name: self._output(o) for o in self.graph.outputs}
+        return Program(self.builder.finish(outputs), self.parameters)
+
+    # What readers use
+
+    def entry(self, name: str) -> Entry:
+        """A tensor, or integers known now: an integer initializer counts as known."""
+        if name not in self.entries and name in self.graph.initializers:
+            array = self.graph.initializers[name]
+            if array.dtype.kind in "iub":
+                return Known.of(array)
+        return self.entries[name] if name in self.entries else self.parameter(name)
+
+    def tensor(self, name: str) -> Tensor:
+        """A value of the program. Known integers become a constant, an initializer its parameter."""
+        if name not in self.entries:
+            return self.parameter(name)
+        entry = self.entries[name]
+        if isinstance(entry, Known):
+            self._refuse_symbols(entry, name)
+            return self.builder.constant(entry.values.astype(entry.dtype))
+        return entry
+
+    def parameter(self, name: str) -> Tensor:
+        """The parameter that an initializer becomes, once."""
+        array = self.graph.initializers[name]
+        self._refuse_nan(array, f"initializer {name}")
+        here, self.builder.where = self.builder.where, f"{self.name}: initializer {name}"
+        tensor = self.builder.parameter(
+            name, TensorType(array.shape, self._dtype(array.dtype.name, f"initializer {name}"))
+        )
+        self.builder.where = here
+        self.parameters[name] = array
+        self.entries[name] = tensor
+        return tensor
+
+    def constant(self, array: np.ndarray) -> Entry:
+        """A constant of the file: integers are known, floats become a node."""
+        if array.dtype.kind in "iub":
+            return Known.of(array)
+        self._refuse_nan(array, "constant")
+        return self.builder.constant(array)
+
+    def known(self, name: str) -> Known:
+        """Integers that must be known now. Raises Unsupported when they depend on an input."""
+        entry = self.entry(name)
+        if isinstance(entry, Known):
+            return entry
+        raise self.unsupported(
+            "a shape, axis or index must be known when the model is read",
+            "constant integers",
+            f"{name}: {entry.type}",
+            "export the model with a static shape",
+        )
+
+    def sizes(self, name: str) -> tuple[Size, ...]:
+        """The entries of `known`, which may be symbolic."""
+        return self.known(name).sizes
+
+    def ints(self, name: str) -> tuple[int, ...]:
+        """The entries of `known`, none symbolic."""
+        entry = self.known(name)
+        self._refuse_symbols(entry, name)
+        return tuple(int(v) for v in entry.sizes)  # type: ignore[arg-type]
+
+    def number(self, name: str) -> float:
+        """A float scalar that must be known now: an initializer or a constant."""
+        entry = self.entries.get(name)
+        array = self.graph.initializers.get(name) if entry is None else None
+        if isinstance(entry, Known) and entry.static:
+            array = entry.values
+        elif isinstance(entry, Tensor):
+            node = self.builder.node(entry.value)
+            literal = node.attributes["value"] if node.op == "constant" else None
+            array = literal.array if isinstance(literal, Literal) else self.parameters.get(name)
+        if array is None or array.size != 1:
+            raise self.unsupported(
+                "a number must be known when the model is read",
+                "a constant scalar",
+                name,
+                "export the model with a constant here",
+            )
+        return float(array.reshape(-1)[0])
+
+    @property
+    def here(self) -> str:
+        """The node that is being read, as errors name it."""
+        return str(self.builder.where)
+
+    def unsupported(self, what: str, expected: str, got: str, fix: str = AGAIN) -> Unsupported:
+        """What a reader raises for a form of its op that is not read."""
+        return Unsupported(what, where=self.here, expected=expected, got=got, fix=fix)
+
+    def misfit(self, what: str, expected: str, got: str, fix: str = AGAIN) -> ShapeError:
+        """What a reader raises when shapes or lists do not fit."""
+        return ShapeError(what, where=self.here, expected=expected, got=got, fix=fix)
+
+    def damaged(self, what: str, expected: str, got: str, fix: str = AGAIN) -> FileError:
+        """What a reader raises when the file breaks a rule of ONNX."""
+        return FileError(what, where=self.here, expected=expected, got=got, fix=fix)
+
+    # The pass
+
+    def _reader(self, node: wire.Node) -> Reader:
+        from torchlean.io.onnx.table import find_reader, readers
+
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        found = find_reader(node.op_type, self.opset) if domain == "" else None
+        if found is None:
+            raise self.unsupported(
+                "no such op here",
+                ", ".join(sorted(readers())),
+                f"{domain + '.' if domain else ''}{node.op_type} at opset {self.opset}",
+                "rewrite the model without this op",
+            )
+        return found
+
+    def _read(self, node: wire.Node, reader: Reader) -> Entry | tuple[Entry, ...]:
+        attrs = read_attributes(node.attributes, reader.attributes, self.here)
+        while node.inputs and not node.inputs[-1]:  # trailing optional inputs may be left out
+            node = wire.Node(node.op_type, node.name, node.domain, node.inputs[:-1], node.outputs, node.attributes)
+        if not reader.arity[0] <= len(node.inputs) <= reader.arity[1] or not all(node.inputs[: reader.arity[0]]):
+            raise self.damaged(
+                "the number of inputs is wrong", f"{reader.arity[0]} to {reader.arity[1]}", str(len(node.inputs))
+            )
+        for name in node.inputs:
+            if name and name not in self.entries and name not in self.graph.initializers:
+                raise GraphError(
+                    "a node reads a value that does not exist yet",
+                    where=self.here,
+                    expected="values of inputs, initializers and earlier nodes",
+                    got=name,
+                    fix="sort the nodes topologically, or export the model again",
+                )
+        if node.op_type in FOLDS:
+            entries = [self.entry(n) for n in node.inputs]
+            if all(isinstance(e, Known) for e in entries):
+                return self._fold(node, attrs, entries)
+        result: Entry | tuple[Entry, ...] = reader.read(self, node, attrs)
+        return result
+
+    def _fold(self, node: wire.Node, attrs: dict[str, object], entries: list[Entry]) -> Known:
+        try:
+            folded: Known = FOLDS[node.op_type](self.here, attrs, *entries)
+            return folded
+        except (ValueError, IndexError, TypeError) as problem:
+            raise self.damaged(
+                "integer arithmetic on shapes does not fit", "shapes that fit the op", str(problem)
+            ) from None
+
+    def _bind(self, node: wire.Node, result: Entry | tuple[Entry, ...]) -> None:
+        results = result if isinstance(result, tuple) else (result,)
+        used = [i for i, n in enumerate(node.outputs) if n]
+        if used and used[-1] >= len(results):
+            raise self.unsupported(
+                "an optional output is used",
+                f"the first {len(results)} outputs",
+                node.outputs[used[-1]],
+                "export the model for inference",
+            )
+        self.entries.update((n, r) for n, r in zip(node.outputs, results, strict=False) if n)
+
+    def _inputs(self) -> None:
+        taken = {d for v in self.graph.inputs for d in v.shape or () if isinstance(d, str)}
+        for value in self.graph.inputs:
+            if value.name in self.graph.initializers:
+                continue  # before IR 4 every initializer is an input too; it is no free input
+            where = f"input {value.name}"
+            if value.dtype is None or value.shape is None:
+                raise Unsupported(
+                    "an input has no tensor type with a rank",
+                    where=f"{self.name}, {where}",
+                    expected="a dtype and a shape",
+                    got=f"{value.dtype}, {value.shape}",
+                    fix="export the model with its input shape",
+                )
+            shape = tuple(self._size(d, axis, taken, where) for axis, d in enumerate(value.shape))
+            self.builder.where = f"{self.name}: {where}"
+            self.entries[value.name] = self.builder.input(
+                value.name, TensorType(shape, self._dtype(value.dtype, where))
+            )
+
+    def _size(self, size: int | str | None, axis: int, taken: set[str], where: str) -> Size:
+        if isinstance(size, int) and size > 0:
+            return size
+        if size == 0:
+            raise Unsupported(
+                "an input axis has size 0",
+                where=f"{self.name}, {where}, axis {axis}",
+                expected="a size of at least 1",
+                got="0",
+                fix="export the model with a positive or a symbolic size",
+            )
+        if isinstance(size, str):
+            name = re.sub(r"\W", "_", size, flags=re.ASCII)
+            return symbol(name if name[:1].isalpha() or name[:1] == "_" else f"_{name}")
+        name = "batch" if axis == 0 else f"axis{axis}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return symbol(name)
+
+    def _output(self, declared: wire.Value) -> Tensor:
+        if declared.name not in self.entries and declared.name not in self.graph.initializers:
+            raise GraphError(
+                "an output is made by no node",
+                where=f"{self.name}, output {declared.name}",
+                expected="an existing value",
+                got=declared.name,
+                fix=AGAIN,
+            )
+        tensor = self.tensor(declared.name)
+        if declared.shape is not None:
+            clash = len(declared.shape) != tensor.type.rank or any(
+                isinstance(a, int) and a > 0 and isinstance(b, int) and a != b
+                for a, b in zip(declared.shape, tensor.shape, strict=False)
+            )
+            if clash or (declared.dtype is not None and declared.dtype != tensor.dtype.numpy):
+                raise FileError(
+                    "an output is declared with another type than its node gives",
+                    where=f"{self.name}, output {declared.name}",
+                    expected=str(tensor.type),
+                    got=f"{declared.dtype}{list(declared.shape)}",
+                    fix=AGAIN,
+                )
+        return tensor
+
+    # Rules of the file
+
+    def _opset(self, model: wire.Model) -> int:
+        found = model.opsets.get("")
+        if found is None or not OLDEST <= found <= LATEST:
+            raise Unsupported(
+                "the opset is outside the range that is read",
+                where=f"{self.name}, opset_import",
+                expected=f"opset {OLDEST} to {LATEST} of the default domain",
+                got=str(found),
+                fix="convert the model with onnx.version_converter, or export it again",
+            )
+        return found
+
+    def _check_names(self) -> None:
+        if not self.graph.outputs:
+            raise FileError(
+                "the model has no output", where=self.name, expected="at least one output", got="none", fix=AGAIN
+            )
+        seen: set[str] = set(self.graph.initializers)
+        for name, what in self._names():
+            if not name or name in seen:
+                raise GraphError(
+                    "a value is named twice" if name else "a value has no name",
+                    where=f"{self.name}, {what}",
+                    expected="one value for each name",
+                    got=repr(name),
+                    fix=AGAIN,
+                )
+            seen.add(name)
+        names = [o.name for o in self.graph.outputs]
+        if len(set(names)) != len(names):
+            raise GraphError(
+                "an output is listed twice",
+                where=self.name,
+                expected="distinct outputs",
+                got=", ".join(names),
+                fix=AGAIN,
+            )
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        seen = set()
+        for value in self.graph.inputs:
+            if value.name not in self.graph.initializers or value.name in seen:
+                yield value.name, "inputs"
+            seen.add(value.name)
+        for node in self.graph.nodes:
+            yield from ((n, f"outputs of node {node.name} ({node.op_type})") for n in node.outputs if n)
+
+    def _live(self) -> list[wire.Node]:
+        """The nodes that an output depends on, in file order."""
+        makers = {n: i for i, node in enumerate(self.graph.nodes) for n in node.outputs if n}
+        found: set[int] = set()
+        open_ = [makers[o.name] for o in self.graph.outputs if o.name in makers]
+        while open_:
+            i = open_.pop()
+            if i not in found:
+                found.add(i)
+                open_.extend(makers[n] for n in self.graph.nodes[i].inputs if n in makers)
+        return [self.graph.nodes[i] for i in sorted(found)]
+
+    def _unsupported(self, failures: list[tuple[str, TorchLeanError]]) -> TorchLeanError:
+        if len(failures) == 1:
+            return failures[0][1]
+        listed = "; ".join(f"{where}: {error.what}, {error.got}" for where, error in failures)
+        expected = "; ".join(dict.fromkeys(e.expected for _, e in failures))
+        return Unsupported(
+            f"{len(failures)} nodes of this model cannot be read",
+            where=self.name,
+            expected=expected,
+            got=listed,
+            fix="rewrite the model without them: " + "; ".join(dict.fromkeys(e.fix for _, e in failures)),
+        )
+
+    def _dtype(self, numpy: str, where: str) -> DType:
+        if numpy not in _BY_NUMPY:
+            raise Unsupported(
+                "a tensor has a dtype that programs lack",
+                where=f"{self.name}, {where}",
+                expected=", ".join(_BY_NUMPY),
+                got=numpy,
+                fix="export the model in float32",
+            )
+        return _BY_NUMPY[numpy]
+
+    def _refuse_symbols(self, entry: Known, name: str) -> None:
+        if not entry.static:
+            raise self.unsupported(
+                "a size must be known when the model is read",
+                "ints",
+                f"{name}: [{', '.join(map(str, entry.sizes))}]",
+                "export the model with a static shape",
+            )
+
+    def _refuse_nan(self, array: np.ndarray, what: str) -> None:
+        if array.dtype.kind == "f" and bool(np.isnan(array).any()):
+            raise DataError(
+                "the weights contain NaN",
+                where=f"{self.name}, {what}",
+                expected="numbers",
+                got=f"{int(np.isnan(array).sum())} NaN in {type_of(array)}",
+                fix="train the model again",
+            )

@@ -1,0 +1,377 @@
+"""Reading ops that move values, and the ops that shapes are computed with. Known integers stay known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torchlean.io.onnx.attributes import Need
+from torchlean.io.onnx.known import Known
+from torchlean.io.onnx.read_linear import with_rank
+from torchlean.io.onnx.reader import Reader, Readers
+from torchlean.ir import DTYPES, Size, Tensor
+from torchlean.ir.dims import is_one, numel
+
+if TYPE_CHECKING:
+    from torchlean.io.onnx.importer import Entry, Importer
+    from torchlean_check.wire import Node
+
+Attrs = dict[str, Any]
+
+
+def _axis(imp: Importer, axis: int, rank: int) -> int:
+    if not -rank <= axis < rank:
+        raise imp.misfit("no such axis", f"an axis from {-rank} to {rank - 1}", str(axis))
+    return axis % rank
+
+
+def _shape_of(entry: Entry) -> tuple[Size, ...]:
+    return entry.values.shape if isinstance(entry, Known) else entry.shape
+
+
+def _reshaped(entry: Entry, shape: tuple[Any, ...]) -> Entry:
+    if isinstance(entry, Known):
+        return Known(entry.values.reshape(shape), entry.dtype)
+    return entry if entry.shape == shape else entry.reshape(shape)
+
+
+def same(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """The input itself."""
+    return imp.entry(node.inputs[0])
+
+
+def dropout(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """Inference: the input itself. A training flag that is not constant false is refused."""
+    if len(node.inputs) == 3 and node.inputs[2] and any(imp.sizes(node.inputs[2])):
+        raise imp.unsupported(
+            "dropout in training mode is not read",
+            "training_mode false",
+            "true",
+            "export the model for inference: model.eval()",
+        )
+    return imp.entry(node.inputs[0])
+
+
+def constant(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """The tensor of the attribute."""
+    given = {k: v for k, v in attrs.items() if v is not None}
+    if len(given) != 1:
+        raise imp.damaged("a Constant needs one value", "value, value_int or value_ints", ", ".join(given) or "none")
+    ((name, value),) = given.items()
+    return imp.constant(value if name == "value" else np.array(value, np.int64))
+
+
+def shape(imp: Importer, node: Node, attrs: Attrs) -> Known:
+    """The sizes of the input, which may be symbolic."""
+    sizes = _shape_of(imp.entry(node.inputs[0]))
+    return Known.of(sizes[attrs.get("start") or 0 : attrs.get("end")])
+
+
+def size(imp: Importer, node: Node, attrs: Attrs) -> Known:
+    """The number of entries."""
+    return Known.of([numel(_shape_of(imp.entry(node.inputs[0])))], ())
+
+
+def constant_of_shape(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """One value, repeated."""
+    sizes = imp.sizes(node.inputs[0])
+    value = np.zeros(1, np.float32) if attrs["value"] is None else attrs["value"]
+    if value.dtype.kind in "iub" and all(isinstance(s, int) for s in sizes):
+        return Known.of(np.full(imp.ints(node.inputs[0]), value.reshape(-1)[0]))
+    scalar = imp.builder.constant(value.reshape(()))
+    return scalar if not sizes else imp.builder.apply("broadcast", scalar, shape=sizes)
+
+
+def cast(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """Another dtype. Known integers stay known among integer dtypes."""
+    names = {1: "f32", 2: "u8", 3: "i8", 6: "i32", 7: "i64", 9: "bool", 10: "f16", 11: "f64", 12: "u32", 16: "bf16"}
+    to = names.get(attrs["to"])
+    if to is None:
+        raise imp.unsupported(
+            "a cast to a dtype that programs lack",
+            ", ".join(names.values()),
+            f"data type {attrs['to']}",
+            "cast to one of these",
+        )
+    entry = imp.entry(node.inputs[0])
+    if isinstance(entry, Known) and to in ("i32", "i64"):
+        return Known(entry.values, DTYPES[to].numpy)
+    x = imp.tensor(node.inputs[0])
+    return x if x.dtype.name == to else imp.builder.apply("cast", x, dtype=DTYPES[to])
+
+
+def reshape(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """A new shape; 0 keeps an axis unless allowzero, -1 takes what is left."""
+    entry = imp.entry(node.inputs[0])
+    old = _shape_of(entry)
+    target = list(imp.sizes(node.inputs[1]))
+    for i, s in enumerate(target):
+        if s == 0 and not attrs.get("allowzero"):
+            if i >= len(old):
+                raise imp.misfit(
+                    "Reshape: 0 keeps an axis that does not exist", f"at most {len(old)} axes", f"0 at axis {i}"
+                )
+            target[i] = old[i]
+    return _reshaped(entry, tuple(target))
+
+
+def flatten(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """Two axes: those before `axis`, and the rest."""
+    x = imp.tensor(node.inputs[0])
+    rank = x.type.rank
+    axis = attrs["axis"] + rank if attrs["axis"] < 0 else attrs["axis"]
+    if not 0 <= axis <= rank:
+        raise imp.misfit("no such axis", f"an axis from {-rank} to {rank}", str(attrs["axis"]))
+    if axis == 1:
+        return imp.builder.apply("flatten", x)  # type: ignore[no-any-return]
+    return x.reshape((numel(x.shape[:axis]), numel(x.shape[axis:])))
+
+
+def transpose(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """Axes reordered; by default reversed."""
+    entry = imp.entry(node.inputs[0])
+    rank = len(_shape_of(entry))
+    perm = tuple(range(rank))[::-1] if attrs["perm"] is None else attrs["perm"]
+    if sorted(perm) != list(range(rank)):
+        raise imp.misfit("Transpose: every axis must be named once", f"{rank} axes", str(perm))
+    if isinstance(entry, Known):
+        return Known(entry.values.transpose(perm), entry.dtype)
+    return entry.permute(*(p - rank for p in perm)) if perm != tuple(range(rank)) else entry
+
+
+def _axes(imp: Importer, node: Node, attrs: Attrs) -> tuple[int, ...] | None:
+    """Axes from the attribute (before opset 13) or the second input."""
+    if "axes" in attrs:
+        return attrs["axes"]  # type: ignore[no-any-return]
+    return imp.ints(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
+
+
+def squeeze(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """1-axes dropped; by default all of them."""
+    entry = imp.entry(node.inputs[0])
+    old, axes = _shape_of(entry), _axes(imp, node, attrs)
+    drop = {i for i, s in enumerate(old) if is_one(s)} if axes is None else {_axis(imp, a, len(old)) for a in axes}
+    if any(not is_one(old[i]) for i in drop):
+        raise imp.misfit("Squeeze: only an axis of size 1 can go", "1 at the axes", f"{old}, axes {axes}")
+    return _reshaped(entry, tuple(s for i, s in enumerate(old) if i not in drop))
+
+
+def unsqueeze(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """New 1-axes."""
+    entry, axes = imp.entry(node.inputs[0]), _axes(imp, node, attrs) or ()
+    old = list(_shape_of(entry))
+    places = sorted({_axis(imp, a, len(old) + len(axes)) for a in axes})
+    for place in places:
+        old.insert(place, 1)
+    return _reshaped(entry, tuple(old))
+
+
+def expand(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """Broadcasting to a shape, in which 1 keeps the input's axis."""
+    x, target = imp.tensor(node.inputs[0]), imp.sizes(node.inputs[1])
+    rank = max(x.type.rank, len(target))
+    old, new = ((1,) * (rank - len(s)) + tuple(s) for s in (x.shape, target))
+    full = tuple(p if is_one(q) else q for p, q in zip(old, new, strict=True))
+    return x if full == x.shape else imp.builder.apply("broadcast", with_rank(x, rank), shape=full)
+
+
+def concat(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """Tensors joined along an axis."""
+    parts = [imp.tensor(n) for n in node.inputs]
+    axis = _axis(imp, attrs["axis"], parts[0].type.rank) - parts[0].type.rank
+    return parts[0] if len(parts) == 1 else imp.builder.apply("concat", *parts, axis=axis)
+
+
+def slice_(imp: Importer, node: Node, attrs: Attrs) -> Entry:
+    """start:stop:step along some axes, ends cut to the size."""
+    if "starts" in attrs:
+        starts, ends, axes, steps = attrs["starts"], attrs["ends"], attrs["axes"], None
+    else:
+        given = [imp.ints(n) if n else None for n in node.inputs[1:]] + [None] * 4
+        starts, ends, axes, steps = given[:4]
+    entry = imp.entry(node.inputs[0])
+    old = _shape_of(entry)
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise imp.misfit(
+            "Slice: its lists do not fit",
+            "equally long lists, steps not 0",
+            f"starts {starts}, ends {ends}, axes {axes}, steps {steps}",
+        )
+    ranges = {_axis(imp, a, len(old)): (s, e, t) for s, e, a, t in zip(starts, ends, axes, steps, strict=True)}
+    if isinstance(entry, Known):
+        index = tuple(slice(*_end(ranges[i])) if i in ranges else slice(None) for i in range(len(old)))
+        return Known(entry.values[index], entry.dtype)
+    return _slices(imp, entry, ranges)
+
+
+def _end(r: tuple[int, int, int]) -> tuple[int, int | None, int]:
+    """A negative step reaches index 0 with an end below -size; Python writes that None."""
+    start, end, step = r
+    return start, (None if step < 0 and end < -(2**31) else end), step
+
+
+def _slices(imp: Importer, x: Tensor, ranges: dict[int, tuple[int, int, int]]) -> Tensor:
+    for axis, (start, end, step) in sorted(ranges.items()):
+        n = x.shape[axis]
+        if not isinstance(n, int):
+            if (start, step) == (0, 1) and end >= 2**31 - 1:
+                continue
+            raise imp.unsupported(
+                "a slice of an axis of unknown size",
+                "an axis of known size",
+                f"{x.type}, axis {axis}",
+                "export the model with a static shape",
+            )
+        lo, hi, step = slice(*_end((start, end, step))).indices(n)
+        if step < 0:
+            raise imp.unsupported(
+                "a slice with a negative step", "step >= 1", str(step), "use Gather with the indices in this order"
+            )
+        if (lo, hi, step) != (0, n, 1):
+            x = imp.builder.apply("slice", x, axis=axis - x.type.rank, start=lo, stop=max(lo, hi), step=step)
+    return x
+
+
+def split(imp: Importer, node: Node, attrs: Attrs) -> tuple[Tensor, ...]:
+    """Consecutive pieces along an axis."""
+    x = imp.tensor(node.inputs[0])
+    axis = _axis(imp, attrs["axis"], x.type.rank)
+    n = x.shape[axis]
+    sizes = attrs["split"] if "split" in attrs else imp.ints(node.inputs[1]) if len(node.inputs) > 1 else None
+    pieces = len(node.outputs)
+    if not isinstance(n, int):
+        raise imp.unsupported(
+            "a split of an axis of unknown size",
+            "an axis of known size",
+            str(x.type),
+            "export the model with a static shape",
+        )
+    if sizes is None:
+        each = -(-n // pieces)
+        sizes = tuple(min(each, n - i * each) for i in range(pieces))
+    if sum(sizes) != n or len(sizes) != pieces or min(sizes) < 0:
+        raise imp.misfit("Split: the pieces do not add up", f"{pieces} sizes with sum {n}", str(sizes))
+    starts = [sum(sizes[:i]) for i in range(pieces)]
+    return tuple(_slices(imp, x, {axis: (s, s + k, 1)}) for s, k in zip(starts, sizes, strict=True))
+
+
+def gather(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """Entries by index along one axis. Known negative indices count from the end."""
+    x = imp.tensor(node.inputs[0])
+    axis = _axis(imp, attrs["axis"], x.type.rank)
+    n, entry = x.shape[axis], imp.entry(node.inputs[1])
+    if isinstance(entry, Known) and isinstance(n, int):
+        index = np.array(imp.ints(node.inputs[1]), np.int64).reshape(entry.values.shape)
+        if index.size and (index.min() < -n or index.max() >= n):
+            raise imp.misfit("Gather: an index is out of range", f"{-n} to {n - 1}", f"{index.min()} to {index.max()}")
+        tensor = imp.builder.constant(np.where(index < 0, index + n, index))
+    else:
+        tensor = imp.tensor(node.inputs[1])
+    return imp.builder.apply("gather", x, tensor, axis=axis - x.type.rank)  # type: ignore[no-any-return]
+
+
+def pad(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """A constant around the input."""
+    x = imp.tensor(node.inputs[0])
+    if attrs["mode"] != "constant":
+        raise imp.unsupported(
+            "padding by the input's own values is not read", "mode constant", attrs["mode"], "pad with a constant"
+        )
+    if "pads" in attrs:
+        pads, value, axes = attrs["pads"] or (), attrs["value"], None
+    else:
+        pads, value = imp.ints(node.inputs[1]), _scalar(imp, node.inputs[2] if len(node.inputs) > 2 else "")
+        axes = imp.ints(node.inputs[3]) if len(node.inputs) > 3 else None
+    rank = x.type.rank
+    places = list(range(rank)) if axes is None else [_axis(imp, a, rank) for a in axes]
+    if len(pads) != 2 * len(places) or min(pads, default=0) < 0:
+        raise imp.unsupported(
+            "Pad: its list does not fit",
+            f"{2 * len(places)} sizes >= 0",
+            str(pads),
+            "export the model again, without cropping pads",
+        )
+    full = [(0, 0)] * rank
+    for i, place in enumerate(places):
+        full[place] = (pads[i], pads[len(places) + i])
+    return imp.builder.apply("pad", x, pads=tuple(full), value=value)  # type: ignore[no-any-return]
+
+
+def _scalar(imp: Importer, name: str) -> float:
+    """The value of a constant scalar; 0 where it is left out."""
+    if not name:
+        return 0.0
+    return imp.number(name)
+
+
+_SHAPE_ONLY = "this op is read only where shapes are computed with it"
+
+
+def shape_only(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """Refused: the op has a meaning here only over known integers."""
+    raise imp.unsupported(
+        _SHAPE_ONLY,
+        "integers known when the model is read",
+        "a tensor of the program",
+        "rewrite the model without this op",
+    )
+
+
+_AXES, _ONE_TWO = {"axes": Need.INTS}, (1, 2)
+
+READERS: Readers = {
+    "Identity": (Reader(same),),
+    "Dropout": (
+        Reader(dropout, 7, 11, attributes={"ratio": 0.5}),
+        Reader(dropout, 12, attributes={"seed": 0}, arity=(1, 3)),
+    ),
+    "Constant": (
+        Reader(constant, 1, 11, attributes={"value": Need.TENSOR}, arity=(0, 0)),
+        Reader(
+            constant,
+            12,
+            attributes={"value": Need.TENSOR, "value_int": Need.OPTIONAL_INT, "value_ints": Need.INTS},
+            arity=(0, 0),
+        ),
+    ),
+    "Shape": (
+        Reader(shape, 1, 14),
+        Reader(shape, 15, attributes={"start": 0, "end": Need.OPTIONAL_INT}),
+    ),
+    "Size": (Reader(size),),
+    "ConstantOfShape": (Reader(constant_of_shape, 9, attributes={"value": Need.TENSOR}),),
+    "Cast": (
+        Reader(cast, 6, 18, attributes={"to": Need.INT}),
+        Reader(cast, 19, attributes={"to": Need.INT, "saturate": 1, "round_mode": "up"}),
+    ),
+    "Reshape": (
+        Reader(reshape, 5, 13, arity=(2, 2)),
+        Reader(reshape, 14, attributes={"allowzero": 0}, arity=(2, 2)),
+    ),
+    "Flatten": (Reader(flatten, attributes={"axis": 1}),),
+    "Transpose": (Reader(transpose, attributes={"perm": Need.INTS}),),
+    "Squeeze": (Reader(squeeze, 1, 12, attributes=_AXES), Reader(squeeze, 13, arity=_ONE_TWO)),
+    "Unsqueeze": (Reader(unsqueeze, 1, 12, attributes=_AXES), Reader(unsqueeze, 13, arity=(2, 2))),
+    "Expand": (Reader(expand, 8, arity=(2, 2)),),
+    "Concat": (Reader(concat, 4, attributes={"axis": Need.INT}, arity=(1, 1 << 16)),),
+    "Slice": (
+        Reader(slice_, 1, 9, attributes={"starts": Need.INTS, "ends": Need.INTS, "axes": Need.INTS}),
+        Reader(slice_, 10, arity=(3, 5)),
+    ),
+    "Split": (
+        Reader(split, 2, 12, attributes={"axis": 0, "split": Need.INTS}),
+        Reader(split, 13, 17, attributes={"axis": 0}, arity=_ONE_TWO),
+        Reader(split, 18, attributes={"axis": 0, "num_outputs": Need.OPTIONAL_INT}, arity=_ONE_TWO),
+    ),
+    "Gather": (Reader(gather, attributes={"axis": 0}, arity=(2, 2)),),
+    "Pad": (
+        Reader(pad, 2, 10, attributes={"mode": "constant", "pads": Need.INTS, "value": 0.0}),
+        Reader(pad, 11, 17, attributes={"mode": "constant"}, arity=(2, 3)),
+        Reader(pad, 18, attributes={"mode": "constant"}, arity=(2, 4)),
+    ),
+    "ReduceProd": (Reader(shape_only, 1, 17, attributes={"axes": Need.INTS, "keepdims": 1}),),
+    "Range": (Reader(shape_only, 11, arity=(3, 3)),),
+}
