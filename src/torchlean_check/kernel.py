@@ -1,0 +1,486 @@
+"""The bound kernel: weak duality with a charged residual (SEMANTICS 5).
+
+A lower bound of L . z is carried backward with arbitrary coefficients; what each step changes is charged with proved magnitudes. So no
+number that comes from outside (slopes, multipliers, thresholds) can make a bound wrong; it can only make it worse.
+
+Magnitudes |x| <= mag come from the root's boxes, which contain the boxes of every node of the tree. Per affine node
+    v     >= |W| mag + |b|
+    error >= the float32 error box E of SEMANTICS 3 (0 for `real`), plus the distance of stored weights from exact ones
+    kappa >= error + gamma v      charged as |L| kappa: float32's error and this walk's own rounding at once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from torchlean_check import arith
+from torchlean_check.errors import CheckError
+from torchlean_check.network import Affine, AnyNode, Dense, Floats, Input, Network, Relu, Scale, Select
+from torchlean_check.rules import relu
+from torchlean_check.vnnlib_reader import Region
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Boxes = dict[int, tuple[Floats, Floats]]
+Path = tuple[tuple[int, int, int, float], ...]  # value splits above a node: value, index, side, threshold
+Slopes = Mapping[int, Floats]  # value -> lower slope per neuron [1, size], nan: the default
+Splits = Sequence[tuple[int, int, int, float, float]]  # value, index, side, threshold, multiplier >= 0
+Lines = dict[int, relu.Lines]
+U32 = 2.0**-24
+TINY32 = 2.0**-126
+UNDERFLOW = 2.0**-800  # over all underflows of one bound in float64, each at most 2^-1022 times a magnitude below 2^127
+WIDER = 1.0 + 2.0**-24  # covers the rounding of sums of up to 2^28 terms of one sign
+SEMANTICS = ("float32", "real")
+
+
+@dataclass(eq=False)
+class State:
+    """What is known at a batch of tree nodes.
+
+    lo, hi  [B, inputs]; boxes  value id -> (lo, hi) each [B, size], for values that a relu reads; open  [B, clauses]
+    empty   [B] True where two proved bounds contradict: no execution gets there
+    given   [B] True where the box depends on a value split or on the clause (so that it may be empty)
+    paths   the value splits above each node
+    """
+
+    lo: Floats
+    hi: Floats
+    boxes: Boxes
+    open: Bools
+    empty: Bools
+    given: Bools
+    paths: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.lo)
+
+    def take(self, rows: Ints | Sequence[int]) -> State:
+        i = np.asarray(rows, dtype=np.int64)
+        boxes = {k: (lo[i], hi[i]) for k, (lo, hi) in self.boxes.items()}
+        paths = tuple(self.paths[j] for j in i) if any(self.paths) else ((),) * len(i)
+        return State(self.lo[i], self.hi[i], boxes, self.open[i], self.empty[i], self.given[i], paths)
+
+    @staticmethod
+    def join(states: Sequence[State]) -> State:
+        if len(states) == 1:
+            return states[0]
+        boxes = {k: (np.concatenate([s.boxes[k][0] for s in states]), np.concatenate([s.boxes[k][1] for s in states])) for k in states[0].boxes}
+        lo, hi, opens, empty, given = (np.concatenate([getattr(s, name) for s in states]) for name in ("lo", "hi", "open", "empty", "given"))
+        return State(lo, hi, boxes, opens, empty, given, tuple(p for s in states for p in s.paths))
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Proved lower bounds of every inequality's g on each box; -inf where it was not computed or is not finite.
+
+    margin, real   [B, R]; `real` leaves float32's error boxes out of the objective
+    refuted        [B, clauses] closed before, or refuted by some single inequality
+    form, offset   [B, R, inputs], [B, R]: g >= form x + offset on the box
+    """
+
+    margin: Floats
+    real: Floats | None
+    refuted: Bools
+    form: Floats
+    offset: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Charges:
+    """Of one affine node: kappa, kappa without float32's error boxes, and the widening of its interval.   Shapes  [size] each"""
+
+    kappa: Floats
+    real: Floats
+    widen: Floats
+
+
+class Kernel:
+    """The kernel on one region. It holds the root's boxes and the charges that they imply; all else is in states."""
+
+    def __init__(self, network: Network, region: Region, semantics: str = "float32", arithmetic: str = "rounded", root: str = "derive") -> None:
+        if semantics not in SEMANTICS or root not in ("derive", "interval"):
+            raise CheckError("unknown semantics or root rule", where="kernel", expected="float32 or real; derive or interval",
+                             got=f"{semantics}, {root}", fix="choose one of them")  # fmt: skip
+        if len(region.lo) != network.inputs or region.rows_y.shape[1] != network.outputs:
+            raise CheckError("the property does not fit the network", where="sizes", expected=f"{network.inputs} inputs, {network.outputs} outputs",
+                             got=f"{len(region.lo)} inputs, {region.rows_y.shape[1]} outputs", fix="give the property of this network")  # fmt: skip
+        self.network, self.region, self.semantics = network, region, semantics
+        self.arith = arith.arithmetic(arithmetic)
+        self.charges: dict[int, Charges] = {}
+        self.mags: list[Floats] = []
+        self.sums: list[float] = []  # sum of each value's magnitudes
+        self.tight = [_tight(network.nodes, k) for k in range(len(network.nodes))]
+        self.absolute = {k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)}
+        width = max(node.size for node in network.nodes)
+        self.row_chunk = max(64, (1 << 17) // width)
+        self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
+        with np.errstate(all="ignore"):
+            self._start(root == "derive")
+
+    # -- the root ----------------------------------------------------------------------------------------------------
+
+    def _start(self, derive: bool) -> None:
+        region = self.region
+        state = State(region.lo[None].copy(), region.hi[None].copy(), {}, np.ones((1, len(region.clauses)), np.bool_), np.zeros(1, np.bool_),
+                      np.zeros(1, np.bool_), ((),))  # fmt: skip
+        values: Boxes = {}
+        for k, node in enumerate(self.network.nodes):
+            if isinstance(node, Affine):
+                self.charges[k] = self._charge(k, node)
+            values[k] = self._interval(k, node, state, values)
+            if k in self.network.relu_inputs:
+                state.boxes[k] = values[k]
+                if derive and not self.tight[k]:
+                    self._tighten(state, k, {})
+                    values[k] = state.boxes[k]
+            lo, hi = values[k]
+            if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
+                raise CheckError("a value is not shown to be finite", where=f"node {k}", expected="finite bounds", got="an overflow",
+                                 fix="use a smaller region or root rule `derive`")  # fmt: skip
+            mag = np.maximum(np.abs(lo[0]), np.abs(hi[0]))
+            self.mags.append(mag)
+            self.sums.append(float(mag.sum()) * WIDER)
+        self._root = state
+
+    def _charge(self, k: int, node: Affine) -> Charges:
+        v, ones, total, depth = node.magnitude[None], np.zeros((1, node.size)), 0.0, len(node.terms)
+        for linear, (_, source) in zip(self.absolute[k], node.terms, strict=True):
+            v = v + linear.apply(self.arith.trim_up(self.mags[source][None]), self.arith.product)
+            ones = ones + linear.apply(self.arith.trim_up(np.ones((1, self.network.nodes[source].size))), self.arith.product)
+            total += self.sums[source]
+            depth = max(depth, linear.depth + len(node.terms))
+        v, ones = v[0] * (1.0 + 2.0**-20), ones[0] * (1.0 + 2.0**-20) + 1.0
+        if node.leaves.max() * U32 > 0.125:
+            raise CheckError("a sum has too many terms", where=f"node '{node.where}'", expected="at most 2^21 terms", got=str(node.leaves.max()),
+                             fix="split the layer")  # fmt: skip
+        g = node.leaves * U32 * (1.0 + 2.0 * node.leaves * U32) * (1.0 + 2.0**-40)  # >= (1 + u)^N - 1
+        moves = all(isinstance(linear, Select) for linear, _ in node.terms)
+        error = np.where(node.leaves > 0, g * v + TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total), 0.0 if moves else TINY32)
+        if node.adds:
+            exact_sum = np.logical_and(len(node.terms) == 1, node.bias == 0.0)  # adding a zero term is no rounding
+            error = error + np.where(exact_sum, 0.0, U32 * (v + error)) + TINY32
+        error = error * (1.0 + 2.0**-20)
+        if not (v * (1.0 + g) + error < 2.0**127).all():
+            raise CheckError("overflow of float32 is not excluded", where=f"node '{node.where}'", expected="magnitudes below 2^127",
+                             got=str(float(v.max())), fix="use a smaller region")  # fmt: skip
+        if self.semantics == "real":
+            error = np.zeros_like(error)
+        stored = (node.weight_rel * v + node.bias_err) * (1.0 + 2.0**-20)
+        own = stored + self.arith.gamma(depth) * v + self.arith.gamma(node.size) * np.abs(node.bias)
+        return Charges((error + own) * WIDER, own * WIDER, (error + own + 2.0**-46 * v) * WIDER)
+
+    def start(self) -> State:
+        """The root's state, batch of 1."""
+        return self._root.take([0])
+
+    # -- interval walk -----------------------------------------------------------------------------------------------
+
+    def _interval(self, k: int, node: AnyNode, state: State, values: Boxes) -> tuple[Floats, Floats]:
+        if isinstance(node, Input):
+            return state.lo, state.hi
+        if isinstance(node, Relu):
+            lo, hi = values[node.source]
+            return np.maximum(lo, 0.0), np.maximum(hi, 0.0)
+        y = node.bias[None] + np.zeros((len(state), 1))
+        radius = np.zeros_like(y)
+        for (linear, source), absolute in zip(node.terms, self.absolute[k], strict=True):
+            lo, hi = values[source]
+            centre = self.arith.trim(0.5 * lo + 0.5 * hi)[0]
+            half = self.arith.trim_up(np.maximum(np.maximum(hi - centre, centre - lo), 0.0) * (1.0 + 2.0**-50))
+            y = y + linear.apply(centre, self.arith.product)
+            radius = radius + absolute.apply(half, self.arith.product)
+        radius = radius * (1.0 + 2.0**-20) + self.charges[k].widen + UNDERFLOW
+        return y - radius, y + radius
+
+    # -- backward walk -----------------------------------------------------------------------------------------------
+
+    def walk(self, state: State, target: int, box: Ints, start: Floats | tuple[Ints, Floats], *, lines: Lines,
+             slopes: Slopes | None = None, split: Splits = (), real: bool = False) -> tuple[Floats, Floats]:  # fmt: skip
+        """Linear lower bounds: start . value(target) >= form x + offset on each row's box.
+
+        start  rows [R, size], or (index [R], sign [R]) for single entries;  box [R]: the state's row that each row belongs to
+        lines  cache per relu input, for this state and these slopes;  slopes: lower slopes instead of the default rule
+        split  (value, index, side, at, m) with m >= 0: adds -m side (z - at), which is <= 0 where the split holds
+        Shapes ([R, inputs], [R]);  NaN  an overflow gives an infinite or nan offset, since every |L| is multiplied by kappa >= 0
+        """
+        nodes, rows = self.network.nodes, len(box)
+        const, mass, terms = np.zeros(rows), np.zeros(rows), 8
+        acc: dict[int, Floats] = {}
+        node = nodes[target]
+        if not isinstance(start, tuple):
+            acc[target] = start.copy() if split else start
+        elif isinstance(node, Affine) and len(node.terms) == 1 and isinstance(node.terms[0][0], Dense) and not split:
+            index, sign = start
+            kappa = self.charges[target].kappa[index]  # a row of the weights is read, not computed
+            acc[node.terms[0][1]] = node.terms[0][0].weight[index] * sign[:, None]
+            const, mass = sign * node.bias[index] - kappa, np.abs(node.bias[index]) + kappa
+        else:
+            index, sign = start
+            acc[target] = np.zeros((rows, node.size))
+            acc[target][np.arange(rows), index] = sign
+        for k in range(max([target, *(s[0] for s in split)]), 0, -1):
+            extra = [s for s in split if s[0] == k]
+            if k not in acc and not extra:
+                continue
+            L = acc.pop(k) if k in acc else np.zeros((rows, nodes[k].size))
+            for _, i, side, at, m in extra:
+                L[:, i] -= m * side
+                slack = 2.0**-51 * (np.abs(L[:, i]) + m) * self.mags[k][i]
+                const, mass, terms = const + m * side * at - slack, mass + abs(m * at) + slack, terms + 4
+            node = nodes[k]
+            if isinstance(node, Affine):
+                L, moved = self.arith.trim(L)
+                if moved is not None:
+                    charge = moved * self.sums[k] * WIDER
+                    const, mass, terms = const - charge, mass + charge, terms + 1
+                charge = self.arith.against(np.abs(L), self.charges[k].real if real else self.charges[k].kappa)
+                shift = self.arith.against(L, node.bias)
+                const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
+                for linear, source in node.terms:
+                    const, mass, terms = self._add(acc, source, linear.transpose(L, self.arith.product), const, mass, terms)
+            elif isinstance(node, Relu):
+                if node.source not in lines:
+                    lo, hi = state.boxes[node.source]
+                    lines[node.source] = relu.lines(lo, hi, None if slopes is None else slopes.get(node.source))
+                line = lines[node.source]
+                down = np.minimum(L, 0.0)
+                up = L - down
+                shift = self.arith.dots(down, line.t[box])
+                if line.p is not None:
+                    shift = shift + self.arith.dots(up, line.p[box])
+                up *= line.a[box]
+                down *= line.s[box]
+                up += down
+                const, mass, terms = const + shift, mass - shift, terms + 2
+                const, mass, terms = self._add(acc, node.source, up, const, mass, terms)
+        form = acc.get(0)
+        if form is None:
+            form = np.zeros((rows, self.network.inputs))
+        # The rounding of `terms` additions of numbers whose sizes `mass` adds up, and all underflows.
+        return form, const - mass * (terms * 2.0**-51) - UNDERFLOW
+
+    def _add(self, acc: dict[int, Floats], k: int, L: Floats, const: Floats, mass: Floats, terms: int) -> tuple[Floats, Floats, int]:
+        """Add coefficients on value k. Where two paths join, the sum's rounding is charged."""
+        if k in acc:
+            L = acc[k] + L
+            charge = self.arith.against(np.abs(L), self.mags[k]) * 2.0**-51
+            const, mass, terms = const - charge, mass + charge, terms + 1
+        acc[k] = L
+        return const, mass, terms
+
+    def lowest(self, state: State, box: Ints, form: Floats, offset: Floats) -> Floats:
+        """The minimum of form x + offset on each row's box, rounded down; -inf where it is not finite.   Shapes  [R]"""
+        lo, hi = state.lo, state.hi
+        centre = 0.5 * lo + 0.5 * hi
+        half = np.maximum(hi - centre, centre - lo) * WIDER + (self.arith.gamma(lo.shape[1]) + 2.0**-50) * self.mags[0]
+        low = self.arith.dots(form, centre[box]) - self.arith.dots(np.abs(form), half[box]) * WIDER
+        low = low + offset - 2.0**-50 * (np.abs(low) + np.abs(offset)) - UNDERFLOW
+        out: Floats = np.where(np.isfinite(low), low, -np.inf)
+        return out
+
+    # -- derived boxes -----------------------------------------------------------------------------------------------
+
+    def _tighten(self, state: State, k: int, lines: Lines, targets: Ints | None = None, slopes: Slopes | None = None, split: Splits = ()) -> None:
+        """Intersect the boxes of value k with bounds from the backward walk, for `targets` or for what is unstable."""
+        lo, hi = state.boxes[k]
+        if targets is None:
+            rows, index = np.nonzero((lo < 0.0) & (hi > 0.0))
+        else:
+            rows, index = np.repeat(np.arange(len(state)), len(targets)), np.tile(targets, len(state))
+        if not len(rows):
+            return
+        new_lo, new_hi = lo.copy(), hi.copy()
+        for at in range(0, len(rows), self.row_chunk // 2):
+            r, i = rows[at : at + self.row_chunk // 2], index[at : at + self.row_chunk // 2]
+            box, sign = np.concatenate([r, r]), np.repeat([1.0, -1.0], len(r))
+            low = self.lowest(state, box, *self.walk(state, k, box, (np.concatenate([i, i]), sign), lines=lines, slopes=slopes, split=split))
+            new_lo[r, i] = np.maximum(lo[r, i], low[: len(r)])
+            new_hi[r, i] = np.minimum(hi[r, i], -low[len(r) :])
+        self._settle(state, k, new_lo, new_hi)
+
+    def _settle(self, state: State, k: int, lo: Floats, hi: Floats) -> None:
+        """Store boxes. Two proved bounds that contradict show that no execution gets here, which only a case distinction can cause."""
+        empty = (lo > hi).any(axis=1)
+        if empty.any():
+            if not (state.given | ~empty).all():
+                raise CheckError("two proved bounds contradict each other", where=f"value {k}", expected="lower <= upper", got="lower > upper",
+                                 fix="report this: the checker or the machine is faulty")  # fmt: skip
+            state.empty = state.empty | empty
+            hi = np.maximum(lo, hi)
+        if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
+            raise CheckError("a derived box is not finite", where=f"value {k}", expected="finite bounds", got="nan or infinity", fix="report this")
+        state.boxes[k] = (lo, hi)
+
+    def derive(self, state: State, slopes: Slopes | None = None) -> Lines:
+        """Default derivation, in place: interval walk, intersection with what is known, backward walks for unstable neurons."""
+        values: Boxes = {}
+        lines: Lines = {}
+        for k in range(max(self.network.relu_inputs, default=-1) + 1):
+            lo, hi = self._interval(k, self.network.nodes[k], state, values)
+            if k in state.boxes:
+                self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))
+                if not self.tight[k]:
+                    self._tighten(state, k, lines, slopes=slopes)
+                lo, hi = state.boxes[k]
+            values[k] = (lo, hi)
+        return lines
+
+    def derive_at(self, state: State, value: int, targets: Ints | None, slopes: Slopes | None, split: Splits) -> None:
+        """An explicit derivation for a state of one row, in place."""
+        with np.errstate(all="ignore"):
+            self._tighten(state, value, {}, targets, slopes, split)
+
+    # -- clauses -----------------------------------------------------------------------------------------------------
+
+    def _objective(self, state: State, box: Ints, rows: Objective, lines: Lines, slopes: Slopes | None, split: Splits, real: bool) -> tuple[Floats, Floats]:
+        form, offset = self.walk(state, self.network.output, box, rows.y, lines=lines, slopes=slopes, split=split, real=real)
+        if rows.x.any():
+            form = form + rows.x
+            offset = offset - self.arith.against(np.abs(form), self.mags[0]) * 2.0**-51
+        loss = self.arith.against(rows.err_y, self.mags[self.network.output]) + self.arith.against(rows.err_x, self.mags[0]) + rows.err_c
+        offset = offset + rows.c - loss * WIDER
+        return form, offset - 2.0**-50 * (np.abs(offset) + np.abs(rows.c) + loss) - UNDERFLOW
+
+    def bound(self, state: State, derive: bool, real: bool = False) -> Bounds:
+        """Bounds of every inequality of the open clauses; with `derive`, after the default derivation (which tightens `state`)."""
+        with np.errstate(all="ignore"):
+            lines = self.derive(state) if derive else {}
+            region = self.region
+            count, rows, inputs = len(state), len(region.rows_c), self.network.inputs
+            margin, form, offset = np.full((count, rows), -np.inf), np.zeros((count, rows, inputs)), np.full((count, rows), -np.inf)
+            margin_real = np.full((count, rows), -np.inf) if real else None
+            box, row = np.nonzero(state.open[:, region.row_clause] & ~state.empty[:, None])
+            for at in range(0, len(box), self.row_chunk):
+                b, r = box[at : at + self.row_chunk], row[at : at + self.row_chunk]
+                objective = Objective.of(region, r)
+                f, o = self._objective(state, b, objective, lines, None, (), False)
+                margin[b, r], form[b, r], offset[b, r] = self.lowest(state, b, f, o), f, o
+                if margin_real is not None:
+                    f, o = self._objective(state, b, objective, lines, None, (), True)
+                    margin_real[b, r] = self.lowest(state, b, f, o)
+        return Bounds(margin, margin_real, self.refuted(state, margin), form, offset)
+
+    def refuted(self, state: State, margin: Floats, slack: float | Floats = 0.0) -> Bools:
+        """Clauses closed before, or with an inequality whose bound is > slack (>= for a strict one).   Shapes  [B, clauses]"""
+        good = (margin > slack) | (self.region.row_strict & (margin >= slack))
+        out = ~state.open | state.empty[:, None]
+        for r, clause in enumerate(self.region.row_clause):
+            out[:, clause] |= good[:, r]
+        return out
+
+    def refute(self, state: State, clause: int, weights: Sequence[tuple[int, float]], slopes: Slopes | None, split: Splits) -> bool:
+        """Whether the multipliers refute the clause at a state of one row; negative weights count as 0, no weights as the default."""
+        with np.errstate(all="ignore"):
+            region = self.region
+            rows = np.nonzero(region.row_clause == clause)[0]
+            box, one = np.zeros(1, np.int64), Objective.of(region, rows)
+            if state.empty[0]:
+                return True
+            if not weights:
+                candidates = [(Objective.of(region, rows[i : i + 1]), bool(region.row_strict[rows[i]])) for i in range(len(rows))]
+            else:
+                w = np.zeros(len(rows))
+                for i, x in weights:
+                    w[i] = max(x, 0.0)
+                candidates = [(one.combine(w), bool((region.row_strict[rows] & (w > 0.0)).any()))]
+            for objective, strict in candidates:
+                low = self.lowest(state, box, *self._objective(state, box, objective, {}, slopes, split, False))[0]
+                if low > 0.0 or (strict and low >= 0.0):
+                    return True
+        return False
+
+    def clip(self, state: State, bounds: Bounds) -> State:
+        """Close what `bounds` refuted and shrink each input box to the hull of what the open clauses leave.
+
+        From form x + offset >= low on the box: where the clause holds, x_j <= lo_j - low / form_j (form_j > 0), and its mirror image.
+        """
+        out = State(state.lo.copy(), state.hi.copy(), dict(state.boxes), ~bounds.refuted, state.empty.copy(), state.given.copy(), state.paths)
+        with np.errstate(all="ignore"):
+            step = -bounds.margin[:, :, None] / np.abs(bounds.form) * (1.0 + 2.0**-50)
+            step = np.where(np.isnan(step) | (step < 0.0), np.inf, step)
+            hi = np.where(bounds.form > 0.0, np.nextafter(state.lo[:, None] + step, np.inf), np.inf)
+            lo = np.where(bounds.form < 0.0, np.nextafter(state.hi[:, None] - step, -np.inf), -np.inf)
+            left_lo, left_hi = np.full_like(out.lo, np.inf), np.full_like(out.hi, -np.inf)
+            for clause in range(out.open.shape[1]):
+                rows = self.region.row_clause == clause
+                on = out.open[:, clause, None]
+                left_lo = np.where(on, np.minimum(left_lo, lo[:, rows].max(axis=1)), left_lo)
+                left_hi = np.where(on, np.maximum(left_hi, hi[:, rows].min(axis=1)), left_hi)
+            some = out.open.any(axis=1, keepdims=True)
+            left_lo, left_hi = np.where(some, np.maximum(left_lo, out.lo), out.lo), np.where(some, np.minimum(left_hi, out.hi), out.hi)
+            gone = (left_lo > left_hi).any(axis=1)
+            out.open[gone] = False
+            out.given = out.given | (left_lo > out.lo).any(axis=1) | (left_hi < out.hi).any(axis=1)
+            out.lo, out.hi = np.where(gone[:, None], out.lo, left_lo), np.where(gone[:, None], out.hi, left_hi)
+        return out
+
+    # -- splits ------------------------------------------------------------------------------------------------------
+
+    def split(self, state: State, axis: Ints, at: Floats | None = None) -> tuple[State, State]:
+        """Halves x[axis] <= at and x[axis] >= at, closed both; `at` is clamped into the box, None is the midpoint."""
+        i = np.arange(len(state))
+        lo, hi = state.lo[i, axis], state.hi[i, axis]
+        point = np.minimum(np.maximum(0.5 * lo + 0.5 * hi if at is None else at, lo), hi)
+        low, high = state.take(i), state.take(i)
+        low.hi[i, axis] = point
+        high.lo[i, axis] = point
+        return low, high
+
+    def split_value(self, state: State, value: int, index: int, at: float) -> tuple[State, State]:
+        """Cases z <= at and z >= at of the executed value (after its error), closed both. An empty case is marked so."""
+        out = []
+        for side in (-1, 1):
+            child = state.take(np.arange(len(state)))
+            child.given = np.ones_like(child.given)
+            child.paths = tuple((*p, (value, index, side, at)) for p in child.paths)
+            lo, hi = child.boxes[value]
+            if side > 0:
+                lo[:, index] = np.maximum(lo[:, index], at)
+            else:
+                hi[:, index] = np.minimum(hi[:, index], at)
+            self._settle(child, value, lo, hi)
+            out.append(child)
+        return out[0], out[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """Rows g = y Y + x X + c with what their floats differ from the exact numbers.   Shapes  [R, outputs], [R, inputs], [R]"""
+
+    y: Floats
+    x: Floats
+    c: Floats
+    err_y: Floats
+    err_x: Floats
+    err_c: Floats
+
+    @staticmethod
+    def of(region: Region, rows: Ints) -> Objective:
+        return Objective(region.rows_y[rows], region.rows_x[rows], region.rows_c[rows], region.err_y[rows], region.err_x[rows], region.err_c[rows])
+
+    def combine(self, weights: Floats) -> Objective:
+        """The one row sum of weights * rows, weights >= 0; its own rounding goes into the errors."""
+        w, slack = weights[:, None], 2.0**-52 * (len(weights) + 4)
+
+        def total(a: Floats) -> Floats:
+            out: Floats = (w * a.reshape(len(weights), -1)).sum(axis=0)
+            return out
+
+        errors = [total(e) * WIDER + slack * total(np.abs(a)) for e, a in ((self.err_y, self.y), (self.err_x, self.x), (self.err_c, self.c))]
+        return Objective(total(self.y)[None], total(self.x)[None], total(self.c), errors[0][None], errors[1][None], errors[2])
+
+
+def _tight(nodes: Sequence[AnyNode], k: int) -> bool:
+    """Whether the interval walk is already exact at value k: one matrix, and otherwise diagonal maps, between the input and it."""
+    matrices = 0
+    while k > 0:
+        node = nodes[k]
+        if not isinstance(node, Affine) or len(node.terms) != 1:
+            return False
+        matrices += not isinstance(node.terms[0][0], (Scale, Select))
+        k = node.terms[0][1]
+    return matrices <= 1

@@ -1,0 +1,492 @@
+"""ONNX bytes to the checker's network, one rule per op, written from the ONNX operator specification.
+
+Refused: an op, attribute or opset meaning that is not listed here, a name defined twice, a second input or output, weights that are
+not finite float32. Layout ops leave no node. A leading symbolic axis is 1.
+Source  onnx.ai/onnx/operators; SEMANTICS 1, 3, 5.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from torchlean_check import wire
+from torchlean_check.hull import nearest
+from torchlean_check.network import Affine, AnyNode, Conv, Dense, Floats, Input, Map, Network, Relu, Scale, Select
+from torchlean_check.wire import Array, Node, refuse
+
+MIN_OPSET, MAX_OPSET = 7, 22
+MAX_SIZE = 1 << 26  # entries of one value or one matrix that the reader builds
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value of the graph: where it is computed and the shape it has here."""
+
+    value: int
+    shape: tuple[int, ...]
+
+
+class Reader:
+    """Reads nodes in file order, which ONNX requires to be topological."""
+
+    def __init__(self, model: wire.Model) -> None:
+        self.opset = model.opsets.get("", 0)
+        self.nodes: list[AnyNode] = []
+        self.names: dict[str, Ref | Array] = {}
+        self.uses: dict[str, int] = {}
+        self.first_name: dict[int, str] = {}  # value id -> the name of the node that made it
+        if not MIN_OPSET <= self.opset <= MAX_OPSET:
+            raise refuse("the opset is not supported", at="model", expected=f"opset {MIN_OPSET} to {MAX_OPSET} of domain ''", got=str(self.opset),
+                         fix="convert the model with onnx.version_converter")  # fmt: skip
+        graph = model.graph
+        self.names.update(graph.initializers)
+        outer = [value for value in graph.inputs if value.name not in graph.initializers]
+        if len({value.name for value in graph.inputs}) != len(graph.inputs):
+            raise refuse("an input is listed twice", at="graph inputs", expected="one name each", got="a repeated name")
+        if len(outer) != 1 or len(graph.outputs) != 1:
+            raise refuse("the network must have one input and one output", at="graph", expected="1 input, 1 output",
+                         got=f"{len(outer)} inputs, {len(graph.outputs)} outputs")  # fmt: skip
+        for value in graph.inputs:
+            array = graph.initializers.get(value.name)
+            if array is not None and (value.dtype != array.dtype.name or (value.shape is not None and value.shape != array.shape)):
+                raise refuse(f"initializer '{value.name}' shadows an input of another type", at="graph inputs", expected=f"{value.shape}",
+                             got=f"{array.dtype.name}{array.shape}")  # fmt: skip
+        self.input_shape = self.shape_of(outer[0])
+        self.nodes.append(Input(math.prod(self.input_shape), self.input_shape))
+        self.names[outer[0].name] = Ref(0, self.input_shape)
+        for node in graph.nodes:
+            for name in node.inputs:
+                self.uses[name] = self.uses.get(name, 0) + 1
+        self.output_name = graph.outputs[0].name
+        for node in graph.nodes:
+            self.read(node)
+        out = self.names.get(self.output_name)
+        if not isinstance(out, Ref):
+            raise refuse("the output is not computed from the input", at=f"output '{self.output_name}'", expected="a node's value", got="none")
+        self.output = out.value
+
+    def shape_of(self, value: wire.Value) -> tuple[int, ...]:
+        if value.dtype != "float32" or value.shape is None:
+            raise refuse(f"input '{value.name}' must be float32 with a shape", at="graph inputs", expected="float32[batch, ...]",
+                         got=f"{value.dtype}{value.shape}")  # fmt: skip
+        shape = list(value.shape)
+        if shape and (shape[0] is None or isinstance(shape[0], str)):
+            shape[0] = 1
+        if not all(isinstance(d, int) and d > 0 for d in shape) or math.prod(d for d in shape if isinstance(d, int)) > MAX_SIZE:
+            raise refuse(f"input '{value.name}' has a dynamic, empty or huge shape", at="graph inputs",
+                         expected="positive sizes; only the first axis may be symbolic", got=str(value.shape),
+                         fix="fix the shape when exporting")  # fmt: skip
+        return tuple(d for d in shape if isinstance(d, int))
+
+    # -- one node --------------------------------------------------------------------------------------------------
+
+    def read(self, node: Node) -> None:
+        rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if rule is None:
+            raise self.bad(node, "the op is not supported", ", ".join(sorted(RULES)), f"{node.domain or 'ai.onnx'}.{node.op_type}")
+        method, allowed = rule
+        unknown = sorted(set(node.attributes) - set(allowed.split()))
+        if unknown:
+            raise self.bad(node, "an attribute is not supported", allowed or "no attributes", ", ".join(unknown))
+        outputs = [name for name in node.outputs if name]
+        if len(outputs) != 1 or node.outputs[0] != outputs[0]:
+            raise self.bad(node, "a node must have one output", "one named output", str(node.outputs))
+        if outputs[0] in self.names:
+            raise self.bad(node, "a name is defined twice", "a new name", outputs[0])
+        missing = [name for name in node.inputs if name and name not in self.names]
+        if missing:
+            raise self.bad(node, "an input is not defined before its use", "nodes in topological order", ", ".join(missing))
+        result = getattr(self, method)(node)
+        if isinstance(result, Ref) and math.prod(result.shape) != self.nodes[result.value].size:
+            raise self.bad(node, "shapes do not fit", f"{self.nodes[result.value].size} entries", str(result.shape))
+        self.names[outputs[0]] = result
+        if isinstance(result, Ref):
+            self.first_name.setdefault(result.value, outputs[0])
+
+    def bad(self, node: Node, what: str, expected: str, got: str) -> wire.CheckError:
+        return refuse(what, at=f"node '{node.name}' ({node.op_type})", expected=expected, got=got, fix="export the model with supported ops only")
+
+    def arity(self, node: Node, low: int, high: int) -> list[Ref | Array | None]:
+        found = [self.names[name] if name else None for name in node.inputs]
+        while found and found[-1] is None:
+            found.pop()
+        if not low <= len(found) <= high or any(v is None for v in found[:low]):
+            raise self.bad(node, "wrong number of inputs", f"{low} to {high}", str(len(found)))
+        return found
+
+    def value(self, node: Node, v: Ref | Array | None) -> Ref:
+        if not isinstance(v, Ref):
+            raise self.bad(node, "arithmetic on constants alone is not supported", "a value that depends on the input", "a constant")
+        return v
+
+    def weights(self, node: Node, v: Ref | Array | None) -> Floats:
+        if isinstance(v, Ref) or v is None or v.dtype != np.float32 or not np.isfinite(v).all() or v.size == 0:
+            raise self.bad(node, "a weight must be a constant of finite float32 numbers", "finite float32 constant",
+                           "a computed value" if isinstance(v, Ref) else "none" if v is None else f"{v.dtype}{v.shape}, or nan or infinity")  # fmt: skip
+        return v.astype(np.float64)
+
+    def integers(self, node: Node, v: Any) -> tuple[int, ...]:
+        if not isinstance(v, np.ndarray) or v.dtype not in (np.int64, np.int32) or v.ndim > 1:
+            raise self.bad(node, "this input must be a constant list of integers", "int64 constant", type(v).__name__)
+        return tuple(int(x) for x in v.reshape(-1))
+
+    def attr(self, node: Node, name: str, default: Any) -> Any:
+        value = node.attributes.get(name, default)
+        if type(value) is not type(default) and default is not None:
+            raise self.bad(node, f"attribute '{name}' has the wrong type", type(default).__name__, type(value).__name__)
+        if isinstance(value, tuple) and not all(type(x) is int for x in value):
+            raise self.bad(node, f"attribute '{name}' has the wrong type", "integers", str(value))
+        return value
+
+    def affine(self, node: Node, terms: tuple[tuple[Map, int], ...], shape: tuple[int, ...], *, bias: Floats | None = None, leaves: Any = 0.0,
+               adds: bool = False, weight_rel: float = 0.0, bias_err: Any = 0.0, magnitude: Floats | None = None) -> Ref:  # fmt: skip
+        size = math.prod(shape)
+        if not 0 < size <= MAX_SIZE:
+            raise self.bad(node, "a value is empty or too large", f"1 to {MAX_SIZE} entries", str(shape))
+        b = np.zeros(size) if bias is None else np.ascontiguousarray(bias)
+        full = [np.ascontiguousarray(np.broadcast_to(np.asarray(v, np.float64), (size,))) for v in (leaves, bias_err)]
+        self.nodes.append(Affine(terms, b, size, shape, full[0], adds, weight_rel, full[1], np.abs(b) if magnitude is None else magnitude, node.name))
+        return Ref(len(self.nodes) - 1, shape)
+
+    # -- layout ----------------------------------------------------------------------------------------------------
+
+    def same(self, node: Node) -> Ref | Array:
+        (x,) = self.arity(node, 1, 1)
+        assert x is not None
+        return x
+
+    def dropout(self, node: Node) -> Ref | Array:
+        x, *rest = self.arity(node, 1, 3)
+        if len(rest) == 2 and (not isinstance(rest[1], np.ndarray) or rest[1].size != 1 or bool(rest[1].reshape(-1)[0])):
+            raise self.bad(node, "dropout in training mode is not supported", "training_mode false", "true or computed")
+        assert x is not None
+        return x
+
+    def constant(self, node: Node) -> Array:
+        self.arity(node, 0, 0)
+        if len(node.attributes) != 1:
+            raise self.bad(node, "a constant has one value attribute", "one", str(sorted(node.attributes)))
+        ((name, value),) = node.attributes.items()
+        if name == "value" and isinstance(value, np.ndarray):
+            return value
+        if name in ("value_float", "value_floats"):
+            return np.array(value, np.float32)
+        if name in ("value_int", "value_ints"):
+            return np.array(value, np.int64)
+        raise self.bad(node, "this kind of constant is not supported", "a tensor, ints or floats", name)
+
+    def view(self, node: Node, x: Ref | Array, shape: tuple[int, ...]) -> Ref | Array:
+        if math.prod(x.shape) != math.prod(shape) or any(d < 1 for d in shape):
+            raise self.bad(node, "shapes do not fit", f"{math.prod(x.shape)} entries", str(shape))
+        return Ref(x.value, shape) if isinstance(x, Ref) else x.reshape(shape)
+
+    def flatten(self, node: Node) -> Ref | Array:
+        (x,) = self.arity(node, 1, 1)
+        assert x is not None
+        axis = self.attr(node, "axis", 1)
+        if not (-len(x.shape) if self.opset >= 11 else 0) <= axis <= len(x.shape):
+            raise self.bad(node, "axis is out of range", f"0 to {len(x.shape)}", str(axis))
+        axis = axis + len(x.shape) if axis < 0 else axis
+        return self.view(node, x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
+
+    def reshape(self, node: Node) -> Ref | Array:
+        x, s = self.arity(node, 2, 2)
+        assert x is not None
+        if self.attr(node, "allowzero", 0) != 0:
+            raise self.bad(node, "allowzero is not supported", "0", "1")
+        shape = list(self.integers(node, s))
+        for i, d in enumerate(shape):
+            if d == 0 and i < len(x.shape):
+                shape[i] = x.shape[i]
+        if shape.count(-1) == 1 and all(d > 0 for d in shape if d != -1):
+            shape[shape.index(-1)] = math.prod(x.shape) // math.prod(d for d in shape if d != -1)
+        return self.view(node, x, tuple(shape))
+
+    def axes(self, node: Node, rank: int) -> list[int]:
+        """The axes of squeeze and unsqueeze, in [0, rank), without repeats."""
+        if self.opset >= 13:
+            given = self.integers(node, self.arity(node, 2, 2)[1])
+            if "axes" in node.attributes:
+                raise self.bad(node, "axes is an input since opset 13", "no attribute", "axes")
+        else:
+            self.arity(node, 1, 1)
+            given = self.attr(node, "axes", ())
+        found = sorted(a + rank if a < 0 else a for a in given)
+        if not found or len(set(found)) != len(found) or found[0] < 0 or found[-1] >= rank:
+            raise self.bad(node, "axes are out of range, repeated or missing", f"distinct axes below {rank}", str(given))
+        return found
+
+    def squeeze(self, node: Node) -> Ref | Array:
+        x = self.arity(node, 1, 2)[0]
+        assert x is not None
+        axes = self.axes(node, len(x.shape))
+        if any(x.shape[a] != 1 for a in axes):
+            raise self.bad(node, "a squeezed axis is not 1", "1", str(x.shape))
+        return self.view(node, x, tuple(d for i, d in enumerate(x.shape) if i not in axes))
+
+    def unsqueeze(self, node: Node) -> Ref | Array:
+        x = self.arity(node, 1, 2)[0]
+        assert x is not None
+        shape = list(x.shape)
+        given = self.integers(node, self.arity(node, 2, 2)[1]) if self.opset >= 13 else self.attr(node, "axes", ())
+        for a in self.axes(node, len(shape) + len(given)):
+            shape.insert(a, 1)
+        return self.view(node, x, tuple(shape))
+
+    def select(self, node: Node, x: Ref | Array, pick: Any) -> Ref | Array:
+        """A layout op through its action on indices."""
+        if not isinstance(x, Ref):
+            return np.ascontiguousarray(pick(x))
+        index = np.ascontiguousarray(pick(np.arange(math.prod(x.shape)).reshape(x.shape)))
+        if index.size == 0:
+            raise self.bad(node, "a value is empty", "at least one entry", str(index.shape))
+        return self.affine(node, ((Select(index.reshape(-1), math.prod(x.shape)), x.value),), index.shape)
+
+    def transpose(self, node: Node) -> Ref | Array:
+        (x,) = self.arity(node, 1, 1)
+        assert x is not None
+        perm = self.attr(node, "perm", tuple(range(len(x.shape)))[::-1])
+        if sorted(perm) != list(range(len(x.shape))):
+            raise self.bad(node, "perm is not a permutation", f"of 0 to {len(x.shape) - 1}", str(perm))
+        return self.select(node, x, lambda a: a.transpose(perm))
+
+    def slice(self, node: Node) -> Ref | Array:
+        if self.opset >= 10:
+            x, *rest = self.arity(node, 3, 5)
+            parts = [self.integers(node, v) if v is not None else None for v in rest]
+        else:
+            (x,) = self.arity(node, 1, 1)
+            parts = [self.attr(node, "starts", ()), self.attr(node, "ends", ())]
+            parts += [self.attr(node, "axes", tuple(range(len(parts[0] or ()))))]
+        assert x is not None
+        starts, ends = parts[0] or (), parts[1] or ()
+        axes = parts[2] if len(parts) > 2 and parts[2] is not None else tuple(range(len(starts)))
+        steps = parts[3] if len(parts) > 3 and parts[3] is not None else (1,) * len(starts)
+        axes = tuple(a + len(x.shape) if a < 0 else a for a in axes)
+        if not starts or not len(starts) == len(ends) == len(axes) == len(steps) or len(set(axes)) != len(axes):
+            raise self.bad(node, "starts, ends, axes and steps do not fit", "equal lengths, distinct axes", f"{parts}")
+        if any(not 0 <= a < len(x.shape) for a in axes) or any(s < 1 for s in steps):
+            raise self.bad(node, "an axis or a step is out of range", "axes of the input, positive steps", f"axes {axes}, steps {steps}")
+        cut = [slice(None)] * len(x.shape)
+        for a, b, e, s in zip(axes, starts, ends, steps, strict=True):
+            cut[a] = slice(b, e, s)  # Python clamps as ONNX does for positive steps
+        return self.select(node, x, lambda array: array[tuple(cut)])
+
+    def concat(self, node: Node) -> Ref | Array:
+        found = self.arity(node, 1, 1024)
+        rank = len(self.value(node, found[0]).shape)
+        axis = self.attr(node, "axis", None)
+        if type(axis) is not int or not -rank <= axis < rank:
+            raise self.bad(node, "axis is missing or out of range", f"-{rank} to {rank - 1}", str(axis))
+        refs = [v if isinstance(v, Ref) else None for v in found]
+        shapes = [v.shape for v in found if v is not None]
+        if len({(len(s), *s[: axis % rank], *s[axis % rank + 1 :]) for s in shapes}) != 1:
+            raise self.bad(node, "shapes do not fit", "equal but for one axis", str(shapes))
+        index, bias, start = [], [], 0
+        for k, v in enumerate(found):
+            assert v is not None
+            index.append(np.stack([np.full(v.shape, k), np.arange(math.prod(v.shape)).reshape(v.shape)]))
+            bias.append(np.zeros(v.shape) if isinstance(v, Ref) else self.weights(node, v))
+            start += math.prod(v.shape)
+        who = np.concatenate(index, axis=1 + axis % rank)
+        terms = tuple((Select(np.where(who[0] == k, who[1], -1).reshape(-1), math.prod(ref.shape)), ref.value)
+                      for k, ref in enumerate(refs) if ref is not None)  # fmt: skip
+        return self.affine(node, terms, who.shape[1:], bias=np.concatenate(bias, axis=axis).reshape(-1))
+
+    # -- arithmetic ------------------------------------------------------------------------------------------------
+
+    def relu(self, node: Node) -> Ref:
+        x = self.value(node, self.arity(node, 1, 1)[0])
+        self.nodes.append(Relu(x.value, math.prod(x.shape), x.shape, node.name))
+        return Ref(len(self.nodes) - 1, x.shape)
+
+    def add(self, node: Node, sign: float = 1.0) -> Ref:
+        a, b = self.arity(node, 2, 2)
+        if isinstance(a, Ref) and isinstance(b, Ref):
+            if a.shape != b.shape:
+                raise self.bad(node, "two computed values must have one shape", str(a.shape), str(b.shape))
+            one = np.ones(math.prod(a.shape))
+            return self.affine(node, ((Scale(one), a.value), (Scale(sign * one), b.value)), a.shape, adds=True)
+        x, constant = (a, b) if isinstance(a, Ref) else (self.value(node, b), a)
+        factors = (1.0, sign) if isinstance(a, Ref) else (sign, 1.0)
+        c = self.weights(node, constant)
+        shape = self.broadcast(node, x.shape, c.shape)
+        bias = factors[1] * np.broadcast_to(c, shape).reshape(-1)
+        before = self.nodes[x.value]
+        name = node.inputs[0] if isinstance(a, Ref) else node.inputs[1]
+        plain = isinstance(before, Affine) and not before.adds and not before.bias.any() and before.bias_err.max() == 0 and before.leaves.any()
+        alone = self.first_name.get(x.value) == name and self.uses[name] == 1 and name != self.output_name
+        if plain and alone and factors[0] == 1.0 and x.value == len(self.nodes) - 1:
+            assert isinstance(before, Affine)
+            self.nodes[-1] = replace(before, bias=bias, adds=True, magnitude=np.abs(bias), shape=shape, where=node.name)
+            return Ref(x.value, shape)
+        return self.affine(node, ((Scale(np.full(bias.size, factors[0])), x.value),), shape, bias=bias, adds=True)
+
+    def sub(self, node: Node) -> Ref:
+        return self.add(node, -1.0)
+
+    def broadcast(self, node: Node, shape: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
+        """The constant must broadcast to the value, up to leading ones: then the value is not repeated."""
+        try:
+            out = np.broadcast_shapes(shape, other)
+        except ValueError:
+            out = ()
+        if math.prod(out) != math.prod(shape) or not out:
+            raise self.bad(node, "the constant does not broadcast to the value", str(shape), str(other))
+        return tuple(out)
+
+    def mul(self, node: Node) -> Ref:
+        a, b = self.arity(node, 2, 2)
+        x, constant = (a, b) if isinstance(a, Ref) else (self.value(node, b), a)
+        c = self.weights(node, constant)
+        shape = self.broadcast(node, x.shape, c.shape)
+        return self.affine(node, ((Scale(np.broadcast_to(c, shape).reshape(-1).copy()), x.value),), shape, leaves=1.0)
+
+    def div(self, node: Node) -> Ref:
+        a, b = self.arity(node, 2, 2)
+        x, c = self.value(node, a), self.weights(node, b)
+        if (np.abs(c) < 2.0**-100).any() or (np.abs(c) > 2.0**100).any():
+            raise self.bad(node, "a divisor is zero or extreme", "2^-100 <= |c| <= 2^100", str(np.abs(c).min()))
+        shape = self.broadcast(node, x.shape, c.shape)
+        factor = 1.0 / np.broadcast_to(c, shape).reshape(-1)
+        return self.affine(node, ((Scale(factor), x.value),), shape, leaves=3.0, weight_rel=2.0**-52)
+
+    def neg(self, node: Node) -> Ref:
+        x = self.value(node, self.arity(node, 1, 1)[0])
+        return self.affine(node, ((Scale(-np.ones(math.prod(x.shape))), x.value),), x.shape)
+
+    def matmul(self, node: Node) -> Ref:
+        a, b = self.arity(node, 2, 2)
+        if isinstance(a, Ref):
+            x, w = a, self.weights(node, b)
+            rows = math.prod(x.shape[:-1])
+            if w.ndim != 2 or len(x.shape) < 2 or x.shape[-1] != w.shape[0] or rows * rows * w.size > MAX_SIZE * 4:
+                raise self.bad(node, "shapes do not fit", "value [..., k] times constant [k, n]", f"{x.shape} and {w.shape}")
+            weight = w.T if rows == 1 else np.kron(np.eye(rows), w.T)
+            return self.product(node, Dense(weight), x, (*x.shape[:-1], w.shape[1]))
+        x, w = self.value(node, b), self.weights(node, a)
+        if w.ndim != 2 or len(x.shape) != 2 or x.shape[0] != w.shape[1] or x.shape[1] ** 2 * w.size > MAX_SIZE:
+            raise self.bad(node, "shapes do not fit", "constant [m, k] times value [k, n]", f"{w.shape} and {x.shape}")
+        return self.product(node, Dense(np.kron(w, np.eye(x.shape[1]))), x, (w.shape[0], x.shape[1]))
+
+    def product(self, node: Node, linear: Dense | Conv, x: Ref, shape: tuple[int, ...], bias: Floats | None = None) -> Ref:
+        leaves = linear.leaves() + (0.0 if bias is None else 1.0)
+        return self.affine(node, ((linear, x.value),), shape, bias=bias, leaves=np.maximum(leaves, 1.0))
+
+    def gemm(self, node: Node) -> Ref:
+        found = self.arity(node, 2, 3)
+        x, w = self.value(node, found[0]), self.weights(node, found[1])
+        if self.attr(node, "transA", 0) != 0 or self.attr(node, "alpha", 1.0) != 1.0 or self.attr(node, "beta", 1.0) != 1.0:
+            raise self.bad(node, "this form of Gemm is not supported", "transA 0, alpha 1, beta 1", str(node.attributes))
+        flag = self.attr(node, "transB", 0)
+        if flag not in (0, 1) or w.ndim != 2:
+            raise self.bad(node, "this form of Gemm is not supported", "transB 0 or 1, a matrix", f"transB {flag}, {w.shape}")
+        w = w if flag else w.T
+        if len(x.shape) != 2 or x.shape[0] != 1 or x.shape[1] != w.shape[1]:
+            raise self.bad(node, "shapes do not fit", f"[1, {w.shape[1]}]", str(x.shape))
+        bias = None
+        if len(found) == 3:
+            c = self.weights(node, found[2])
+            if self.broadcast(node, (1, len(w)), c.shape) != (1, len(w)):
+                raise self.bad(node, "shapes do not fit", str((1, len(w))), str(c.shape))
+            bias = np.broadcast_to(c, (1, len(w))).reshape(-1)
+        return self.product(node, Dense(w), x, (1, len(w)), bias)
+
+    def window(self, node: Node, kernel: tuple[int, ...], x: Ref) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Strides, pads, dilations and output sizes of a sliding window."""
+        axes = len(kernel)
+        if node.attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+            raise self.bad(node, "auto_pad is not supported", "NOTSET", repr(node.attributes["auto_pad"]))
+        strides, dilations = self.attr(node, "strides", (1,) * axes), self.attr(node, "dilations", (1,) * axes)
+        pads = self.attr(node, "pads", (0,) * 2 * axes)
+        if not (len(x.shape) == axes + 2 and x.shape[0] == 1 and 1 <= axes <= 3 and len(strides) == len(dilations) == axes and len(pads) == 2 * axes):
+            raise self.bad(node, "shapes do not fit", "[1, channels, 1 to 3 spatial axes]", f"{x.shape}, strides {strides}, pads {pads}")
+        if min(strides) < 1 or min(dilations) < 1 or min(pads) < 0 or max(*pads, *strides, *dilations) > 1 << 16:
+            raise self.bad(node, "strides, dilations or pads are out of range", "positive; pads at least 0", f"{strides}, {dilations}, {pads}")
+        out = tuple((n + pads[i] + pads[axes + i] - d * (k - 1) - 1) // s + 1
+                    for i, (n, k, s, d) in enumerate(zip(x.shape[2:], kernel, strides, dilations, strict=True)))  # fmt: skip
+        if min(out) < 1:
+            raise self.bad(node, "the kernel is larger than its input", f"at most {x.shape[2:]}", str(kernel))
+        return strides, pads, dilations, out
+
+    def conv(self, node: Node) -> Ref:
+        found = self.arity(node, 2, 3)
+        x, w = self.value(node, found[0]), self.weights(node, found[1])
+        kernel = tuple(w.shape[2:])
+        if self.attr(node, "kernel_shape", kernel) != kernel or not kernel:
+            raise self.bad(node, "kernel_shape does not fit the weight", str(kernel), str(node.attributes.get("kernel_shape")))
+        strides, pads, dilations, out = self.window(node, kernel, x)
+        groups = self.attr(node, "group", 1)
+        if groups < 1 or x.shape[1] != groups * w.shape[1] or w.shape[0] % groups:
+            raise self.bad(node, "channels do not fit", f"group * {w.shape[1]}", f"{x.shape[1]} channels, group {groups}")
+        bias = None
+        if len(found) == 3:
+            c = self.weights(node, found[2])
+            if c.shape != (w.shape[0],):
+                raise self.bad(node, "shapes do not fit", str((w.shape[0],)), str(c.shape))
+            bias = np.repeat(c, math.prod(out))
+        linear = Conv(w, strides, pads, dilations, groups, tuple(x.shape[1:]), (w.shape[0], *out))
+        return self.product(node, linear, x, (1, w.shape[0], *out), bias)
+
+    def average(self, node: Node, kernel: tuple[int, ...], x: Ref) -> Ref:
+        strides, pads, dilations, out = self.window(node, kernel, x)
+        if any(pads) or set(dilations) != {1}:
+            raise self.bad(node, "a padded or dilated average is not supported", "pads 0, dilations 1", f"{pads}, {dilations}")
+        count = math.prod(kernel)
+        linear = Conv(np.full((x.shape[1], 1, *kernel), 1.0 / count), strides, pads, dilations, x.shape[1], tuple(x.shape[1:]), (x.shape[1], *out))
+        return self.affine(node, ((linear, x.value),), (1, x.shape[1], *out), leaves=count + 2.0, weight_rel=2.0**-53)
+
+    def average_pool(self, node: Node) -> Ref:
+        x = self.value(node, self.arity(node, 1, 1)[0])
+        if self.attr(node, "ceil_mode", 0) or self.attr(node, "count_include_pad", 0):
+            raise self.bad(node, "ceil_mode and count_include_pad are not supported", "0", "1")
+        kernel = self.attr(node, "kernel_shape", ())
+        if not kernel or min(kernel) < 1:
+            raise self.bad(node, "kernel_shape is missing or not positive", "positive sizes", str(kernel))
+        return self.average(node, kernel, x)
+
+    def global_average(self, node: Node) -> Ref:
+        x = self.value(node, self.arity(node, 1, 1)[0])
+        return self.average(node, tuple(x.shape[2:]), x)
+
+    def batch_norm(self, node: Node) -> Ref:
+        found = self.arity(node, 5, 5)
+        x = self.value(node, found[0])
+        gamma, beta, mean, var = (self.weights(node, v) for v in found[1:])
+        eps = self.attr(node, "epsilon", float(np.float32(1e-05)))
+        if self.attr(node, "training_mode", 0) or self.attr(node, "spatial", 1) != 1:
+            raise self.bad(node, "training mode is not supported", "training_mode 0, spatial 1", "another value")
+        if len(x.shape) < 2 or any(v.shape != (x.shape[1],) for v in (gamma, beta, mean, var)) or not 0 < eps < 1 or (var < 0).any():
+            raise self.bad(node, "shapes or values do not fit", f"four arrays [{x.shape[1:2]}], variance >= 0, 0 < epsilon < 1", f"{x.shape}")
+        # s = gamma / sqrt(var + eps): sum, root and quotient in binary64, each within 2^-53, so s within 2^-51 of the exact one.
+        s = gamma / np.sqrt(var + eps)
+        shift = np.array([nearest(Fraction(b) - Fraction(a) * Fraction(m)) for b, a, m in zip(beta, s, mean, strict=True)])
+        err = (np.abs(s * mean) + np.abs(shift)) * 2.0**-50
+        size = np.abs(s * mean) * (1 + 2.0**-40) + np.abs(beta)
+        repeat = math.prod(x.shape[2:])
+        return self.affine(node, ((Scale(np.repeat(s, repeat)), x.value),), x.shape, bias=np.repeat(shift, repeat), leaves=10.0, weight_rel=2.0**-51,
+                           bias_err=np.repeat(err, repeat), magnitude=np.repeat(size, repeat) + np.abs(np.repeat(shift, repeat)))  # fmt: skip
+
+
+WINDOW = "auto_pad kernel_shape strides pads dilations"
+RULES: dict[str, tuple[str, str]] = {
+    "Identity": ("same", ""), "Dropout": ("dropout", "ratio seed"), "Constant": ("constant", "value value_float value_floats value_int value_ints"),
+    "Flatten": ("flatten", "axis"), "Reshape": ("reshape", "allowzero"), "Squeeze": ("squeeze", "axes"), "Unsqueeze": ("unsqueeze", "axes"),
+    "Transpose": ("transpose", "perm"), "Slice": ("slice", "starts ends axes"), "Concat": ("concat", "axis"), "Relu": ("relu", ""),
+    "Add": ("add", ""), "Sub": ("sub", ""), "Mul": ("mul", ""), "Div": ("div", ""), "Neg": ("neg", ""), "MatMul": ("matmul", ""),
+    "Gemm": ("gemm", "alpha beta transA transB"), "Conv": ("conv", WINDOW + " group"), "GlobalAveragePool": ("global_average", ""),
+    "AveragePool": ("average_pool", WINDOW + " ceil_mode count_include_pad"),
+    "BatchNormalization": ("batch_norm", "epsilon momentum spatial training_mode"),
+}  # fmt: skip
+
+
+def read_network(data: bytes) -> Network:
+    """The network in the uncompressed bytes of an ONNX file. CheckError names the node that is refused."""
+    reader = Reader(wire.parse(data))
+    reads = sorted({node.source for node in reader.nodes if isinstance(node, Relu)})
+    return Network(tuple(reader.nodes), reader.output, reader.input_shape, tuple(reads))
