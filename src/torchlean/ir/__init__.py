@@ -2,7 +2,9 @@
 
 from torchlean.ir.builder import Builder, named_outputs, trace
 from torchlean.ir.dims import Dim, Shape, Size, symbol
+from torchlean.ir.file import content_hash, load_program, save_program
 from torchlean.ir.graph import SOURCES, Attr, Graph, Literal, Node, Value
+from torchlean.ir.lint import lint
 from torchlean.ir.op import (
     ALIGNED,
     COMPARED,
@@ -17,7 +19,9 @@ from torchlean.ir.op import (
     Op,
     OpTable,
 )
+from torchlean.ir.parse import parse_graph
 from torchlean.ir.tensor import Tensor
+from torchlean.ir.text import format_graph
 from torchlean.ir.types import (
     DTYPES,
     DType,
@@ -40,8 +44,9 @@ from torchlean.ir.types import (
 )
 
 __all__ = [
-    "ALIGNED", "COMPARED", "DERIVED", "DTYPES", "EXACT", "EXPAND", "LEADING", "SOURCES", "Attr", "Builder", "DType", "Derived",
-    "Dim", "Graph", "Linear", "Literal", "Missing", "Node", "Onnx", "Op", "OpTable", "Shape", "Size", "Tensor",
-    "TensorType", "Value", "bf16", "boolean", "dtype_of", "f16", "f32", "f64", "f8e4m3", "f8e5m2", "i32", "i64", "i8",
-    "named_outputs", "parse_type", "symbol", "trace", "type_of", "u32", "u8",
+    "ALIGNED", "COMPARED", "DERIVED", "DTYPES", "EXACT", "EXPAND", "LEADING", "SOURCES", "Attr", "Builder", "DType",
+    "Derived", "Dim", "Graph", "Linear", "Literal", "Missing", "Node", "Onnx", "Op", "OpTable", "Shape", "Size", "Tensor",
+    "TensorType", "Value", "bf16", "boolean", "content_hash", "dtype_of", "f8e4m3", "f8e5m2", "f16", "f32", "f64",
+    "format_graph", "i8", "i32", "i64", "lint", "load_program", "named_outputs", "parse_graph", "parse_type",
+    "save_program", "symbol", "trace", "type_of", "u8", "u32",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from torchlean.ir.dims import Dim
 from torchlean.ir.graph import Attr, Graph, Literal, Node, Value
 from torchlean.ir.op import OpTable
 from torchlean.ir.tensor import Tensor
-from torchlean.ir.types import DType, TensorType, f32, type_of
+from torchlean.ir.types import DType, TensorType, f32, numpy_dtype, type_of
 
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
@@ -109,7 +109,7 @@ class Builder:
         return self.apply("matmul", x, self.apply("permute", w, axes=axes))  # type: ignore[no-any-return]
 
     def apply(self, op: str, *inputs: Any, **attrs: Any) -> Any:
-        """Add a node. Python numbers among the inputs become constants of the first tensor's dtype.
+        """Add a node. Python numbers among the inputs become constants of the first numeric tensor's dtype.
 
         Returns   a Tensor, or a tuple of them for an op with several outputs.
         Raises    ShapeError when the type rule refuses; the error names this source line.
@@ -185,9 +185,8 @@ class Builder:
         )
 
     def _tensors(self, op: str, inputs: Sequence[Any]) -> list[Tensor]:
-        first = next((x for x in inputs if isinstance(x, Tensor) and x.dtype.kind != "bool"), None)
-        first = first or next((x for x in inputs if isinstance(x, Tensor)), None)
-        dtype = first.dtype if first is not None else f32
+        dtypes = [x.dtype for x in inputs if isinstance(x, Tensor)]
+        dtype = next((d for d in dtypes if d.kind != "bool"), dtypes[0] if dtypes else f32)
         result = []
         for x in inputs:
             if isinstance(x, Tensor):
@@ -225,7 +224,7 @@ class Builder:
 
 
 def _numpy(dtype: DType) -> np.dtype:
-    return np.dtype(dtype.numpy)
+    return numpy_dtype(dtype.numpy)
 
 
 def _attr(value: Any) -> Attr:

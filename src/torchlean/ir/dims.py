@@ -1,13 +1,14 @@
 """Dimensions: integer polynomials over named symbols, in normal form.
 
-A dimension is an `int` where it is known and a `Dim` where it is not. `Dim` is a sum of monomials; an atom of a monomial is a
-symbol or the floor-division of a dimension by a positive int. Arithmetic keeps the normal form, and equality of normal forms
-is the only equality: `batch` and `n` differ even when a run gives them one size.
+A dimension is an `int` where it is known and a `Dim` where it is not. `Dim` is a sum of monomials; an atom of a
+monomial is a symbol or the floor-division of a dimension by a positive int. Arithmetic keeps the normal form, and
+equality of normal forms is the only equality: `batch` and `n` differ even when a run gives them one size.
 """
 
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -111,13 +112,13 @@ def _collect(terms: Iterable[tuple[Monomial, int]]) -> Size:
 
 def symbol(name: str) -> Dim:
     """The dimension named `name`: a Python identifier."""
-    if not _NAME.match(name):
+    if not _NAME.match(name) or keyword.iskeyword(name):
         raise ShapeError(
             "a symbolic dimension needs a name",
             where=repr(name),
             expected="a Python identifier such as batch",
             got=repr(name),
-            fix="use letters, digits and underscores",
+            fix="use letters, digits and underscores, and no Python keyword",
         )
     return Dim((((name,), 1),))
 
@@ -161,7 +162,7 @@ def parse(text: str) -> Size:
     """
     try:
         return _evaluate(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, RecursionError) as problem:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         raise ShapeError(
             "not a dimension",
             where=repr(text),

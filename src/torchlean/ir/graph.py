@@ -1,12 +1,14 @@
 """The program's form: an immutable graph in single-assignment order.
 
-A node is an op's name, its inputs, its attributes and its output types; a value is a node and an output index. Nodes stand in
-topological order. The kinds of inputs are nodes too: `input`, `parameter`, `state` (each with a `name`) and `constant` (with its
-`value`). A graph carries no weights. Where a node came from (`where`) is shown in errors and is no part of equality or hash.
+A node is an op's name, its inputs, its attributes and its output types; a value is a node and an output index. Nodes
+stand in topological order. The kinds of inputs are nodes too: `input`, `parameter`, `state` (each with a `name`) and
+`constant` (with its `value`). A graph carries no weights. Where a node came from (`where`) is shown in errors and is no
+part of equality or hash.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +18,7 @@ import numpy as np
 
 from torchlean.errors import GraphError
 from torchlean.ir.dims import Dim, Size
-from torchlean.ir.types import DType, TensorType, type_of
+from torchlean.ir.types import DType, TensorType, numpy_dtype, type_of
 
 SOURCES = ("input", "parameter", "state", "constant")
 
@@ -31,14 +33,14 @@ class Literal:
 
     @staticmethod
     def of(array: np.ndarray) -> Literal:
-        array = np.ascontiguousarray(array).reshape(np.shape(array))
         type_of(array)  # refuses a dtype that programs lack
-        return Literal(array.dtype.name, tuple(int(s) for s in array.shape), array.tobytes())
+        shape = tuple(int(s) for s in np.shape(array))
+        return Literal(array.dtype.name, shape, array.astype(array.dtype.newbyteorder("="), copy=False).tobytes())
 
     @cached_property
     def array(self) -> np.ndarray:
         """The values, read-only."""
-        return np.frombuffer(self.data, dtype=np.dtype(self.dtype)).reshape(self.shape)
+        return np.frombuffer(self.data, dtype=numpy_dtype(self.dtype)).reshape(self.shape)
 
     def __str__(self) -> str:
         if not self.shape and self.dtype == "bool":
@@ -49,8 +51,17 @@ class Literal:
 
 
 Attr: TypeAlias = Union[
-    None, bool, int, float, str, Dim, DType, TensorType, Literal, "Graph", tuple["Attr", ...]
+    bool, int, float, str, Dim, DType, TensorType, Literal, "Graph", tuple["Attr", ...], None
 ]
+
+
+def _exact(value: Attr) -> object:
+    """A stand-in for an attribute whose equality is that of kind and bits (nan equals itself)."""
+    if isinstance(value, tuple):
+        return tuple(_exact(v) for v in value)
+    if isinstance(value, float):
+        return float, struct.pack(">d", value)
+    return (bool, value) if isinstance(value, bool) else value
 
 
 @dataclass(frozen=True, order=True)
@@ -66,15 +77,25 @@ class Value:
     __repr__ = __str__
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Node:
-    """One application of an op."""
+    """One application of an op. Equal when the attributes are equal bit by bit: 0.0, -0.0, 0 and False all differ."""
 
     op: str
     inputs: tuple[Value, ...]
     attrs: tuple[tuple[str, Attr], ...]
     types: tuple[TensorType, ...]
-    where: str = field(default="", compare=False)
+    where: str = ""
+
+    @cached_property
+    def _identity(self) -> tuple[object, ...]:
+        return self.op, self.inputs, tuple((name, _exact(value)) for name, value in self.attrs), self.types
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
 
     @cached_property
     def attributes(self) -> dict[str, Attr]:
@@ -153,7 +174,7 @@ class Graph:
         """The names of all symbolic dimensions."""
         from torchlean.ir.dims import symbols
 
-        return frozenset(s for n in self.nodes for t in n.types for d in t.shape for s in symbols(d))
+        return frozenset(name for n in self.nodes for t in n.types for d in t.shape for name in symbols(d))
 
     def describe(self, index: int) -> str:
         """One node as an error names it: number, op, source line."""

@@ -55,6 +55,16 @@ DTYPES: dict[str, DType] = {
 _BY_NUMPY = {d.numpy: d for d in DTYPES.values()}
 
 
+def numpy_dtype(name: str) -> np.dtype:
+    """The numpy dtype that carries a `DType`, by `DType.numpy`; ml_dtypes brings the small floats when needed."""
+    try:
+        return np.dtype(name)
+    except TypeError:
+        import ml_dtypes  # noqa: F401  registers its names with numpy
+
+        return np.dtype(name)
+
+
 def dtype_of(array: np.ndarray) -> DType:
     """The dtype of a numpy array. Raises ShapeError for one that the program's form lacks."""
     try:

@@ -1,0 +1,210 @@
+"""Reading and writing whole files: gzip or plain, each failure one FileError, writes all or nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from torchlean.errors import FileError
+
+LIMIT = 4 << 30
+_GZIP = b"\x1f\x8b"
+_CHUNK = 1 << 20
+
+
+def read_bytes(path: str | os.PathLike[str], *, limit: int = LIMIT, empty: bool = False) -> bytes:
+    """The bytes of a file, decompressed when they begin as gzip does; `name` may stand as `name.gz`.
+
+    limit    most bytes accepted, counted after decompression
+    empty    whether a file of no bytes is accepted
+    Errors   FileError: missing, a directory, unreadable, empty, damaged or truncated gzip, too large
+    """
+    found = find(path)
+    try:
+        with open(found, "rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise _unreadable(found, error) from error
+    if raw.startswith(_GZIP):
+        raw = _gunzip(raw, found, limit)
+    if len(raw) > limit:
+        raise _too_large(found, limit)
+    if not raw and not empty:
+        raise FileError(
+            "the file is empty",
+            where=str(found),
+            expected="a file with content",
+            got="0 bytes",
+            fix="write the file again, or name another one",
+        )
+    return raw
+
+
+def find(path: str | os.PathLike[str]) -> Path:
+    """The file itself, or the same name with .gz where only that exists.
+
+    Errors   FileError: missing, or a directory
+    """
+    given = Path(path)
+    compressed = given.with_name(given.name + ".gz") if given.name else given
+    found = compressed if not given.exists() and compressed.is_file() else given
+    if found.is_dir():
+        raise FileError(
+            "a file is needed, not a directory",
+            where=str(found),
+            expected="the path of a file",
+            got="a directory",
+            fix="name the file inside it",
+        )
+    if not found.exists():
+        raise FileError(
+            "the file does not exist",
+            where=str(given),
+            expected="an existing file, plain or with .gz",
+            got="nothing at this path",
+            fix="check the spelling and the current directory",
+        )
+    return found
+
+
+def read_text(path: str | os.PathLike[str], *, limit: int = LIMIT) -> str:
+    """The text of a UTF-8 file, as `read_bytes` reads it.
+
+    Errors   FileError: as read_bytes, and bytes that are not UTF-8
+    """
+    return decode(read_bytes(path, limit=limit), str(path))
+
+
+def decode(raw: bytes, where: str) -> str:
+    """UTF-8 bytes as text, without a byte-order mark.
+
+    Errors   FileError that names the first bad byte
+    """
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(
+            "the file is not text",
+            where=f"{where}, byte {error.start}",
+            expected="UTF-8 text",
+            got=f"byte 0x{raw[error.start]:02x}",
+            fix="name the text file, or save it as UTF-8",
+        ) from error
+
+
+def atomic_write(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a whole file or nothing: a temporary file beside it, flushed to disk, then renamed over it.
+
+    Errors   FileError: no such folder, no permission, disk full; the old file stays and no partial file is left
+    """
+    atomic_write_all({path: content})
+
+
+def atomic_write_all(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
+    """Write several whole files: every one is complete on disk before the first old one is replaced.
+
+    Between two renames a reader may see new beside old: files that belong together must say so (by a hash).
+    Errors   FileError as `atomic_write`
+    """
+    waiting: list[tuple[str, Path]] = []
+    target, size = Path(), 0
+    try:
+        for path, content in contents.items():
+            target, size = Path(path), len(content)
+            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+            waiting.append((temporary, target))
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, _mode(target))
+        while waiting:
+            temporary, target = waiting[0]
+            os.replace(temporary, target)
+            del waiting[0]
+    except OSError as error:
+        raise _unwritable(target, error, size) from error
+    finally:
+        for temporary, _ in waiting:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def _mode(target: Path) -> int:
+    """Permissions of the file that is replaced, else what the umask gives a new one."""
+    with suppress(OSError):
+        return target.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _gunzip(raw: bytes, where: Path, limit: int) -> bytes:
+    """All members of a gzip file, checked against their checksums, up to limit + 1 bytes."""
+    parts: list[bytes] = []
+    size = 0
+    rest = raw
+    while rest:
+        stream = zlib.decompressobj(wbits=31)
+        try:
+            while not stream.eof:
+                part = stream.decompress(rest, _CHUNK)
+                rest = stream.unconsumed_tail
+                size += len(part)
+                parts.append(part)
+                if size > limit:
+                    raise _too_large(where, limit)
+                if not part and not rest and not stream.eof:
+                    raise _damaged(where, "the data end in the middle")
+        except zlib.error as error:
+            raise _damaged(where, str(error)) from error
+        rest = stream.unused_data.lstrip(b"\0")
+    return b"".join(parts)
+
+
+def _damaged(where: Path, got: str) -> FileError:
+    return FileError(
+        "the gzip file is damaged or truncated",
+        where=str(where),
+        expected="a complete gzip file",
+        got=got,
+        fix="fetch or compress the file again",
+    )
+
+
+def _too_large(where: Path, limit: int) -> FileError:
+    return FileError(
+        "the file is too large",
+        where=str(where),
+        expected=f"at most {limit} bytes, uncompressed",
+        got="more",
+        fix="name a smaller file, or raise the limit",
+    )
+
+
+def _unreadable(where: Path, error: OSError) -> FileError:
+    return FileError(
+        "the file cannot be read",
+        where=str(where),
+        expected="a readable file",
+        got=error.strerror or str(error),
+        fix="check the file's permissions",
+    )
+
+
+def _unwritable(target: Path, error: OSError, size: int) -> FileError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return FileError(
+        "the disk is full" if full else "the file cannot be written",
+        where=str(target),
+        expected=f"room for {size} bytes" if full else "a folder that exists and may be written",
+        got=error.strerror or str(error),
+        fix="free some space or write elsewhere; nothing was left behind"
+        if full
+        else "create the folder, or write elsewhere",
+    )
