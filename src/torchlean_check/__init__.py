@@ -1,0 +1,66 @@
+"""The trusted checker: re-derives every bound of a certificate from the original ONNX and VNN-LIB files. Never imports torchlean."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchlean_check.build import TreeBuilder
+    from torchlean_check.verdict import Verdict, check, load
+    from torchlean_check.errors import CheckError
+    from torchlean_check.format import Certificate, decode, encode, write_certificate
+    from torchlean_check.kernel import Bounds, Kernel, State
+    from torchlean_check.tree import (
+        DERIVE,
+        EXAMINE,
+        Derivation,
+        Front,
+        Record,
+        Refutation,
+        Replay,
+        SlopeTable,
+        Tree,
+        replay,
+    )
+
+_HOMES = {
+    "build": ("TreeBuilder",),
+    "verdict": ("Verdict", "check", "load"),
+    "errors": ("CheckError",),
+    "format": ("Certificate", "decode", "encode", "write_certificate"),
+    "kernel": ("Bounds", "Kernel", "State"),
+    "tree": ("DERIVE", "EXAMINE", "Derivation", "Front", "Record", "Refutation", "Replay", "SlopeTable", "Tree", "replay"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = [
+    "DERIVE",
+    "EXAMINE",
+    "Bounds",
+    "Certificate",
+    "CheckError",
+    "Derivation",
+    "Front",
+    "Kernel",
+    "Record",
+    "Refutation",
+    "Replay",
+    "SlopeTable",
+    "State",
+    "Tree",
+    "TreeBuilder",
+    "Verdict",
+    "check",
+    "decode",
+    "encode",
+    "load",
+    "replay",
+    "write_certificate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: numpy is not needed to read an error or a usage line."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'torchlean_check' has no attribute '{name}'")
+    return getattr(import_module(f"torchlean_check.{_HOME[name]}"), name)

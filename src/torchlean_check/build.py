@@ -1,0 +1,98 @@
+"""Building trees, for provers. Nothing here is trusted: what it builds is replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from torchlean_check.tree import HOLE, KIND, LEAF, RECORD, SPLIT, SPLIT_AT, SPLIT_VALUE, Record, Tree
+
+Ints = npt.NDArray[np.int64]
+
+
+class TreeBuilder:
+    """A tree that grows by splitting leaves, in batches. Node ids count up in order of creation; 0 is the root."""
+
+    def __init__(self) -> None:
+        self._size = 1
+        self._op = np.zeros(64, np.uint8)
+        self._low = np.full(64, -1, np.int64)  # first child
+        self._axis = np.zeros(64, np.int64)  # input coordinate, or position among value splits
+        self._at = np.zeros(64)
+        self._values: list[tuple[int, int]] = []
+        self._records: dict[int, Record] = {}
+
+    def __len__(self) -> int:
+        return self._size
+
+    def _grow(self, size: int) -> None:
+        while size > len(self._op):
+            self._op, self._axis, self._at = (np.concatenate([a, np.zeros_like(a)]) for a in (self._op, self._axis, self._at))
+            self._low = np.concatenate([self._low, np.full_like(self._low, -1)])
+
+    def _children(self, nodes: Ints, kind: int, flags: int) -> tuple[Ints, Ints]:
+        if (self._op[nodes] & KIND != LEAF).any() or len(np.unique(nodes)) != len(nodes):
+            raise ValueError("only leaves can be split, each once")
+        low = self._size + 2 * np.arange(len(nodes))
+        self._size += 2 * len(nodes)
+        self._grow(self._size)
+        self._op[nodes] |= kind | flags
+        self._low[nodes] = low
+        return low, low + 1
+
+    def split(self, nodes: npt.ArrayLike, axis: npt.ArrayLike, at: npt.ArrayLike | None = None, flags: int = 0) -> tuple[Ints, Ints]:
+        """Split leaves on input coordinates, at the midpoint of the replayed box or at thresholds; returns the children's ids."""
+        ids = np.atleast_1d(np.asarray(nodes, np.int64))
+        out = self._children(ids, SPLIT if at is None else SPLIT_AT, flags)
+        self._axis[ids] = axis
+        if at is not None:
+            self._at[ids] = at
+        return out
+
+    def split_value(self, nodes: npt.ArrayLike, value: Any, index: Any, at: Any = 0.0, flags: int = 0) -> tuple[Ints, Ints]:
+        """Split leaves on neurons: value ids and flat indices of relu inputs; returns (z <= at, z >= at)."""
+        ids = np.atleast_1d(np.asarray(nodes, np.int64))
+        out = self._children(ids, SPLIT_VALUE, flags)
+        self._at[ids] = at
+        for i, v, k in zip(ids.tolist(), np.broadcast_to(value, ids.shape).tolist(), np.broadcast_to(index, ids.shape).tolist(), strict=True):
+            self._axis[i] = len(self._values)
+            self._values.append((v, k))
+        return out
+
+    def flag(self, nodes: npt.ArrayLike, flags: int) -> None:
+        self._op[np.asarray(nodes, np.int64)] |= flags
+
+    def hole(self, nodes: npt.ArrayLike) -> None:
+        """Assume leaves without proof: the verdict becomes `holey`."""
+        self._op[np.asarray(nodes, np.int64)] |= HOLE
+
+    def record(self, node: int, record: Record) -> None:
+        self._records[int(node)] = record
+        self._op[node] |= RECORD
+
+    def leaves(self) -> Ints:
+        return np.nonzero((self._op[: self._size] & KIND) == LEAF)[0]
+
+    def build(self) -> tuple[Tree, Ints]:
+        """The tree breadth-first, and where each id stands in it."""
+        levels: list[Ints] = [np.zeros(1, np.int64)]
+        while True:
+            inner = levels[-1][self._low[levels[-1]] >= 0]
+            if not len(inner):
+                break
+            low = self._low[inner]
+            levels.append(np.stack([low, low + 1], axis=1).reshape(-1))
+        order = np.concatenate(levels)
+        position = np.empty(self._size, np.int64)
+        position[order] = np.arange(len(order))
+        op = self._op[order]
+        kind = op & KIND
+        by_axis, by_at, values = order[(kind == SPLIT) | (kind == SPLIT_AT)], order[kind == SPLIT_AT], order[kind == SPLIT_VALUE]
+        pairs: Sequence[tuple[int, int]] = [self._values[i] for i in self._axis[values].tolist()]
+        table = np.array(pairs, np.uint32).reshape(-1, 2)
+        records = tuple(self._records[i] for i in order[(op & RECORD) > 0].tolist())
+        tree = Tree(op, self._axis[by_axis].astype(np.uint16), self._at[by_at], table[:, 0].copy(), table[:, 1].copy(), self._at[values], records)
+        return tree, position

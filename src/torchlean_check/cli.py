@@ -1,0 +1,66 @@
+"""torchlean-check MODEL PROPERTY CERTIFICATE: the first word on standard output is the verdict."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+
+CODES = {"valid": 0, "holey": 3, "invalid": 4}
+CLAIMS = {
+    "float32": "holds for every float32 execution (any order of sums, with or without FMA; not Winograd, FFT, Strassen, TF32, bf16 splitting or rewritten graphs)",
+    "real": "holds over the real numbers only",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit codes: 0 valid, 3 holey, 4 invalid, 2 usage."""
+    parser = argparse.ArgumentParser(prog="torchlean-check", allow_abbrev=False, description="Check a certificate against its ONNX and VNN-LIB files.")
+    parser.add_argument("model", help="ONNX file, plain or gzip")
+    parser.add_argument("property", help="VNN-LIB file, plain or gzip")
+    parser.add_argument("certificate", help="certificate file")
+    parser.add_argument("--exact", action="store_true", help="error-free products: the same verdict on every machine, slower")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for large trees (default 1)")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    options = parser.parse_args(argv)
+    if not 1 <= options.workers <= 256:
+        parser.error(f"--workers must be from 1 to 256, not {options.workers}")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # small products: threads cost more than they give
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from torchlean_check.verdict import check
+    from torchlean_check.errors import CheckError
+
+    files = []
+    for path in (options.model, options.property, options.certificate):
+        try:
+            with open(path, "rb") as file:
+                files.append(file.read())
+        except OSError as error:
+            parser.error(f"cannot read {path}: {error.strerror or error}")
+    begin = time.monotonic()
+    try:
+        verdict = check(*files, arithmetic="exact" if options.exact else "rounded", workers=options.workers)
+    except CheckError as error:
+        print(json.dumps({"status": "invalid", "error": str(error)}) if options.json else "invalid      a file was refused")
+        print(error, file=sys.stderr)
+        return CODES["invalid"]
+    seconds = time.monotonic() - begin
+    if options.json:
+        print(json.dumps({**asdict(verdict), "seconds": round(seconds, 3)}))
+    else:
+        print(f"{verdict.status:<13}{verdict.leaves} leaves checked, {verdict.assumed} assumed    {seconds:.1f} s")
+        if verdict.status != "invalid":
+            print(f"{'claim':<13}{CLAIMS[verdict.semantics]}")
+        print(f"{'semantics':<13}{verdict.semantics}, tolerance table {verdict.table}, {verdict.arithmetic} arithmetic, rules {', '.join(verdict.rules)}")
+        print(f"{'certificate':<13}sha256 {verdict.hash}")
+        for line in verdict.where:
+            print(f"{'':<13}{line}")
+    return CODES[verdict.status]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
