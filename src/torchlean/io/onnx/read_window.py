@@ -8,7 +8,7 @@ import numpy as np
 
 from torchlean.io.onnx.attributes import Need
 from torchlean.io.onnx.reader import Reader, Readers
-from torchlean.ir import Tensor
+from torchlean.ir import Shape, Tensor
 
 if TYPE_CHECKING:
     from torchlean.io.onnx.importer import Importer
@@ -18,109 +18,117 @@ Attrs = dict[str, Any]
 Ints = tuple[int, ...]
 
 
-def spatial(
-    imp: Importer, attrs: Attrs, kernel: tuple[int, ...], rank: int
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """(strides, dilations, pads) of a window op; pads are all begins, then all ends.
+def window(imp: Importer, attrs: Attrs, kernel: Ints, sizes: Shape) -> dict[str, Any]:
+    """stride, dilation and padding, (low, high) per spatial axis, of an op whose windows slide over `sizes`.
 
-    Raises   Unsupported for auto_pad that is not explicit; ShapeError when lengths do not fit.
+    Raises   Unsupported for negative padding or automatic padding of an axis of unknown size; ShapeError when lists do
+             not fit.
     """
-    if attrs["auto_pad"] == "VALID" and attrs["pads"] is None:
-        attrs = {**attrs, "auto_pad": "NOTSET"}
-    if attrs["auto_pad"] != "NOTSET":
-        raise imp.unsupported(
-            "automatic padding is not read",
-            "auto_pad NOTSET or VALID, and explicit pads",
-            f"auto_pad {attrs['auto_pad']}",
-            "export the model with explicit padding",
-        )
+    rank = len(sizes)
     strides = attrs["strides"] or (1,) * rank
-    dilations = attrs["dilations"] or (1,) * rank
+    dilations = attrs.get("dilations") or (1,) * rank
     pads = attrs["pads"] or (0,) * (2 * rank)
-    if (len(strides), len(dilations), len(pads), len(kernel)) != (rank, rank, 2 * rank, rank) or min(
-        *strides, *dilations
-    ) < 1:
+    fits = (len(strides), len(dilations), len(pads), len(kernel)) == (rank, rank, 2 * rank, rank)
+    if not fits or min(*strides, *dilations, *kernel) < 1:
         raise imp.misfit(
             "the window's attributes do not fit the input",
             f"{rank} spatial axes, positive steps",
             f"kernel {kernel}, strides {strides}, dilations {dilations}, pads {pads}",
         )
     if min(pads) < 0:
-        raise imp.unsupported(
-            "negative padding is not read", "pads >= 0", str(pads), "slice the input before this node"
-        )
-    return strides, dilations, pads
+        raise imp.unsupported("negative padding is not read", "pads >= 0", str(pads), "slice before this node")
+    padding = tuple(zip(pads[:rank], pads[rank:], strict=True))
+    if attrs["auto_pad"] == "VALID":
+        padding = ((0, 0),) * rank
+    elif attrs["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
+        reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilations, strict=True))
+        padding = _same(imp, attrs["auto_pad"], sizes, reach, strides)
+    elif attrs["auto_pad"] != "NOTSET":
+        raise imp.damaged("no such padding", "NOTSET, VALID, SAME_UPPER, SAME_LOWER", attrs["auto_pad"])
+    return {"stride": strides, "dilation": dilations, "padding": padding}
 
 
-def explicit_pads(imp: Importer, x: Tensor, pads: Ints, value: float = 0.0) -> tuple[Tensor, tuple[int, ...]]:
-    """(x, one padding per spatial axis). Where begin and end differ, `value` is added by a `pad` node."""
-    rank = len(pads) // 2
-    begins, ends = pads[:rank], pads[rank:]
-    if begins == ends:
-        return x, begins
-    return pad_zero(imp, x, ((0, 0), (0, 0), *zip(begins, ends, strict=True)), value), (0,) * rank
-
-
-def pad_zero(imp: Importer, x: Tensor, pads: tuple[tuple[int, int], ...], value: float = 0.0) -> Tensor:
-    """x with `value` around it; pads are (before, after) for each axis."""
-    result: Tensor = imp.builder.apply("pad", x, pads=pads, value=value)
-    return result
+def _same(imp: Importer, kind: str, sizes: Shape, reach: Ints, strides: Ints) -> tuple[tuple[int, int], ...]:
+    """The padding that gives ceil(size / stride) windows; an odd entry goes to the named side."""
+    padding = []
+    for n, k, s in zip(sizes, reach, strides, strict=True):
+        if not isinstance(n, int):
+            raise imp.unsupported(
+                "automatic padding needs known sizes", "spatial axes of known size", str(n), "export with explicit pads"
+            )
+        total = max((-(-n // s) - 1) * s + k - n, 0)
+        small, large = total // 2, total - total // 2
+        padding.append((small, large) if kind == "SAME_UPPER" else (large, small))
+    return tuple(padding)
 
 
 def conv(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
-    """Convolution with explicit padding."""
-    x, *rest = (imp.tensor(n) for n in node.inputs)
-    kernel = rest[0].type.sizes[2:]
-    if attrs["kernel_shape"] is not None and attrs["kernel_shape"] != kernel:
-        raise imp.misfit("Conv: kernel_shape is not the weight's", str(kernel), str(attrs["kernel_shape"]))
-    strides, dilations, pads = spatial(imp, attrs, kernel, x.type.rank - 2)
-    x, padding = explicit_pads(imp, x, pads)
-    result: Tensor = imp.builder.apply(
-        "conv", x, *rest, stride=strides, padding=padding, dilation=dilations, groups=attrs["group"]
-    )
+    """Convolution."""
+    x, w, *bias = (imp.tensor(n) for n in node.inputs)
+    place = window(imp, attrs, _kernel(imp, attrs, w), x.shape[2:])
+    result: Tensor = imp.builder.apply("conv", x, w, *bias, **place, groups=attrs["group"])
     return result
 
 
-def _pool_pads(imp: Importer, attrs: Attrs, rank: int) -> tuple[Ints, Ints, Ints]:
-    """(kernel, strides, pads, the same on both sides) of a pooling op."""
+def conv_transpose(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """The transpose of convolution, the bias added last."""
+    x, w, *bias = (imp.tensor(n) for n in node.inputs)
+    if attrs["output_shape"] is not None or attrs["auto_pad"] not in ("NOTSET", "VALID"):
+        raise imp.unsupported("automatic padding is not read here", "pads", "output_shape or auto_pad")
+    kernel = _kernel(imp, attrs, w)
+    place = window(imp, attrs, kernel, x.shape[2:])
+    extra = attrs["output_padding"] or (0,) * len(kernel)
+    size = tuple(
+        (n - 1) * s + d * (k - 1) + 1 - lo - hi + e
+        for n, s, d, k, (lo, hi), e in zip(
+            x.shape[2:], place["stride"], place["dilation"], kernel, place["padding"], extra, strict=True
+        )
+    )
+    y: Tensor = imp.builder.apply("conv_transpose", x, w, **place, groups=attrs["group"], size=size)
+    return y + bias[0].reshape((1, -1, *(1 for _ in kernel))) if bias else y
+
+
+def _kernel(imp: Importer, attrs: Attrs, weight: Tensor) -> Ints:
+    """The weight's spatial sizes, which kernel_shape repeats."""
+    kernel = weight.type.sizes[2:]
+    if attrs["kernel_shape"] not in (None, kernel):
+        raise imp.misfit("kernel_shape is not the weight's", str(kernel), str(attrs["kernel_shape"]))
+    return kernel
+
+
+def _pool(imp: Importer, attrs: Attrs, x: Tensor) -> dict[str, Any]:
+    """kernel, stride and padding of a pooling op; ceil_mode is accepted where it changes nothing."""
     kernel = attrs["kernel_shape"]
     if kernel is None:
         raise imp.damaged("kernel_shape is missing", "a list of ints", "nothing")
-    strides, dilations, pads = spatial(imp, {"dilations": None, **attrs}, kernel, rank)
-    if attrs.get("ceil_mode") or any(d != 1 for d in dilations):
-        raise imp.unsupported(
-            "pooling with ceil_mode or dilations is not read",
-            "ceil_mode 0, dilations 1",
-            f"ceil_mode {attrs.get('ceil_mode', 0)}, dilations {dilations}",
-            "pad the input explicitly, and pool without them",
-        )
-    return kernel, strides, pads
+    place = window(imp, attrs, kernel, x.shape[2:])
+    if any(d != 1 for d in place.pop("dilation")):
+        raise imp.unsupported("pooling with dilations is not read", "dilations 1", str(attrs["dilations"]))
+    if attrs.get("ceil_mode"):
+        rests = [
+            (n + lo + hi - k) % s if isinstance(n, int) else 1
+            for n, k, s, (lo, hi) in zip(x.shape[2:], kernel, place["stride"], place["padding"], strict=True)
+        ]
+        if any(rests):
+            raise imp.unsupported(
+                "pooling with windows beyond the padding is not read", "ceil_mode 0", "ceil_mode 1", "pad explicitly"
+            )
+    return {"kernel": kernel, **place}
 
 
 def max_pool(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     """The largest entry of each window; padding never wins."""
     x = imp.tensor(node.inputs[0])
-    kernel, strides, pads = _pool_pads(imp, attrs, x.type.rank - 2)
-    if attrs.get("storage_order"):
-        raise imp.unsupported("pooling in column-major order is not read", "storage_order 0", "1")
-    x, padding = explicit_pads(imp, x, pads, -np.inf)
-    result: Tensor = imp.builder.apply("max_pool", x, kernel=kernel, stride=strides, padding=padding)
+    if attrs["storage_order"]:
+        raise imp.unsupported("column-major pooling is not read", "storage_order 0", "storage_order 1")
+    result: Tensor = imp.builder.apply("max_pool", x, **_pool(imp, attrs, x))
     return result
 
 
 def avg_pool(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
-    """The mean of each window. With padding, only the form that counts the padded zeros is read."""
-    x = imp.tensor(node.inputs[0])
-    kernel, strides, pads = _pool_pads(imp, attrs, x.type.rank - 2)
-    if any(pads) and not attrs["count_include_pad"]:
-        raise imp.unsupported(
-            "average pooling that leaves padding out of the count is not read",
-            "no padding, or count_include_pad 1",
-            f"pads {pads}, count_include_pad 0",
-            "pad the input explicitly, or export with count_include_pad",
-        )
-    x, padding = explicit_pads(imp, x, pads)
-    result: Tensor = imp.builder.apply("avg_pool", x, kernel=kernel, stride=strides, padding=padding)
+    """The mean of each window."""
+    x, counted = imp.tensor(node.inputs[0]), bool(attrs["count_include_pad"])
+    result: Tensor = imp.builder.apply("avg_pool", x, **_pool(imp, attrs, x), count_include_pad=counted)
     return result
 
 
@@ -163,6 +171,11 @@ _NORM = {"epsilon": 1e-5, "momentum": 0.9}
 
 READERS: Readers = {
     "Conv": (Reader(conv, attributes=_CONV, arity=(2, 3)),),
+    "ConvTranspose": (
+        Reader(
+            conv_transpose, attributes={**_CONV, "output_padding": Need.INTS, "output_shape": Need.INTS}, arity=(2, 3)
+        ),
+    ),
     "MaxPool": (
         Reader(max_pool, 8, 9, attributes={**_PLACE, "kernel_shape": Need.INTS, "storage_order": 0}),
         Reader(max_pool, 10, attributes={**_POOL, "storage_order": 0, "dilations": Need.INTS}),
