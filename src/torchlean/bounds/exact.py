@@ -37,8 +37,11 @@ def exact_values(values: Any, where: str) -> tuple[list[Fraction], tuple[int, ..
     try:
         array = np.array(values, dtype=object)
     except ValueError as error:
-        raise shape_error(f"{where} must not be ragged", "lists of one length", str(error)) from error
-    return [exact(v, f"{where}[{i}]") for i, v in enumerate(array.ravel().tolist())], tuple(array.shape)
+        raise _ragged(where) from error
+    flat = array.ravel().tolist()
+    if any(isinstance(v, list | tuple | np.ndarray) for v in flat):
+        raise _ragged(where)
+    return [exact(v, f"{where}[{i}]") for i, v in enumerate(flat)], tuple(array.shape)
 
 
 def exact(value: Any, where: str) -> Fraction:
@@ -78,8 +81,9 @@ def both_roundings32(values: Sequence[Fraction]) -> tuple[F32, F32]:
         n, d = float(nearest[i]).as_integer_ratio()
         difference = n * values[i].denominator - d * values[i].numerator
         above[i], below[i] = difference > 0, difference < 0
-    down = np.where(above, np.nextafter(single, np.float32(-np.inf)), single)
-    up = np.where(below, np.nextafter(single, np.float32(np.inf)), single)
+    with np.errstate(over="ignore"):  # the neighbour of the largest float32 is infinite: refused where it is needed
+        down = np.where(above, np.nextafter(single, np.float32(-np.inf)), single)
+        up = np.where(below, np.nextafter(single, np.float32(np.inf)), single)
     _refuse_beyond32(~(np.isfinite(down) & np.isfinite(up)), values)
     return down, up
 
@@ -137,6 +141,10 @@ def _refuse_beyond32(beyond: NDArray[np.bool_], values: Sequence[Fraction]) -> N
             got=show(values[i]),
             fix="give a bounded input in float32's range",
         )
+
+
+def _ragged(where: str) -> ShapeError:
+    return shape_error(f"{where} must not be ragged", "nested lists of one length", "rows of different lengths")
 
 
 def _not_a_number(value: object, where: str) -> DataError:

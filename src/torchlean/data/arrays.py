@@ -6,7 +6,7 @@ import io
 import os
 import zipfile
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,23 +38,29 @@ def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         raise _damaged(path, str(error)[:200]) from error
 
 
-def images(path: str | os.PathLike[str], x: str | None = None, y: str | None = None) -> Dataset:
+def images(
+    path: str | os.PathLike[str],
+    x: str | None = None,
+    y: str | None = None,
+    channels: Literal["first", "last"] | None = None,
+) -> Dataset:
     """Images with class labels from a .npz file.
 
-    x, y     names of the two arrays; None: x or X, y or Y
-    Returns  x: float32 [n, channels, height, width] in [0, 1], pixels of type uint8 divided by 255;
-             y: int64 [n]
-    Source   arrays [n, height, width], [n, height, width, channels] or [n, channels, height, width], 1, 3 or 4 channels
-    Errors   FileError as `load`; DataError: no such array, another shape or type, pixels outside [0, 1]
+    x, y      names of the two arrays; None: x or X, y or Y
+    channels  which axis of [n, ?, ?, ?] counts channels; None: the one that has 1 or 3; [n, height, width] has none
+    Returns   x: float32 [n, channels, height, width] in [0, 1], pixels of type uint8 divided by 255;
+              y: int64 [n]
+    Errors    FileError as `load`; DataError: no such array, another shape or type, channels that cannot be told, pixels
+              outside [0, 1]
     """
     arrays = load(path)
     pixels, labels = _named(arrays, x or "x", path), _named(arrays, y or "y", path)
     if pixels.ndim == 3:
         pixels = pixels[:, None]
-    elif pixels.ndim == 4 and pixels.shape[3] in (1, 3, 4):
+    elif pixels.ndim != 4:
+        raise _not_images(path, "images with 3 or 4 axes", f"shape {list(pixels.shape)}")
+    elif (channels or _channels(pixels.shape, path)) == "last":
         pixels = pixels.transpose(0, 3, 1, 2)
-    elif pixels.ndim != 4 or pixels.shape[1] not in (1, 3, 4):
-        raise _not_images(path, "images with 1, 3 or 4 channels, first or last", f"shape {list(pixels.shape)}")
     if pixels.dtype == np.uint8:
         pixels = pixels.astype(np.float32) / np.float32(255)
     elif pixels.dtype.kind != "f" or not bool(((pixels >= 0) & (pixels <= 1)).all()):
@@ -63,6 +69,14 @@ def images(path: str | os.PathLike[str], x: str | None = None, y: str | None = N
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(pixels) or bool((labels < 0).any()):
         raise _not_images(path, f"{len(pixels)} whole labels >= 0", f"{labels.dtype} {list(labels.shape)}")
     return Dataset(np.ascontiguousarray(pixels, np.float32), labels.astype(np.int64))
+
+
+def _channels(shape: tuple[int, ...], path: str | os.PathLike[str]) -> Literal["first", "last"]:
+    first, last = shape[1] in (1, 3), shape[3] in (1, 3)
+    if first == last:
+        expected = "1 or 3 channels on one of the axes 1 and 3, or channels='first' or 'last'"
+        raise _not_images(path, expected, f"shape {list(shape)}")
+    return "first" if first else "last"
 
 
 def _named(arrays: dict[str, NDArray[Any]], name: str, path: str | os.PathLike[str]) -> NDArray[Any]:

@@ -103,6 +103,9 @@ def number(text: str, place: Place) -> Fraction:
     """
     parts = _NUMBER.fullmatch(text)
     if parts is None:
+        mantissa, _, exponent = text.lower().partition("e")
+        if _NUMBER.fullmatch(mantissa) and exponent.lstrip("+-").isdigit():
+            raise place.unsupported("an exponent is too large", "at most 4 digits", text[:60], "write a bounded number")
         raise place.unknown(text[:60])
     sign, whole, fraction, exponent = parts.groups()
     digits = whole + (fraction or "")
