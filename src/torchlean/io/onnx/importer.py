@@ -7,6 +7,7 @@ describe shapes are worked out here (`known.py`). Nodes that no output depends o
 
 from __future__ import annotations
 
+import keyword
 import os
 import re
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import numpy as np
 
 from torchlean import ops
 from torchlean.errors import DataError, FileError, GraphError, ShapeError, TorchLeanError, Unsupported
-from torchlean.io.files import find, read_bytes
+from torchlean.files import find, read_bytes
 from torchlean.io.onnx.attributes import read_attributes
 from torchlean.io.onnx.known import FOLDS, Known
 from torchlean.io.onnx.reader import LATEST, OLDEST, Reader
@@ -284,7 +285,8 @@ class Importer:
             )
         if isinstance(size, str):
             name = re.sub(r"\W", "_", size, flags=re.ASCII)
-            return symbol(name if name[:1].isalpha() or name[:1] == "_" else f"_{name}")
+            name = name if name[:1].isalpha() or name[:1] == "_" else f"_{name}"
+            return symbol(f"{name}_" if keyword.iskeyword(name) else name)
         name = "batch" if axis == 0 else f"axis{axis}"
         while name in taken:
             name += "_"

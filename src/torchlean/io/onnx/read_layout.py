@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torchlean.io.onnx.attributes import Need
+from torchlean.io.onnx.dtypes import CODES, NAMES
 from torchlean.io.onnx.known import Known
 from torchlean.io.onnx.read_linear import with_rank
 from torchlean.io.onnx.reader import Reader, Readers
-from torchlean.ir import DTYPES, Size, Tensor
+from torchlean.ir import DTYPES, Shape, Size, Tensor
 from torchlean.ir.dims import is_one, numel
 
 if TYPE_CHECKING:
@@ -85,12 +87,11 @@ def constant_of_shape(imp: Importer, node: Node, attrs: Attrs) -> Entry:
 
 def cast(imp: Importer, node: Node, attrs: Attrs) -> Entry:
     """Another dtype. Known integers stay known among integer dtypes."""
-    names = {1: "f32", 2: "u8", 3: "i8", 6: "i32", 7: "i64", 9: "bool", 10: "f16", 11: "f64", 12: "u32", 16: "bf16"}
-    to = names.get(attrs["to"])
+    to = NAMES.get(attrs["to"])
     if to is None:
         raise imp.unsupported(
             "a cast to a dtype that programs lack",
-            ", ".join(names.values()),
+            ", ".join(CODES),
             f"data type {attrs['to']}",
             "cast to one of these",
         )
@@ -113,7 +114,16 @@ def reshape(imp: Importer, node: Node, attrs: Attrs) -> Entry:
                     "Reshape: 0 keeps an axis that does not exist", f"at most {len(old)} axes", f"0 at axis {i}"
                 )
             target[i] = old[i]
-    return _reshaped(entry, tuple(target))
+    return _reshaped(entry, _resolved(old, tuple(target)))
+
+
+def _resolved(old: Shape, target: Shape) -> Shape:
+    """`target` with -1 replaced where the quotient is plain."""
+    rest = prod(s for s in target if s != -1)
+    if target.count(-1) != 1 or not isinstance(rest, int) or rest == 0:
+        return target
+    left = numel(old) // rest
+    return tuple(left if s == -1 else s for s in target) if left * rest == numel(old) else target
 
 
 def flatten(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
@@ -214,7 +224,9 @@ def _end(r: tuple[int, int, int]) -> tuple[int, int | None, int]:
 
 
 def _slices(imp: Importer, x: Tensor, ranges: dict[int, tuple[int, int, int]]) -> Tensor:
-    for axis, (start, end, step) in sorted(ranges.items()):
+    """x cut along these axes (start, end, step), as one `slice`; an axis that stays whole may have an unknown size."""
+    cut: list[tuple[Size, Size, int]] = [(0, n, 1) for n in x.shape]
+    for axis, (start, end, step) in ranges.items():
         n = x.shape[axis]
         if not isinstance(n, int):
             if (start, step) == (0, 1) and end >= 2**31 - 1:
@@ -225,14 +237,21 @@ def _slices(imp: Importer, x: Tensor, ranges: dict[int, tuple[int, int, int]]) -
                 f"{x.type}, axis {axis}",
                 "export the model with a static shape",
             )
-        lo, hi, step = slice(*_end((start, end, step))).indices(n)
         if step < 0:
             raise imp.unsupported(
-                "a slice with a negative step", "step >= 1", str(step), "use Gather with the indices in this order"
+                "a slice with a negative step",
+                "step >= 1",
+                str(step),
+                "use Gather with the indices in this order",
             )
-        if (lo, hi, step) != (0, n, 1):
-            x = imp.builder.apply("slice", x, axis=axis - x.type.rank, start=lo, stop=max(lo, hi), step=step)
-    return x
+        lo, hi, step = slice(start, end, step).indices(n)
+        cut[axis] = (lo, max(lo, hi), step)
+    whole = [c == (0, n, 1) for c, n in zip(cut, x.shape, strict=True)]
+    if all(whole):
+        return x
+    starts, stops, steps = zip(*cut[whole.index(False) :], strict=True)
+    result: Tensor = imp.builder.apply("slice", x, starts=starts, stops=stops, steps=steps)
+    return result
 
 
 def split(imp: Importer, node: Node, attrs: Attrs) -> tuple[Tensor, ...]:
@@ -297,7 +316,26 @@ def pad(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     full = [(0, 0)] * rank
     for i, place in enumerate(places):
         full[place] = (pads[i], pads[len(places) + i])
-    return imp.builder.apply("pad", x, pads=tuple(full), value=value)  # type: ignore[no-any-return]
+    if value == 0.0:
+        low, high = zip(*full, strict=True)
+        return imp.builder.apply("pad", x, low=low, high=high, value=0.0)  # type: ignore[no-any-return]
+    for axis, widths in enumerate(full):
+        x = _bordered(imp, x, axis, widths, value)
+    return x
+
+
+def _bordered(imp: Importer, x: Tensor, axis: int, widths: tuple[int, int], value: float) -> Tensor:
+    """x between blocks of `value` along one axis; the blocks are constants."""
+    parts = [x]
+    for width, place in zip(widths, (0, 2), strict=True):
+        if width:
+            block = imp.builder.literal(value, x)
+            shape = (*x.shape[:axis], width, *x.shape[axis + 1 :])
+            parts.insert(place, imp.builder.apply("broadcast", block, shape=shape))
+    if len(parts) == 1:
+        return x
+    joined: Tensor = imp.builder.apply("concat", *parts, axis=axis - x.type.rank)
+    return joined
 
 
 def _scalar(imp: Importer, name: str) -> float:
