@@ -29,7 +29,6 @@ Boxes = dict[int, tuple[Floats, Floats]]
 Path = tuple[tuple[int, int, int, float], ...]  # value splits above a node: value, index, side, threshold
 Slopes = Mapping[int, Floats]  # value -> lower slope per neuron [1, size], nan: the default
 Splits = Sequence[tuple[int, int, int, float, float]]  # value, index, side, threshold, multiplier >= 0
-Lines = dict[int, relu.Lines]
 U32 = 2.0**-24
 TINY32 = 2.0**-126
 UNDERFLOW = 2.0**-800  # over all underflows of one bound in float64, each at most 2^-1022 times a magnitude below 2^127
@@ -89,6 +88,44 @@ class Bounds:
     offset: Floats
 
 
+Coefficients = tuple[Floats, Ints | None]  # rows, and the entries of the value that their columns are (None: all, in order)
+
+
+@dataclass(frozen=True, eq=False)
+class Live:
+    """One relu over a batch of boxes. Shapes of lines: [B, unstable].
+
+    columns  entries that are not 0 in every box: first those unstable in some box, then those active in all; None: all, all first kind
+    """
+
+    columns: Ints | None
+    unstable: int
+    lines: relu.Lines
+
+
+class Facts:
+    """The relus' lines for one state, made when first needed: by then the boxes that they read are final."""
+
+    def __init__(self, state: State, slopes: Slopes | None = None, compress: bool = False) -> None:
+        self.state, self.slopes, self.compress = state, slopes, compress
+        self._live: dict[int, Live] = {}
+        self.matrices: dict[tuple[int, int, bool], Floats] = {}
+
+    def live(self, value: int) -> Live:
+        if value not in self._live:
+            lo, hi = self.state.boxes[value]
+            slope = None if self.slopes is None else self.slopes.get(value)
+            if self.compress:
+                low, high = lo.min(axis=0) < 0.0, hi.max(axis=0) > 0.0
+                some = np.nonzero(low & high)[0]
+                columns = np.concatenate([some, np.nonzero(~low & high)[0]])
+                lines = relu.lines(lo[:, some], hi[:, some], None if slope is None else slope[:, some])
+                self._live[value] = Live(columns, len(some), lines)
+            else:
+                self._live[value] = Live(None, lo.shape[1], relu.lines(lo, hi, slope))
+        return self._live[value]
+
+
 @dataclass(frozen=True, eq=False)
 class Charges:
     """Of one affine node: kappa, kappa without float32's error boxes, and the widening of its interval.   Shapes  [size] each"""
@@ -115,6 +152,7 @@ class Kernel:
         self.sums: list[float] = []  # sum of each value's magnitudes
         self.tight = [_tight(network.nodes, k) for k in range(len(network.nodes))]
         self.absolute = {k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)}
+        self.compress = self.arith.name == "rounded" and any(isinstance(m, Dense) for n in network.nodes if isinstance(n, Affine) for m, _ in n.terms)
         width = max(node.size for node in network.nodes)
         self.row_chunk = max(64, (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
@@ -135,7 +173,7 @@ class Kernel:
             if k in self.network.relu_inputs:
                 state.boxes[k] = values[k]
                 if derive and not self.tight[k]:
-                    self._tighten(state, k, {})
+                    self._tighten(Facts(state, None, self.compress), k)
                     values[k] = state.boxes[k]
             lo, hi = values[k]
             if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
@@ -198,79 +236,111 @@ class Kernel:
 
     # -- backward walk -----------------------------------------------------------------------------------------------
 
-    def walk(self, state: State, target: int, box: Ints, start: Floats | tuple[Ints, Floats], *, lines: Lines,
-             slopes: Slopes | None = None, split: Splits = (), real: bool = False) -> tuple[Floats, Floats]:  # fmt: skip
+    def walk(self, facts: Facts, target: int, box: Ints, start: Floats | tuple[Ints, Floats], *, split: Splits = (), real: bool = False
+             ) -> tuple[Floats, Floats]:  # fmt: skip
         """Linear lower bounds: start . value(target) >= form x + offset on each row's box.
 
         start  rows [R, size], or (index [R], sign [R]) for single entries;  box [R]: the state's row that each row belongs to
-        lines  cache per relu input, for this state and these slopes;  slopes: lower slopes instead of the default rule
         split  (value, index, side, at, m) with m >= 0: adds -m side (z - at), which is <= 0 where the split holds
         Shapes ([R, inputs], [R]);  NaN  an overflow gives an infinite or nan offset, since every |L| is multiplied by kappa >= 0
         """
         nodes, rows = self.network.nodes, len(box)
         const, mass, terms = np.zeros(rows), np.zeros(rows), 8
-        acc: dict[int, Floats] = {}
+        acc: dict[int, Coefficients] = {}
         node = nodes[target]
         if not isinstance(start, tuple):
-            acc[target] = start.copy() if split else start
+            acc[target] = start.copy() if split else start, None
         elif isinstance(node, Affine) and len(node.terms) == 1 and isinstance(node.terms[0][0], Dense) and not split:
             index, sign = start
             kappa = self.charges[target].kappa[index]  # a row of the weights is read, not computed
-            acc[node.terms[0][1]] = node.terms[0][0].weight[index] * sign[:, None]
+            matrix, columns = self._matrix(facts, target, node.terms[0][0], None, node.terms[0][1])
+            acc[node.terms[0][1]] = matrix[index] * sign[:, None], columns
             const, mass = sign * node.bias[index] - kappa, np.abs(node.bias[index]) + kappa
         else:
             index, sign = start
-            acc[target] = np.zeros((rows, node.size))
-            acc[target][np.arange(rows), index] = sign
+            acc[target] = np.zeros((rows, node.size)), None
+            acc[target][0][np.arange(rows), index] = sign
         for k in range(max([target, *(s[0] for s in split)]), 0, -1):
             extra = [s for s in split if s[0] == k]
             if k not in acc and not extra:
                 continue
-            L = acc.pop(k) if k in acc else np.zeros((rows, nodes[k].size))
+            L, columns = acc.pop(k) if k in acc else (np.zeros((rows, nodes[k].size)), None)
+            node = nodes[k]
+            if extra:
+                L, columns = self._full(L, columns, node.size), None
             for _, i, side, at, m in extra:
                 L[:, i] -= m * side
                 slack = 2.0**-51 * (np.abs(L[:, i]) + m) * self.mags[k][i]
                 const, mass, terms = const + m * side * at - slack, mass + abs(m * at) + slack, terms + 4
-            node = nodes[k]
             if isinstance(node, Affine):
                 L, moved = self.arith.trim(L)
                 if moved is not None:
                     charge = moved * self.sums[k] * WIDER
                     const, mass, terms = const - charge, mass + charge, terms + 1
-                charge = self.arith.against(np.abs(L), self.charges[k].real if real else self.charges[k].kappa)
-                shift = self.arith.against(L, node.bias)
+                kappa = self.charges[k].real if real else self.charges[k].kappa
+                charge = self.arith.against(np.abs(L), kappa if columns is None else kappa[columns])
+                shift = self.arith.against(L, node.bias if columns is None else node.bias[columns])
                 const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
                 for linear, source in node.terms:
-                    const, mass, terms = self._add(acc, source, linear.transpose(L, self.arith.product), const, mass, terms)
+                    if isinstance(linear, Dense):
+                        matrix, below = self._matrix(facts, k, linear, columns, source)
+                        new: Coefficients = self.arith.product(L, matrix), below
+                    else:
+                        new = linear.transpose(self._full(L, columns, node.size), self.arith.product), None
+                    const, mass, terms = self._add(acc, source, new, const, mass, terms)
             elif isinstance(node, Relu):
-                if node.source not in lines:
-                    lo, hi = state.boxes[node.source]
-                    lines[node.source] = relu.lines(lo, hi, None if slopes is None else slopes.get(node.source))
-                line = lines[node.source]
-                down = np.minimum(L, 0.0)
-                up = L - down
+                live = facts.live(node.source)
+                if columns is None and live.columns is not None:
+                    L = L[:, live.columns]
+                elif L is start:
+                    L = L.copy()
+                part, line = L[:, : live.unstable], live.lines
+                down = np.minimum(part, 0.0)
+                up = part - down
                 shift = self.arith.dots(down, line.t[box])
                 if line.p is not None:
                     shift = shift + self.arith.dots(up, line.p[box])
                 up *= line.a[box]
                 down *= line.s[box]
-                up += down
+                np.add(up, down, out=part)
                 const, mass, terms = const + shift, mass - shift, terms + 2
-                const, mass, terms = self._add(acc, node.source, up, const, mass, terms)
-        form = acc.get(0)
-        if form is None:
-            form = np.zeros((rows, self.network.inputs))
+                const, mass, terms = self._add(acc, node.source, (L, live.columns), const, mass, terms)
+        form = self._full(*acc[0], self.network.inputs) if 0 in acc else np.zeros((rows, self.network.inputs))
         # The rounding of `terms` additions of numbers whose sizes `mass` adds up, and all underflows.
         return form, const - mass * (terms * 2.0**-51) - UNDERFLOW
 
-    def _add(self, acc: dict[int, Floats], k: int, L: Floats, const: Floats, mass: Floats, terms: int) -> tuple[Floats, Floats, int]:
+    def _add(self, acc: dict[int, Coefficients], k: int, new: Coefficients, const: Floats, mass: Floats, terms: int) -> tuple[Floats, Floats, int]:
         """Add coefficients on value k. Where two paths join, the sum's rounding is charged."""
         if k in acc:
-            L = acc[k] + L
-            charge = self.arith.against(np.abs(L), self.mags[k]) * 2.0**-51
+            size = self.network.nodes[k].size
+            new = self._full(*acc[k], size) + self._full(*new, size), None
+            charge = self.arith.against(np.abs(new[0]), self.mags[k]) * 2.0**-51
             const, mass, terms = const - charge, mass + charge, terms + 1
-        acc[k] = L
+        acc[k] = new
         return const, mass, terms
+
+    @staticmethod
+    def _full(L: Floats, columns: Ints | None, size: int) -> Floats:
+        if columns is None:
+            return L
+        out = np.zeros((len(L), size))
+        out[:, columns] = L
+        return out
+
+    def _matrix(self, facts: Facts, k: int, linear: Dense, columns: Ints | None, source: int) -> tuple[Floats, Ints | None]:
+        """The weights of the live outputs and inputs of a dense map, and which inputs those are (None: all).
+
+        An input that relu makes 0 on every box of the batch needs no coefficient: G 0 - 0 z is 0.
+        """
+        node = self.network.nodes[source]
+        below = facts.live(node.source).columns if isinstance(node, Relu) else None
+        if columns is None and below is None:
+            return linear.weight, None
+        key = k, source, columns is None
+        if key not in facts.matrices:
+            part = linear.weight if columns is None else linear.weight[columns]
+            facts.matrices[key] = part if below is None else np.ascontiguousarray(part[:, below])
+        return facts.matrices[key], below
 
     def lowest(self, state: State, box: Ints, form: Floats, offset: Floats) -> Floats:
         """The minimum of form x + offset on each row's box, rounded down; -inf where it is not finite.   Shapes  [R]"""
@@ -284,8 +354,9 @@ class Kernel:
 
     # -- derived boxes -----------------------------------------------------------------------------------------------
 
-    def _tighten(self, state: State, k: int, lines: Lines, targets: Ints | None = None, slopes: Slopes | None = None, split: Splits = ()) -> None:
+    def _tighten(self, facts: Facts, k: int, targets: Ints | None = None, split: Splits = ()) -> None:
         """Intersect the boxes of value k with bounds from the backward walk, for `targets` or for what is unstable."""
+        state = facts.state
         lo, hi = state.boxes[k]
         if targets is None:
             rows, index = np.nonzero((lo < 0.0) & (hi > 0.0))
@@ -297,7 +368,7 @@ class Kernel:
         for at in range(0, len(rows), self.row_chunk // 2):
             r, i = rows[at : at + self.row_chunk // 2], index[at : at + self.row_chunk // 2]
             box, sign = np.concatenate([r, r]), np.repeat([1.0, -1.0], len(r))
-            low = self.lowest(state, box, *self.walk(state, k, box, (np.concatenate([i, i]), sign), lines=lines, slopes=slopes, split=split))
+            low = self.lowest(state, box, *self.walk(facts, k, box, (np.concatenate([i, i]), sign), split=split))
             new_lo[r, i] = np.maximum(lo[r, i], low[: len(r)])
             new_hi[r, i] = np.minimum(hi[r, i], -low[len(r) :])
         self._settle(state, k, new_lo, new_hi)
@@ -315,29 +386,29 @@ class Kernel:
             raise CheckError("a derived box is not finite", where=f"value {k}", expected="finite bounds", got="nan or infinity", fix="report this")
         state.boxes[k] = (lo, hi)
 
-    def derive(self, state: State, slopes: Slopes | None = None) -> Lines:
+    def derive(self, state: State) -> Facts:
         """Default derivation, in place: interval walk, intersection with what is known, backward walks for unstable neurons."""
         values: Boxes = {}
-        lines: Lines = {}
+        facts = Facts(state, None, self.compress)
         for k in range(max(self.network.relu_inputs, default=-1) + 1):
             lo, hi = self._interval(k, self.network.nodes[k], state, values)
             if k in state.boxes:
                 self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))
                 if not self.tight[k]:
-                    self._tighten(state, k, lines, slopes=slopes)
+                    self._tighten(facts, k)
                 lo, hi = state.boxes[k]
             values[k] = (lo, hi)
-        return lines
+        return facts
 
     def derive_at(self, state: State, value: int, targets: Ints | None, slopes: Slopes | None, split: Splits) -> None:
         """An explicit derivation for a state of one row, in place."""
         with np.errstate(all="ignore"):
-            self._tighten(state, value, {}, targets, slopes, split)
+            self._tighten(Facts(state, slopes, self.compress), value, targets, split)
 
     # -- clauses -----------------------------------------------------------------------------------------------------
 
-    def _objective(self, state: State, box: Ints, rows: Objective, lines: Lines, slopes: Slopes | None, split: Splits, real: bool) -> tuple[Floats, Floats]:
-        form, offset = self.walk(state, self.network.output, box, rows.y, lines=lines, slopes=slopes, split=split, real=real)
+    def _objective(self, facts: Facts, box: Ints, rows: Objective, split: Splits = (), real: bool = False) -> tuple[Floats, Floats]:
+        form, offset = self.walk(facts, self.network.output, box, rows.y, split=split, real=real)
         if rows.x.any():
             form = form + rows.x
             offset = offset - self.arith.against(np.abs(form), self.mags[0]) * 2.0**-51
@@ -348,7 +419,7 @@ class Kernel:
     def bound(self, state: State, derive: bool, real: bool = False) -> Bounds:
         """Bounds of every inequality of the open clauses; with `derive`, after the default derivation (which tightens `state`)."""
         with np.errstate(all="ignore"):
-            lines = self.derive(state) if derive else {}
+            facts = self.derive(state) if derive else Facts(state, None, self.compress)
             region = self.region
             count, rows, inputs = len(state), len(region.rows_c), self.network.inputs
             margin, form, offset = np.full((count, rows), -np.inf), np.zeros((count, rows, inputs)), np.full((count, rows), -np.inf)
@@ -357,10 +428,10 @@ class Kernel:
             for at in range(0, len(box), self.row_chunk):
                 b, r = box[at : at + self.row_chunk], row[at : at + self.row_chunk]
                 objective = Objective.of(region, r)
-                f, o = self._objective(state, b, objective, lines, None, (), False)
+                f, o = self._objective(facts, b, objective)
                 margin[b, r], form[b, r], offset[b, r] = self.lowest(state, b, f, o), f, o
                 if margin_real is not None:
-                    f, o = self._objective(state, b, objective, lines, None, (), True)
+                    f, o = self._objective(facts, b, objective, real=True)
                     margin_real[b, r] = self.lowest(state, b, f, o)
         return Bounds(margin, margin_real, self.refuted(state, margin), form, offset)
 
@@ -387,8 +458,9 @@ class Kernel:
                 for i, x in weights:
                     w[i] = max(x, 0.0)
                 candidates = [(one.combine(w), bool((region.row_strict[rows] & (w > 0.0)).any()))]
+            facts = Facts(state, slopes, self.compress)
             for objective, strict in candidates:
-                low = self.lowest(state, box, *self._objective(state, box, objective, {}, slopes, split, False))[0]
+                low = self.lowest(state, box, *self._objective(facts, box, objective, split))[0]
                 if low > 0.0 or (strict and low >= 0.0):
                     return True
         return False
