@@ -57,6 +57,12 @@ class Undecided(TorchLeanError):
     exit_code = 4
 
 
+class Diverged(TorchLeanError):
+    """Training reached a value that is not finite."""
+
+    exit_code = 4
+
+
 class MissingRule(TorchLeanError):
     """An engine needs a rule that this op's record does not have."""
 
