@@ -94,9 +94,10 @@ class Float:
 
     def maximum(self, x: Operand, y: Operand) -> Value:
         """IEEE 754-2019 maximum: NaN propagates, -0 < +0."""
-        if isinstance(y, float) and y == 0.0 and not np.signbit(y) and isinstance(x, np.ndarray) and x.dtype.kind == "f":
-            larger = np.maximum(x, x.dtype.type(0))  # relu: -0 becomes +0 by adding +0, which changes nothing else
-            return np.asarray(np.add(larger, x.dtype.type(0), out=larger) if larger.ndim else larger + x.dtype.type(0))
+        if y is self.zero and isinstance(x, np.ndarray) and kind_of(x.dtype) == "float":
+            zero = x.dtype.type(0)
+            with np.errstate(all="ignore"):
+                return np.asarray(np.maximum(x, zero) + zero)  # relu: adding +0 makes -0 into +0, and no other change
         x, y = self._pair(x, y)
         with np.errstate(all="ignore"):
             larger = np.maximum(x, y)
@@ -231,7 +232,9 @@ class Float:
         if out.size == 0 or depth == 0:
             return out
         with np.errstate(all="ignore"):
-            if lead and m * n >= 256:  # one pair of matrices at a time, each block contiguous
+            if w.ndim == 2:  # one matrix serves every leading axis: they are more rows
+                _dot_into(x.reshape(-1, depth), w, out.reshape(-1, n))
+            elif lead and m * n >= 256:  # one pair of matrices at a time, each block contiguous
                 xs, ws = np.broadcast_to(x, (*lead, m, depth)), np.broadcast_to(w, (*lead, n, depth))
                 for i in np.ndindex(*lead):
                     _dot_into(xs[i], ws[i], out[i])
@@ -291,7 +294,7 @@ class Float:
 
 
 def _dot_into(x: Value, w: Value, out: Value) -> None:
-    """The left fold of products, by blocks of rows. The longer of m and n is the inner axis: numpy's loop runs along it.
+    """The left fold of products, by blocks of rows. The longer of m and n is the inner axis, along which numpy loops.
 
     Shapes   x: [*s, m, k], w: [*s, n, k], out: [*s, m, n], zero
     """

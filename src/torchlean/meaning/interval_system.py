@@ -1,7 +1,7 @@
 """IntervalReal and IntervalFloat: enclosures of the real meaning, and of every float execution.
 
-Ends are float64, moved outward by `floats`' directed operations; no processor rounding mode is used. An infinite end may
-be attained; the may-be-NaN bit also stands for "undefined over the reals".
+Ends are float64, moved outward by `floats`' directed operations; no processor rounding mode is used. An infinite end
+may be attained; the may-be-NaN bit also stands for "undefined over the reals".
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ class IntervalReal:
         if not self._is_float(a):
             return integer_arithmetic(np.multiply, a, b)
         if a is b:
-            size = self._magnitudes(a)
-            return self._rounded("mul", floats.mul_down(size[0], size[0]), floats.mul_up(size[1], size[1]), a.nan, a.dtype)
+            least, most = self._magnitudes(a)
+            return self._rounded("mul", floats.mul_down(least, least), floats.mul_up(most, most), a.nan, a.dtype)
         nan = a.nan | b.nan | (_holds_zero(a) & _holds_infinity(b)) | (_holds_infinity(a) & _holds_zero(b))
         lo = corners(lambda p, q: _zero_if_nan(floats.mul_down(p, q)), a, b)[0]
         hi = corners(lambda p, q: _zero_if_nan(floats.mul_up(p, q)), a, b)[1]
@@ -124,7 +124,7 @@ class IntervalReal:
         return np.where(_holds_zero(x), 0.0, np.minimum(np.abs(x.lo), np.abs(x.hi))), most
 
     def div(self, x: Operand, y: Operand) -> Ranges:
-        """Through zero: anything, and undefined over the reals; over floats undefined only where 0/0 or inf/inf may be."""
+        """Through zero: anything. Undefined there over the reals; over floats only where 0/0 or inf/inf may be."""
         a, b = self._pair(x, y)
         if not self._is_float(a):
             return _divide_integer_ranges(a, b)
@@ -174,16 +174,15 @@ class IntervalReal:
         if kind == "float":
             if self._is_float(x):
                 return self._rounded("cast", x.lo, x.hi, x.nan, name)
-            lo, hi = _integer_ends(x)
-            return self._rounded("cast", lo, hi, False, name)
+            return self._rounded("cast", *_integer_ends(x), False, name)
         low, high = integer_range(dtype)
         if self._is_float(x):
-            lo, hi = (cast_array(end, dtype).astype(np.int64) for end in (x.lo, x.hi))
-            lo, hi = np.where(x.nan, np.minimum(lo, 0), lo), np.where(x.nan, np.maximum(hi, 0), hi)
-            return Ranges(lo, hi, np.zeros(x.shape, bool), name)
+            first, last = (cast_array(end, dtype).astype(np.int64) for end in (x.lo, x.hi))
+            first, last = np.where(x.nan, np.minimum(first, 0), first), np.where(x.nan, np.maximum(last, 0), last)
+            return Ranges(first, last, np.zeros(x.shape, bool), name)
         fits = (x.lo.astype(np.int64) >= low) & (x.hi.astype(np.int64) <= high)
-        lo, hi = np.where(fits, x.lo, low), np.where(fits, x.hi, high)
-        return Ranges(lo.astype(np.int64), hi.astype(np.int64), np.zeros(x.shape, bool), name)
+        first, last = np.where(fits, x.lo, low), np.where(fits, x.hi, high)
+        return Ranges(first.astype(np.int64), last.astype(np.int64), np.zeros(x.shape, bool), name)
 
     def round_to(self, x: Ranges, dtype: AnyDType) -> Ranges:
         """Rounding to nearest is monotone: the ends are rounded."""
@@ -288,21 +287,21 @@ class IntervalReal:
         his, _ = structure.reduced_first(x.hi, axes)
         nans, shape = structure.reduced_first(x.nan, axes)
 
-        def back(a: NDArray[Any]) -> NDArray[Any]:
+        def back(a: Any) -> NDArray[Any]:
             return structure.restored(np.asarray(a), x.shape, axes, keepdims)
 
         if not self._is_float(x):
             with np.errstate(all="ignore"):
                 total = of_array(np.zeros(shape, x.dtype))
-                for lo, hi, nan in zip(los, his, nans, strict=True):
-                    total = integer_arithmetic(np.add, total, Ranges(lo, hi, nan, x.dtype))
+                for lo, hi, flag in zip(los, his, nans, strict=True):
+                    total = integer_arithmetic(np.add, total, Ranges(lo, hi, flag, x.dtype))
             return total.move(back)
         low, high = np.zeros(shape), np.zeros(shape)
         for lo, hi in zip(los, his, strict=True):
             low, high = floats.add_down(low, lo), floats.add_up(high, hi)
-        infinite = (los == -np.inf).any(axis=0) & (his == np.inf).any(axis=0)
+        clash = (los == -np.inf).any(axis=0) & (his == np.inf).any(axis=0)
         low, high = _defined(low, high)
-        exact = Ranges(back(low), back(high), back(nans.any(axis=0) | infinite), x.dtype)
+        exact = Ranges(back(low), back(high), back(nans.any(axis=0) | clash), x.dtype)
         size = np.maximum(np.abs(los), np.abs(his))
         total_size = np.zeros(shape)
         for term in size:
@@ -315,7 +314,7 @@ class IntervalReal:
         structure.nonempty(len(terms), "max")
         his, nans = structure.reduced_first(x.hi, axes)[0], structure.reduced_first(x.nan, axes)[0]
 
-        def back(a: NDArray[Any]) -> NDArray[Any]:
+        def back(a: Any) -> NDArray[Any]:
             return structure.restored(np.asarray(a), x.shape, axes, keepdims)
 
         return Ranges(back(terms.max(axis=0)), back(his.max(axis=0)), back(nans.any(axis=0)), x.dtype)
@@ -343,18 +342,15 @@ class IntervalReal:
         with np.errstate(all="ignore"):
             middle = np.matmul(ma, mbt)
         magnitude = upper_matmul(size_a, size_b)
-        most_a, most_b = np.nextafter(size_a + ra, np.inf), np.nextafter(size_b + np.swapaxes(rb, -1, -2), np.inf)
-        most_a, most_b = np.where(size_a + ra == 0, 0.0, most_a), np.where(size_b + np.swapaxes(rb, -1, -2) == 0, 0.0, most_b)
+        most_a, most_b = floats.add_up(size_a, ra), floats.add_up(size_b, np.swapaxes(rb, -1, -2))
         radius = (depth + 1) * 2.0**-53 * magnitude * (1 + 2.0**-40) + depth * 2.0**-1021
         if rb.any():
             radius = floats.add_up(radius, upper_matmul(most_a, np.swapaxes(rb, -1, -2)))
         if ra.any():
             radius = floats.add_up(radius, upper_matmul(ra, size_b))
-        if not radius.size:
-            radius = np.zeros(middle.shape)
-        broken = broken_a.any(axis=-1)[..., :, None] | broken_b.any(axis=-1)[..., None, :]
-        nan = a.nan.any(axis=-1)[..., :, None] | b.nan.any(axis=-1)[..., None, :] | broken
-        none = upper_matmul((most_a > 0).astype(np.float64), (most_b > 0).astype(np.float64)) == 0
+        broken = _any(broken_a)[..., :, None] | _any(broken_b)[..., None, :]
+        nan = _any(a.nan)[..., :, None] | _any(b.nan)[..., None, :] | broken
+        none = np.matmul((most_a > 0).astype(np.float64), (most_b > 0).astype(np.float64)) == 0  # no nonzero product
         lost = broken | ~np.isfinite(middle) | ~np.isfinite(radius)
         lo = np.where(lost, -np.inf, np.where(none & ~lost, 0.0, floats.sub_down(middle, radius)))
         hi = np.where(lost, np.inf, np.where(none & ~lost, 0.0, floats.add_up(middle, radius)))
@@ -425,8 +421,9 @@ class IntervalReal:
     def scatter_add(self, x: Ranges, indices: Operand, axis: int, size: int) -> Ranges:
         """By a range of indices: each place that it can reach may or may not receive the term."""
         found = self._lift(indices)
-        first = structure.indices_within(found.lo, size, "scatter_add").ravel()
-        last = structure.indices_within(found.hi, size, "scatter_add").ravel()
+        around = ((found.lo < 0) & (found.hi >= 0)).ravel()  # from the last places on to the first: all of them
+        first = np.where(around, 0, structure.indices_within(found.lo, size, "scatter_add").ravel())
+        last = np.where(around, size - 1, structure.indices_within(found.hi, size, "scatter_add").ravel())
         before, after = x.shape[:axis], x.shape[axis + len(found.shape) :]
         terms = x.move(lambda a: np.moveaxis(a.reshape(*before, len(first), *after), axis, 0))
         shape = (size, *before, *after)
@@ -440,7 +437,7 @@ class IntervalReal:
             low, high = terms.lo[j], terms.hi[j]
             if a != b:
                 low, high = np.minimum(low, 0), np.maximum(high, 0)
-            for place in range(min(a, b), max(a, b) + 1):
+            for place in range(a, b + 1):
                 here = Ranges(lo[place], hi[place], nan[place], x.dtype)
                 term = Ranges(low, high, terms.nan[j], x.dtype)
                 total = IntervalReal.add(_PLAIN, here, term)
@@ -485,7 +482,7 @@ class IntervalFloat(IntervalReal):
         fmt = floats.format_of(dtype)
         lo, hi = np.asarray(lo, np.float64), np.asarray(hi, np.float64)
         if name in self.tolerances:
-            absolute, relative = self.tolerances[name]
+            absolute, relative = (np.asarray(t, np.float64) for t in self.tolerances[name])
             lo = floats.sub_down(lo, floats.add_up(absolute, floats.mul_up(relative, np.abs(lo))))
             hi = floats.add_up(hi, floats.add_up(absolute, floats.mul_up(relative, np.abs(hi))))
             lo, hi = np.where(np.isnan(lo), -np.inf, lo), np.where(np.isnan(hi), np.inf, hi)
@@ -523,6 +520,11 @@ class IntervalFloat(IntervalReal):
         return self._folded(
             exact, upper_matmul(most_a, most_b), leaves, upper_matmul(used_a, most_b), upper_matmul(most_a, used_b)
         )
+
+
+def _any(flags: NDArray[Any]) -> NDArray[np.bool_]:
+    """Along the last axis."""
+    return np.asarray(np.any(flags, axis=-1))
 
 
 def _with_zero(x: Ranges) -> Ranges:

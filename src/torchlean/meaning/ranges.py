@@ -78,7 +78,7 @@ def of_array(array: Array) -> Ranges:
     """Each element as the range of itself; a NaN is any value or NaN."""
     array = np.asarray(array)
     kind = kind_of(array.dtype)
-    values = array.astype(_CARRIERS[kind])
+    values: Array = array.astype(_CARRIERS[kind])
     if kind != "float":
         return Ranges(values, values, np.zeros(values.shape, bool), array.dtype.name)
     nan = np.isnan(values)

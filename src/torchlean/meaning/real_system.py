@@ -1,7 +1,7 @@
 """Real: the mathematical meaning. Exact rationals; Arb balls where a function is transcendental.
 
-A comparison of balls that the working precision does not decide recomputes their ancestors at a higher one: each inexact
-array remembers the operation that made it. An exact array remembers nothing.
+A comparison of balls that the working precision does not decide recomputes their ancestors at a higher one: each
+inexact array remembers the operation that made it. An exact array remembers nothing.
 """
 
 from __future__ import annotations
@@ -171,8 +171,8 @@ class Real:
             return self.constant(np.asarray(x, np.float32)), self.constant(np.asarray(y, np.float32))
         return x, y
 
-    def _binary(self, name: str, x: Operand, y: Operand, f: Callable[[Any, Any], Any]) -> Value:
-        x, y = self._pair(x, y)
+    def _binary(self, name: str, first: Operand, second: Operand, f: Callable[[Any, Any], Any]) -> Value:
+        x, y = self._pair(first, second)
         if not isinstance(x, Reals):
             result: NDArray[Any] = getattr(_INTEGERS, name)(x, y)
             return result
@@ -268,9 +268,11 @@ class Real:
         fmt = floats.format_of(name)
         return self._whole("round_to", x, lambda q: _number(floats.round_rational(q, fmt)))
 
-    def _compare(self, name: str, x: Operand, y: Operand, test: Callable[[Any, Any], bool | None]) -> NDArray[Any]:
+    def _compare(
+        self, name: str, first: Operand, second: Operand, test: Callable[[Any, Any], bool | None]
+    ) -> NDArray[Any]:
         """`test` gives None where the balls overlap: then both operands are refined."""
-        x, y = self._pair(x, y)
+        x, y = self._pair(first, second)
         if not isinstance(x, Reals):
             result: NDArray[Any] = getattr(_INTEGERS, name)(x, y)
             return result
@@ -278,7 +280,7 @@ class Real:
         left, right = x, y
         while True:
             with flint.ctx.workprec(precision):
-                answers = np.asarray(np.frompyfunc(test, 2, 1)(left.values, right.values), object)
+                answers: Objects = np.asarray(np.frompyfunc(test, 2, 1)(left.values, right.values), dtype=object)
             if same:
                 return np.full(answers.shape, name != "less")
             if not any(a is None for a in answers.ravel().tolist()):
@@ -286,7 +288,7 @@ class Real:
             precision *= 2
             if precision > self.limit or (x.again is None and y.again is None):
                 raise _undecided(name, self.limit)
-            left, right = self.refined(x, precision), self.refined(y, precision)
+            left, right = self.refined(x, precision), self.refined(y, precision)  # type: ignore[assignment]
 
     def less(self, x: Operand, y: Operand) -> NDArray[Any]:
         return self._compare("less", x, y, _less)
@@ -309,10 +311,11 @@ class Real:
     def logical_not(self, x: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(np.logical_not(x))
 
-    def where(self, condition: NDArray[Any], x: Operand, y: Operand) -> Value:
-        x, y = self._pair(x, y)
+    def where(self, condition: NDArray[Any], first: Operand, second: Operand) -> Value:
+        x, y = self._pair(first, second)
         if not isinstance(x, Reals):
-            return np.where(condition, x, y)
+            picked: NDArray[Any] = np.where(condition, x, y)
+            return picked
         return self._made(np.where(condition, x.values, y.values), x.dtype, "where", condition, x, y)
 
     def _sharp(self, x: Reals, decided: Callable[[Any], bool], name: str) -> Reals:

@@ -14,7 +14,7 @@ from torchlean.meaning.real_system import Reals
 
 
 def to_numpy(x: Any) -> NDArray[Any]:
-    """The nearest plain array: Float as it is; Real rounded to its dtype; ranges as float64 [*s, 2], NaN where possible."""
+    """A plain array: Float as it is; Real near to it in its dtype; ranges as float64 [*s, 2], NaN where possible."""
     if isinstance(x, Ranges):
         pair = np.stack([x.lo.astype(np.float64), x.hi.astype(np.float64)], axis=-1)
         return np.where(x.nan[..., None], np.nan, pair)

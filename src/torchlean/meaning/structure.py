@@ -78,8 +78,8 @@ def windows(
     padded = pad(x, (0,) * lead + tuple(low), (0,) * lead + tuple(high), value)
     spans = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=tuple(range(lead, x.ndim)))
-    cut = (slice(None),) * lead + tuple(slice(None, None, s) for s in stride) + tuple(slice(None, None, d) for d in dilation)
-    return view[cut]
+    steps = (1,) * lead + tuple(stride) + tuple(dilation)
+    return view[tuple(slice(None, None, s) for s in steps)]
 
 
 def reduced_first(x: Array, axes: Sequence[int]) -> tuple[Array, tuple[int, ...]]:

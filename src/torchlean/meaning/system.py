@@ -14,9 +14,9 @@ from torchlean.meaning.dtypes import AnyDType
 class NumberSystem(Protocol):
     """One reading of a program's numbers.
 
-    A carrier value is whatever the system computes with: an array of floats, of exact numbers, of ranges, or a node of a
-    graph. `zero` and `one` are untyped: they take the other operand's dtype. Elementwise methods broadcast as numpy does;
-    the type rules have refused what is ambiguous. Folds go left to right, and sum and dot start at +0.
+    A carrier value is whatever the system computes with: an array of floats, of exact numbers, of ranges, or a node of
+    a graph. `zero` and `one` are untyped: they take the other operand's dtype. Elementwise methods broadcast as numpy
+    does; the type rules have refused what is ambiguous. Folds go left to right, and sum and dot start at +0.
     """
 
     @property
