@@ -1,0 +1,94 @@
+"""The reference executor beside plain numpy float32, on the mnist_fc networks.
+
+    python bench/reference.py [--write]
+
+Prints the ratio of the medians within one run, and a SHA-256 digest of the reference's outputs: equal on every machine.
+Predicted: the left fold is one multiply and one add pass per term, bound by memory traffic in cache, where the BLAS is bound by
+its fused multiply-add units: 10 to 20 times slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from table import report
+
+from torchlean.io.onnx import read_onnx
+
+NETWORKS = Path(__file__).resolve().parents[2] / "shared" / "vnncomp" / "mnist_fc" / "onnx"
+
+
+def seconds(function: Callable[[], object], runs: int) -> float:
+    """Median wall time of `runs` calls, after one that is not counted."""
+    function()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="keep the table under bench/results")
+    options = parser.parse_args()
+    x = np.random.default_rng(0).random((100, 784), np.float32)
+    rows = []
+    for path in sorted(NETWORKS.glob("*.onnx.gz")):
+        program = read_onnx(path)
+        arrays = list(program.parameters.values())
+        weights = [a for a in arrays if a.ndim == 2]
+        biases = [a for a in arrays if a.ndim == 1]
+
+        def plain(weights: list[np.ndarray] = weights, biases: list[np.ndarray] = biases) -> np.ndarray:
+            h = x
+            for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
+                h = h @ w.T + b
+                h = np.maximum(h, 0) if i < len(weights) - 1 else h
+            return h
+
+        batched = program.graph.source_types("input")
+        one = next(iter(batched.values()))
+        rows_in = x.reshape(100, *one.shape[1:])
+
+        def reference(program: object = program, rows_in: np.ndarray = rows_in) -> np.ndarray:
+            return batch_of(program)(rows_in)
+
+        y = reference()
+        rows.append({
+            "network": path.name.removesuffix(".onnx.gz"),
+            "numpy ms": 1e3 * (fast := seconds(plain, 30)),
+            "reference ms": 1e3 * (slow := seconds(reference, 10)),
+            "ratio": slow / fast,
+            "largest difference": float(np.max(np.abs(y.reshape(100, -1) - plain()))),
+            "digest": hashlib.sha256(np.ascontiguousarray(y).tobytes()).hexdigest()[:16],
+        })  # fmt: skip
+    report("reference", rows, {"batch": 100, "allowed ratio": 25}, options.write)
+
+
+def batch_of(program: object) -> object:
+    """The program with its batch axis of 100: the files fix it at 1."""
+    from torchlean import ops
+    from torchlean.passes import vmap
+    from torchlean.run.program import Program
+
+    assert isinstance(program, Program)
+    name, t = next(iter(program.graph.source_types("input").items()))
+    graph = vmap(program.graph, ops.ALL, (name,), "batch")
+
+    def run(x: np.ndarray) -> np.ndarray:
+        answer: np.ndarray = program.with_graph(graph)(x.reshape(len(x), *t.sizes))
+        return answer
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

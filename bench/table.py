@@ -1,0 +1,59 @@
+"""What every benchmark does with its rows: print a markdown table, and write JSON with machine and versions beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and the versions that matter for timings."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = names[0] if names else model
+    versions = {}
+    for package in ("numpy", "torch", "onnx", "onnxruntime", "python-flint"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "versions": versions}
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a markdown table; floats with three significant digits."""
+    if not rows:
+        return "(no rows)"
+    head = list(rows[0])
+
+    def cell(value: Any) -> str:
+        return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cell(row[h]) for h in head) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def report(name: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], write: bool) -> None:
+    """Print; and with `write`, put NAME.json and NAME.md into bench/results."""
+    where = machine()
+    text = "\n".join([
+        f"# {name}", "", f"{where['processor']}, {where['cores']} cores, Python {where['python']}, "
+        + ", ".join(f"{k} {v}" for k, v in where["versions"].items() if v), "",
+        markdown(rows), "", *(f"- {k}: {v}" for k, v in summary.items()), "",
+    ])  # fmt: skip
+    print(text)
+    if write:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.md").write_text(text)
+        record = {"name": name, "machine": where, "summary": dict(summary), "rows": list(rows)}
+        (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")

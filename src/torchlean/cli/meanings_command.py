@@ -1,0 +1,74 @@
+"""`torchlean meanings PROGRAM --input x.npy`: one program in several arithmetics, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from torchlean.cli.programs import chosen_inputs, load
+from torchlean.run.program import Program, sizes_of
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("program", help="a program file or an .onnx file", metavar="PROGRAM")
+    parser.add_argument("--input", help="an .npy file; one random row by default")
+    parser.add_argument("--batch-size", type=int, default=1, help="rows of the random input (default 1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nodes", action="store_true", help="every node, not only the outputs: its first entry")
+    parser.add_argument("--digits", type=int, default=12, help="significant digits (default 12)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: Any) -> int:
+    from torchlean.errors import UsageError
+
+    if options.digits < 1:
+        raise UsageError("a number has at least one digit", where="--digits", expected="a positive int",
+                         got=str(options.digits), fix="--digits 12")  # fmt: skip
+    program = load(options.program)
+    inputs = dict(chosen_inputs(program, options))
+    label = "standard normal" if options.input is None else options.input
+    rows = table(program, inputs[label], options.nodes, options.digits)
+    if options.json:
+        print(json.dumps({"input": label, "rows": rows}))
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    view = Table(title=f"{options.program} on {label}")
+    for head in rows[0]:
+        view.add_column(head, no_wrap=head == "value")
+    for row in rows:
+        view.add_row(*row.values())
+    Console().print(view)
+    return 0
+
+
+def table(program: Program, inputs: Mapping[str, np.ndarray], nodes: bool, digits: int) -> list[dict[str, str]]:
+    """One row per output entry, or per node: its value in each number system."""
+    from torchlean.meaning import Float, IntervalFloat, IntervalReal, Real, cells
+    from torchlean.meaning.evaluate import evaluate
+
+    graph = program.specialise(**sizes_of(program.graph, inputs)).graph
+    arrays = {**program.parameters, **program.states, **inputs}
+    columns: dict[str, dict[str, str]] = {}
+    for head, N in (("float32", Float()), ("real", Real()), ("interval of real", IntervalReal()), ("interval of float32", IntervalFloat())):
+        shown: dict[str, str] = {}
+
+        def observe(number: int, node: Any, found: tuple[Any, ...], shown: dict[str, str] = shown) -> None:
+            if nodes and node.inputs:
+                shown[f"%{number} {node.op}"] = cells(found[0], digits)[0]
+
+        answer = evaluate(graph, N, {name: N.constant(np.asarray(a)) for name, a in arrays.items()}, observe)
+        for name, value in answer.items():
+            shown.update((f"{name}[{i}]", text) for i, text in enumerate(cells(value, digits)))
+        columns[head] = shown
+    names = list(columns["float32"])
+    return [{"value": name, **{head: column[name] for head, column in columns.items()}} for name in names]
+
+
+__all__ = ["arguments", "run", "table"]
