@@ -148,6 +148,8 @@ def test_narrow_gives_the_intersection_or_nothing() -> None:
     assert b.narrow({0: (Fraction(-2), Fraction(2))}) is b
     half = b.narrow({1: (Fraction(0), None)})
     assert half is not None and half.lo == (-1, 0) and half.hi == (1, 1) and half == Box((-1, 0), (1, 1), (2,))
+    point = b.narrow({0: (Fraction(1), None)})
+    assert point is not None and point.lo[0] == point.hi[0] == 1
     assert b.narrow({0: (Fraction(2), None)}) is None
     with pytest.raises(ShapeError, match="index below 2"):
         b.narrow({2: (None, Fraction(0))})

@@ -27,6 +27,13 @@ def test_npz_and_npy(tmp_path: Path) -> None:
     assert sorted(both) == ["u", "v"] and both["v"].shape == (2, 2)
 
 
+def test_one_array(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.arange(3.0))
+    assert data.npy(tmp_path / "a.npy").tolist() == [0, 1, 2]
+    with pytest.raises(FileError, match="named arrays: x"):
+        data.npy(saved(tmp_path / "b.npz", x=np.ones(2)))
+
+
 @pytest.mark.parametrize("layout", ["last", "first", "none"])
 def test_images_come_channels_first_in_unit_range(layout: str, tmp_path: Path) -> None:
     first = RNG.integers(0, 256, (3, 1 if layout == "none" else 3, 5, 6), dtype=np.uint8)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from torchlean.data.dataset import Dataset
 from torchlean.errors import DataError, FileError
-from torchlean.files import read_bytes
+from torchlean.files import find, read_bytes
 
 _LIMIT = 4 << 30
 
@@ -36,6 +36,17 @@ def load(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         return {"x": np.load(io.BytesIO(raw), allow_pickle=False)}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise _damaged(path, str(error)[:200]) from error
+
+
+def npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The one array of a .npy file.
+
+    Errors   FileError: as `load`, and a file of several arrays
+    """
+    arrays = load(path)
+    if list(arrays) != ["x"] or zipfile.is_zipfile(find(path)):
+        raise _damaged(path, f"a file of named arrays: {', '.join(arrays)}")
+    return arrays["x"]
 
 
 def images(
