@@ -13,7 +13,7 @@ from torchlean.nn.tracing import trace
 from torchlean.nn.windows import AvgPool, Conv1d, Conv2d, Conv3d, GlobalAvgPool, MaxPool
 
 __all__ = [
-    "CNN", "MLP", "AvgPool", "BatchNorm", "Conv1d", "Conv2d", "Conv3d", "Flatten", "GlobalAvgPool", "Layer", "LeakyReLU",
-    "Linear", "LogSoftmax", "MaxPool", "Normalize", "ReLU", "Residual", "Sequential", "Sigmoid", "Softmax", "Tanh", "init",
-    "initialise", "parameter_count", "summary", "trace",
+    "CNN", "MLP", "AvgPool", "BatchNorm", "Conv1d", "Conv2d", "Conv3d", "Flatten", "GlobalAvgPool", "Layer",
+    "LeakyReLU", "Linear", "LogSoftmax", "MaxPool", "Normalize", "ReLU", "Residual", "Sequential", "Sigmoid", "Softmax",
+    "Tanh", "init", "initialise", "parameter_count", "summary", "trace",
 ]  # fmt: skip

@@ -29,15 +29,30 @@ class Sequential(Layer):
 
     def __init__(self, *layers: Layer, **named: Layer) -> None:
         if layers and named:
-            raise UsageError("layers are given either by position or by name", where="nn.Sequential", fix="name all or none",
-                             expected="one of the two", got=f"{len(layers)} by position, {len(named)} by name")  # fmt: skip
+            raise UsageError(
+                "layers are given either by position or by name",
+                where="nn.Sequential",
+                fix="name all or none",
+                expected="one of the two",
+                got=f"{len(layers)} by position, {len(named)} by name",
+            )
         for layer in (*layers, *named.values()):
             if not callable(layer):
-                raise UsageError("Sequential is made of layers", where="nn.Sequential", expected="layers",
-                                 got=type(layer).__name__, fix="write nn.ReLU(), with its parentheses")  # fmt: skip
+                raise UsageError(
+                    "Sequential is made of layers",
+                    where="nn.Sequential",
+                    expected="layers",
+                    got=type(layer).__name__,
+                    fix="write nn.ReLU(), with its parentheses",
+                )
             if isinstance(layer, type):
-                raise UsageError("a layer's class stands where a layer is needed", where="nn.Sequential",
-                                 expected="a layer", got=layer.__name__, fix=f"write nn.{layer.__name__}()")  # fmt: skip
+                raise UsageError(
+                    "a layer's class stands where a layer is needed",
+                    where="nn.Sequential",
+                    expected="a layer",
+                    got=layer.__name__,
+                    fix=f"write nn.{layer.__name__}()",
+                )
         object.__setattr__(self, "layers", (*layers, *named.values()))
         object.__setattr__(self, "names", tuple(named))
 
@@ -61,9 +76,13 @@ class Residual(Layer):
         y = self.body(x)
         kept = x if self.shortcut is None else self.shortcut(x)
         if kept.shape != y.shape:
-            raise ShapeError("residual: the two branches have different shapes", where=f"Residual, {self._where}",
-                             expected=f"body(x): {kept.type}", got=f"body(x): {y.type}",
-                             fix="give a shortcut layer, such as nn.Linear or nn.Conv2d(kernel=1)")  # fmt: skip
+            raise ShapeError(
+                "residual: the two branches have different shapes",
+                where=f"Residual, {self._where}",
+                expected=f"body(x): {kept.type}",
+                got=f"body(x): {y.type}",
+                fix="give a shortcut layer, such as nn.Linear or nn.Conv2d(kernel=1)",
+            )
         return kept + y  # type: ignore[no-any-return]
 
 
@@ -78,8 +97,13 @@ class MLP(Layer):
 
     def __init__(self, *sizes: int, activation: Layer | None = None) -> None:
         if len(sizes) < 2:
-            raise UsageError("an MLP needs at least its input and output size", where="nn.MLP", expected="two sizes or more",
-                             got=str(list(sizes)), fix="nn.MLP(7, 64, 1)")  # fmt: skip
+            raise UsageError(
+                "an MLP needs at least its input and output size",
+                where="nn.MLP",
+                expected="two sizes or more",
+                got=str(list(sizes)),
+                fix="nn.MLP(7, 64, 1)",
+            )
         object.__setattr__(self, "layers", _join([Linear(a, b) for a, b in pairwise(sizes)], activation))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,11 +122,17 @@ class CNN(Layer):
 
     layers: tuple[Layer, ...]
 
-    def __init__(self, *channels: int, classes: int, kernel: int = 3, batch_norm: bool = False,
-                 activation: Layer | None = None) -> None:  # fmt: skip
+    def __init__(
+        self, *channels: int, classes: int, kernel: int = 3, batch_norm: bool = False, activation: Layer | None = None
+    ) -> None:
         if len(channels) < 2:
-            raise UsageError("a CNN needs its input channels and one convolution or more", where="nn.CNN",
-                             expected="two channel counts or more", got=str(list(channels)), fix="nn.CNN(1, 16, classes=10)")  # fmt: skip
+            raise UsageError(
+                "a CNN needs its input channels and one convolution or more",
+                where="nn.CNN",
+                expected="two channel counts or more",
+                got=str(list(channels)),
+                fix="nn.CNN(1, 16, classes=10)",
+            )
         layers: list[Layer] = []
         for a, b in pairwise(channels):
             layers.append(Conv2d(a, b, kernel, stride=2, padding=kernel // 2, bias=not batch_norm))

@@ -1,7 +1,7 @@
 """Initializers: how the first value of a parameter is drawn.
 
-Counter-based: the bits of an array depend on the seed and the parameter's name alone, so adding a layer changes no other
-layer, and every machine draws the same bits (`random.py`). Numbers are drawn in float64 and rounded once to the dtype.
+Counter-based: the bits of an array depend on the seed and the parameter's name alone, so adding a layer changes no
+other, and every machine draws the same bits (`random.py`). Numbers are drawn in float64 and rounded once to the dtype.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5.0 / 3.0, "relu": sqrt(2.0)}
 
 
 def gain(activation: str, slope: float = 0.0) -> float:
-    """The factor that keeps the variance through an activation; `slope` is leaky_relu's. Source: PyTorch calculate_gain."""
+    """The factor that keeps the variance through an activation; `slope` is leaky_relu's. Source: PyTorch."""
     if activation == "leaky_relu":
         return sqrt(2.0 / (1.0 + slope * slope))
     if activation not in GAINS:
@@ -146,8 +146,13 @@ class _Kaiming(Initializer):
     def __post_init__(self) -> None:
         gain(self.activation, self.slope)
         if self.fan not in ("in", "out"):
-            raise UsageError("fan is 'in' or 'out'", where="initializer", expected="'in' or 'out'", got=repr(self.fan),
-                             fix="use 'in' to keep the variance forward, 'out' backward")  # fmt: skip
+            raise UsageError(
+                "fan is 'in' or 'out'",
+                where="initializer",
+                expected="'in' or 'out'",
+                got=repr(self.fan),
+                fix="use 'in' to keep the variance forward, 'out' backward",
+            )
 
     def deviation(self, shape: tuple[int, ...]) -> float:
         """gain / sqrt(fan)."""

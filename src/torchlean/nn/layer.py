@@ -1,8 +1,8 @@
 """What a layer is: an immutable piece of plain Python that adds nodes to a graph.
 
-A layer is a frozen dataclass whose fields are numbers, initializers and other layers. Its parameters have no home in the
-layer: `self.parameter(x, "weight", ...)` declares one in the graph under construction, named by the layer's path in the model
-(`0.weight`, `body.layers.2.bias`). One layer object used twice is therefore one set of parameters.
+A layer is a frozen dataclass whose fields are numbers, initializers and other layers. Its parameters have no home in
+the layer: `self.parameter(x, "weight", ...)` declares one in the graph under construction, named by the layer's path in
+the model (`0.weight`, `body.layers.2.bias`). One layer object used twice is therefore one set of parameters.
 """
 
 from __future__ import annotations
@@ -136,9 +136,13 @@ class Layer(ABC):
         context = tracing(x.builder)
         full = self._full(context, name)
         if full in context.updates:
-            raise GraphError("a state is updated twice in one run", where=context.path(self)[1],
-                             expected="one use of this layer in a training trace", got=f"a second update of {full}",
-                             fix="give each use its own layer object")  # fmt: skip
+            raise GraphError(
+                "a state is updated twice in one run",
+                where=context.path(self)[1],
+                expected="one use of this layer in a training trace",
+                got=f"a second update of {full}",
+                fix="give each use its own layer object",
+            )
         context.updates[full] = value
 
     def _full(self, context: Tracing, name: str) -> str:
@@ -149,12 +153,22 @@ class Layer(ABC):
         context = tracing(x.builder)
         full = self._full(context, name)
         if context.owners.setdefault(full, id(self)) != id(self):
-            raise GraphError("two layers declare one name", where=context.path(self)[1], expected="one layer per name",
-                             got=full, fix="give the layers different field names")  # fmt: skip
+            raise GraphError(
+                "two layers declare one name",
+                where=context.path(self)[1],
+                expected="one layer per name",
+                got=full,
+                fix="give the layers different field names",
+            )
         known = context.initializers.setdefault(full, init)
         if known is not init and known != init:
-            raise GraphError("a parameter has two initializers", where=f"parameter {full}", expected="exactly one",
-                             got=f"{known!r} and {init!r}", fix="declare it with one initializer")  # fmt: skip
+            raise GraphError(
+                "a parameter has two initializers",
+                where=f"parameter {full}",
+                expected="exactly one",
+                got=f"{known!r} and {init!r}",
+                fix="declare it with one initializer",
+            )
         return full
 
 
@@ -209,9 +223,7 @@ def _in_layer(error: TorchLeanError, label: str, line: str) -> TorchLeanError:
     if error.where.startswith("layer ") or not label:
         return error
     found = error.where.rsplit(", ", 1)[-1] if ", " in error.where else line
-    return type(error)(
-        error.what, where=f"{label}, {found}", expected=error.expected, got=error.got, fix=error.fix
-    )
+    return type(error)(error.what, where=f"{label}, {found}", expected=error.expected, got=error.got, fix=error.fix)
 
 
 def as_float32(values: Any) -> np.ndarray:

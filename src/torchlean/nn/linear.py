@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torchlean.errors import ShapeError
 from torchlean.ir import Tensor
+from torchlean.ir.dims import numel
 from torchlean.nn.init import Initializer, torch_default
 from torchlean.nn.layer import Layer
 
@@ -14,8 +15,13 @@ def positive(layer: str, **sizes: int) -> None:
     """Raises ShapeError unless every size is a positive int."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ShapeError(f"{layer}: {name} must be a positive int", where=f"nn.{layer}", expected=f"{name} >= 1",
-                             got=repr(size), fix=f"give the number of {name}")  # fmt: skip
+            raise ShapeError(
+                f"{layer}: {name} must be a positive int",
+                where=f"nn.{layer}",
+                expected=f"{name} >= 1",
+                got=repr(size),
+                fix=f"give the number of {name}",
+            )
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,8 @@ class Linear(Layer):
     def forward(self, x: Tensor) -> Tensor:
         if x.type.rank < 1 or x.shape[-1] != self.inputs:
             got = x.shape[-1] if x.type.rank else "?"
-            flat = _flat_size(x)
             fix = f"nn.Linear({got}, {self.outputs})"
-            if flat == self.inputs:
+            if numel(x.shape[1:]) == self.inputs:
                 fix = f"nn.Flatten() before this layer, or {fix}"
             raise ShapeError(
                 "linear: the last axis of x must be the input axis of weight",
@@ -56,10 +61,3 @@ class Linear(Layer):
             return x.builder.linear(x, weight)  # type: ignore[no-any-return]
         bias = self.parameter(x, "bias", (self.outputs,), self.bias_init or default)
         return x.builder.linear(x, weight, bias)  # type: ignore[no-any-return]
-
-
-def _flat_size(x: Tensor) -> object:
-    size: object = 1
-    for s in x.shape[1:]:
-        size = size * s  # type: ignore[operator]
-    return size

@@ -9,8 +9,9 @@ import numpy as np
 
 from torchlean.errors import DataError, ShapeError
 from torchlean.ir import Tensor
+from torchlean.ir.dims import numel
 from torchlean.nn.init import ones, zeros
-from torchlean.nn.layer import Layer, as_float32
+from torchlean.nn.layer import Layer, as_float32, tracing
 from torchlean.nn.linear import positive
 
 
@@ -31,13 +32,21 @@ class Normalize(Layer):
         centre = as_float32(mean)
         spread = np.asarray(deviation, dtype=np.float64)
         if spread.shape != centre.shape:
-            raise ShapeError("Normalize: mean and deviation have different shapes", where="nn.Normalize",
-                             expected=f"deviation: {list(centre.shape)}", got=str(list(spread.shape)),
-                             fix="give one deviation per mean")  # fmt: skip
+            raise ShapeError(
+                "Normalize: mean and deviation have different shapes",
+                where="nn.Normalize",
+                expected=f"deviation: {list(centre.shape)}",
+                got=str(list(spread.shape)),
+                fix="give one deviation per mean",
+            )
         if not np.all(np.isfinite(centre)) or not np.all(np.isfinite(spread)) or not np.all(spread > 0):
-            raise DataError("Normalize: mean and deviation must be finite, and deviation positive", where="nn.Normalize",
-                            expected="finite numbers, deviation > 0", got=f"mean {centre}, deviation {spread}",
-                            fix="drop constant columns, and rows with missing values")  # fmt: skip
+            raise DataError(
+                "Normalize: mean and deviation must be finite, and deviation positive",
+                where="nn.Normalize",
+                expected="finite numbers, deviation > 0",
+                got=f"mean {centre}, deviation {spread}",
+                fix="drop constant columns, and rows with missing values",
+            )
         object.__setattr__(self, "mean", tuple(float(v) for v in centre.ravel()))
         object.__setattr__(self, "scale", tuple(float(v) for v in as_float32(1.0 / spread).ravel()))
         object.__setattr__(self, "shape", tuple(centre.shape))
@@ -51,21 +60,35 @@ class Normalize(Layer):
         """
         array = np.asarray(x, dtype=np.float64)
         if array.ndim < 1 or array.shape[0] == 0:
-            raise DataError("there is nothing to normalize by", where="nn.Normalize.from_data", expected="x: [n, *s], n >= 1",
-                            got=str(list(array.shape)), fix="pass the training inputs")  # fmt: skip
+            raise DataError(
+                "there is nothing to normalize by",
+                where="nn.Normalize.from_data",
+                expected="x: [n, *s], n >= 1",
+                got=str(list(array.shape)),
+                fix="pass the training inputs",
+            )
         if not np.all(np.isfinite(array)):
             row = int(np.argwhere(~np.isfinite(array))[0][0])
-            raise DataError("the data hold a value that is not finite", where=f"nn.Normalize.from_data, row {row}",
-                            expected="finite numbers", got="NaN or infinity", fix="drop or fill these rows first")  # fmt: skip
+            raise DataError(
+                "the data hold a value that is not finite",
+                where=f"nn.Normalize.from_data, row {row}",
+                expected="finite numbers",
+                got="NaN or infinity",
+                fix="drop or fill these rows first",
+            )
         deviation = array.std(axis=0)
         return Normalize(array.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
 
     def forward(self, x: Tensor) -> Tensor:
         rank = len(self.shape)
         if rank and x.shape[-rank:] != self.shape:
-            raise ShapeError("normalize: the trailing axes of x must be those of mean", where=f"Normalize, {self._where}",
-                             expected=f"x: [*batch, {', '.join(map(str, self.shape))}]", got=f"x: {x.type}",
-                             fix="normalize by data of the same shape")  # fmt: skip
+            raise ShapeError(
+                "normalize: the trailing axes of x must be those of mean",
+                where=f"Normalize, {self._where}",
+                expected=f"x: [*batch, {', '.join(map(str, self.shape))}]",
+                got=f"x: {x.type}",
+                fix="normalize by data of the same shape",
+            )
         g = x.builder
         mean = g.constant(np.array(self.mean, dtype=np.float32).reshape(self.shape), x.dtype)
         scale = g.constant(np.array(self.scale, dtype=np.float32).reshape(self.shape), x.dtype)
@@ -76,8 +99,8 @@ class Normalize(Layer):
 class BatchNorm(Layer):
     """Each channel normalized over the batch and the spatial axes, then scaled and shifted.
 
-    Training   by the batch's mean and (biased) variance; the running ones move by `momentum` towards the batch's mean and
-               unbiased variance, as updates of states
+    Training   by the batch's mean and (biased) variance; the running ones move by `momentum` towards the batch's mean
+               and unbiased variance, as updates of states
     Inference  by the running mean and variance
     Shapes     x: [batch, channels, *s] -> the same; weight, bias, running_mean, running_variance: [channels]
     Source     Ioffe and Szegedy 2015, arXiv:1502.03167; the constants are PyTorch's
@@ -91,12 +114,14 @@ class BatchNorm(Layer):
         positive("BatchNorm", channels=self.channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        from torchlean.nn.layer import tracing
-
         if x.type.rank < 2 or x.shape[1] != self.channels:
-            raise ShapeError("batch_norm: axis 1 of x must be the channels", where=f"BatchNorm, {self._where}",
-                             expected=f"x: [batch, {self.channels}, *s]", got=f"x: {x.type}",
-                             fix=f"nn.BatchNorm({x.shape[1] if x.type.rank > 1 else '...'})")  # fmt: skip
+            raise ShapeError(
+                "batch_norm: axis 1 of x must be the channels",
+                where=f"BatchNorm, {self._where}",
+                expected=f"x: [batch, {self.channels}, *s]",
+                got=f"x: {x.type}",
+                fix=f"nn.BatchNorm({x.shape[1] if x.type.rank > 1 else '...'})",
+            )
         size = (self.channels,)
         weight, bias = self.parameter(x, "weight", size, ones()), self.parameter(x, "bias", size, zeros())
         mean = self.state(x, "running_mean", size, zeros())
@@ -109,18 +134,14 @@ class BatchNorm(Layer):
     def _train(self, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         g, rank = x.builder, x.type.rank
         axes = (-rank, *range(2 - rank, 0))
-        spread = (self.channels, *(1 for _ in range(rank - 2)))
-        one = g.constant(1.0, x.dtype)
-        reduced = tuple(x.shape[a] for a in axes)
-        # The number of entries behind each mean: the batch is symbolic while the program is traced.
-        count = g.sum(g.broadcast(one, shape=reduced), axes=tuple(range(-len(reduced), 0)), keepdims=False)
-        m = g.sum(x, axes=axes, keepdims=False) / count
-        centred = x - m.reshape(spread) if rank > 2 else x - m
-        v = g.sum(centred * centred, axes=axes, keepdims=False) / count
+        spread = (self.channels,) if rank == 2 else (1, self.channels, *(1 for _ in range(rank - 2)))
+        count = g.literal(numel(tuple(x.shape[a] for a in axes)), x)  # a node: the batch may still be a symbol
+        m = x.mean(axes)
+        centred = x - m.reshape(spread)
+        v = (centred * centred).mean(axes)
         factor = weight / g.sqrt(v + self.epsilon)
         self.update(x, "running_mean", mean * (1.0 - self.momentum) + m * self.momentum)
         unbiased = v * (count / (count - 1.0))
         self.update(x, "running_variance", variance * (1.0 - self.momentum) + unbiased * self.momentum)
-        if rank == 2:
-            return centred * factor + bias
-        return centred * factor.reshape(spread) + bias.reshape(spread)
+        y: Tensor = centred * factor.reshape(spread) + bias.reshape(spread)
+        return y

@@ -34,7 +34,9 @@ def initialise(types: Mapping[str, TensorType], plan: Plan, seed: int = 0) -> di
     return {name: chosen[name].value(name, t, seed) for name, t in types.items()}
 
 
-def override(types: Mapping[str, TensorType], defaults: Mapping[str, Initializer], plan: Plan) -> dict[str, Initializer]:
+def override(
+    types: Mapping[str, TensorType], defaults: Mapping[str, Initializer], plan: Plan
+) -> dict[str, Initializer]:
     """The layers' own initializers, with those of `plan` in their place. Raises as `initialise`."""
     return {**{n: i for n, i in defaults.items() if n in types}, **_assign(types, plan)}
 

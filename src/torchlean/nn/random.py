@@ -1,7 +1,7 @@
 """Counter-based random numbers with the same bits on every machine.
 
-Philox's raw words are fixed by its definition; everything after them uses only + - * / sqrt and frexp, which IEEE 754 fixes.
-A library's normal generator would go through the platform's log and exp, whose last bits differ between machines.
+Philox's raw words are fixed by its definition; everything after them uses only + - * / sqrt and frexp, which IEEE 754
+fixes. A library's normal generator would go through the platform's log and exp, whose last bits differ between them.
 """
 
 from __future__ import annotations
@@ -74,8 +74,9 @@ def quantile(p: np.ndarray) -> np.ndarray:
 
 
 def _ratio(polynomials: tuple[tuple[float, ...], tuple[float, ...]], r: np.ndarray) -> np.ndarray:
-    over, under = (_horner(c, r) for c in polynomials)
-    return over / under
+    over, under = polynomials
+    result: np.ndarray = _horner(over, r) / _horner(under, r)
+    return result
 
 
 def _horner(coefficients: Sequence[float], r: np.ndarray) -> np.ndarray:

@@ -30,10 +30,14 @@ def rows(program: Program) -> list[tuple[str, str, str, int]]:
         for path in dict.fromkeys(owner[v.node] for v in node.inputs if v.node in owner):
             result[path] = str(node.types[0])
     return [
-        (path or "(top)", ", ".join(f"{n} {t}" for n, t in found), result.get(path, ""),
-         sum(prod(t.sizes) for _, t in found))
+        (
+            path or "(top)",
+            ", ".join(f"{n} {t}" for n, t in found),
+            result.get(path, ""),
+            sum(prod(t.sizes) for _, t in found),
+        )
         for path, found in types.items()
-    ]  # fmt: skip
+    ]
 
 
 def summary(program: Program) -> str:

@@ -16,13 +16,19 @@ from torchlean.run.program import Program
 Model = Callable[..., Any]
 
 
-def trace(model: Model, *types: TensorType, seed: int = 0, training: bool = False, plan: Plan | None = None,
-          **named: TensorType) -> Program:  # fmt: skip
+def trace(
+    model: Model,
+    *types: TensorType,
+    seed: int = 0,
+    training: bool = False,
+    plan: Plan | None = None,
+    **named: TensorType,
+) -> Program:
     """The program of a model: a layer, or a function of tensors, called once on inputs of these types.
 
     types     one type per input, `tl.f32["batch", 7]`; by keyword to name the inputs
-    training  build the training program (batch statistics, state updates); the default is the inference program. They are
-              two graphs with parameters of the same names
+    training  build the training program (batch statistics, state updates); the default is the inference program. They
+              are two graphs with parameters of the same names
     plan      initializers that replace the layers' own, by parameter name or pattern
     Raises    ShapeError where layers do not fit together; UsageError for a plan that does not fit
     """
@@ -40,8 +46,13 @@ def trace_graph(model: Model, *types: TensorType, training: bool = False, **name
     """The graph of a model, and what its layers declared while it was built."""
     inputs = _input_names(model, types) | named
     if not inputs:
-        raise UsageError("a program needs an input", where="trace", expected='a type, such as tl.f32["batch", 7]',
-                         got="none", fix='tl.trace(model, tl.f32["batch", 7])')  # fmt: skip
+        raise UsageError(
+            "a program needs an input",
+            where="trace",
+            expected='a type, such as tl.f32["batch", 7]',
+            got="none",
+            fix='tl.trace(model, tl.f32["batch", 7])',
+        )
     builder = Builder(ops.ALL)
     context = tracing(builder)
     context.training = training
@@ -57,13 +68,21 @@ def _input_names(model: Model, types: tuple[TensorType, ...]) -> dict[str, Tenso
     """x for one input; else the function's own argument names."""
     for t in types:
         if not isinstance(t, TensorType):
-            raise UsageError("an input needs a type", where="trace", expected='a type, such as tl.f32["batch", 7]',
-                             got=repr(t), fix="write the dtype and the shape; arrays come when the program is called")  # fmt: skip
+            raise UsageError(
+                "an input needs a type",
+                where="trace",
+                expected='a type, such as tl.f32["batch", 7]',
+                got=repr(t),
+                fix="write the dtype and the shape; arrays come when the program is called",
+            )
     if len(types) <= 1:
-        return {"x": t for t in types}
+        return dict(zip("x", types, strict=False))
     function = model.forward if isinstance(model, Layer) else model
-    names = [p.name for p in inspect.signature(function).parameters.values()
-             if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]  # fmt: skip
+    names = [
+        p.name
+        for p in inspect.signature(function).parameters.values()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
     if len(names) < len(types):
         names = [f"x{i}" for i in range(len(types))]
     return dict(zip(names, types, strict=False))

@@ -1,7 +1,7 @@
 """Layers that slide a window over spatial axes: convolution and pooling.
 
-Arguments per spatial axis are an int, the same for all axes, or one int for each. Padding is symmetric here; the ops take
-(low, high) pairs.
+Arguments per spatial axis are an int, the same for all axes, or one int for each. Padding is symmetric here; the ops
+take (low, high) pairs.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ def per_axis(layer: Layer, name: str, value: PerAxis, axes: int, least: int = 1)
     """One int per spatial axis. Raises ShapeError for a wrong count or an int below `least`."""
     entries = (value,) * axes if isinstance(value, int) else tuple(value)
     if len(entries) != axes or any(isinstance(v, bool) or not isinstance(v, int) or v < least for v in entries):
-        raise ShapeError(f"{type(layer).__name__}: {name} needs an int per spatial axis", where=f"nn.{type(layer).__name__}",
-                         expected=f"{axes} ints >= {least}, or one", got=repr(value), fix=f"{name}={max(least, 1)}")  # fmt: skip
+        raise ShapeError(
+            f"{type(layer).__name__}: {name} needs an int per spatial axis",
+            where=f"nn.{type(layer).__name__}",
+            expected=f"{axes} ints >= {least}, or one",
+            got=repr(value),
+            fix=f"{name}={max(least, 1)}",
+        )
     return entries
 
 
@@ -32,7 +37,7 @@ def spatial(layer: Layer, x: Tensor, axes: int, channels: int | None = None) -> 
     """Raises ShapeError unless x is [batch, channels, *sp] with this many spatial axes."""
     if x.type.rank == axes + 2 and (channels is None or x.shape[1] == channels):
         return
-    sizes = ", ".join("depth height width".split()[-axes:]) if axes > 1 else "length"
+    sizes = ", ".join(["depth", "height", "width"][-axes:]) if axes > 1 else "length"
     wrong = x.type.rank == axes + 2
     kind = type(layer).__name__
     raise ShapeError(
@@ -69,9 +74,13 @@ class _Conv(Layer):
             per_axis(self, name, getattr(self, name), self.axes)
         per_axis(self, "padding", self.padding, self.axes, 0)
         if self.inputs % self.groups or self.outputs % self.groups:
-            raise ShapeError(f"{type(self).__name__}: the channels do not divide into the groups", fix="groups=1",
-                             where=f"nn.{type(self).__name__}", expected=f"multiples of {self.groups}",
-                             got=f"{self.inputs} inputs, {self.outputs} outputs")  # fmt: skip
+            raise ShapeError(
+                f"{type(self).__name__}: the channels do not divide into the groups",
+                fix="groups=1",
+                where=f"nn.{type(self).__name__}",
+                expected=f"multiples of {self.groups}",
+                got=f"{self.inputs} inputs, {self.outputs} outputs",
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         spatial(self, x, self.axes, self.inputs)
@@ -107,7 +116,10 @@ class Conv2d(_Conv):
 
 @dataclass(frozen=True)
 class Conv3d(_Conv):
-    """Convolution over three spatial axes. Shapes: x: [batch, inputs, depth, height, width] -> [batch, outputs, *, *, *]."""
+    """Convolution over three spatial axes.
+
+    Shapes   x: [batch, inputs, depth, height, width] -> [batch, outputs, *, *, *]
+    """
 
     axes: ClassVar[int] = 3
 

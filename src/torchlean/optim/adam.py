@@ -17,8 +17,8 @@ class Adam(Optimizer):
     """p - (rate / c1) m / (sqrt(v) / sqrt(c2) + epsilon), moments m and v of the gradient, c = 1 - beta^t.
 
     weight_decay   added to the gradient, times p (L2); AdamW takes it off the parameter instead
-    States     m and v per parameter; beta1^t and beta2^t in f64: the difference 1 - beta^t cancels, so float32 powers would
-               cost 1e-5 of the step size
+    States     m and v per parameter; beta1^t and beta2^t in f64: the difference 1 - beta^t cancels, so float32 powers
+               would cost 1e-5 of the step size
     Source     Kingma and Ba 2015, arXiv:1412.6980; the order of operations is PyTorch's
     """
 

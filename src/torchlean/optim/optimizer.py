@@ -1,7 +1,7 @@
 """What an optimizer is: a rule that adds the nodes of one update to a graph.
 
-It holds no numbers that change. Moments and counters are states of the graph, named by the parameter; the learning rate is
-an input of the graph, so that a schedule is data.
+It holds no numbers that change. Moments and counters are states of the graph, named by the parameter; the learning rate
+is an input of the graph, so that a schedule is data.
 """
 
 from __future__ import annotations
@@ -57,13 +57,23 @@ def fraction(where: str, **values: float) -> None:
     """Raises UsageError unless each value lies in [0, 1)."""
     for name, value in values.items():
         if not 0.0 <= value < 1.0:
-            raise UsageError(f"{name} must lie in [0, 1)", where=f"optim.{where}", expected=f"0 <= {name} < 1",
-                             got=repr(value), fix="see the optimizer's usual values")  # fmt: skip
+            raise UsageError(
+                f"{name} must lie in [0, 1)",
+                where=f"optim.{where}",
+                expected=f"0 <= {name} < 1",
+                got=repr(value),
+                fix="see the optimizer's usual values",
+            )
 
 
 def not_negative(where: str, **values: float) -> None:
     """Raises UsageError unless each value is finite and at least 0."""
     for name, value in values.items():
         if not 0.0 <= value < float("inf"):
-            raise UsageError(f"{name} must not be negative", where=f"optim.{where}", expected=f"finite {name} >= 0",
-                             got=repr(value), fix=f"give {name}=0 to switch it off")  # fmt: skip
+            raise UsageError(
+                f"{name} must not be negative",
+                where=f"optim.{where}",
+                expected=f"finite {name} >= 0",
+                got=repr(value),
+                fix=f"give {name}=0 to switch it off",
+            )

@@ -1,4 +1,4 @@
-"""Learning rates over time. A schedule is data: the rate of each step is a number that enters the step's graph as an input.
+"""Learning rates over time. A schedule is data: each step's rate is a number that enters the step's graph as an input.
 
 Units   step: updates done so far, from 0; rate: per update
 """
@@ -23,8 +23,13 @@ class Schedule(ABC):
 def _positive(schedule: str, **values: float) -> None:
     for name, value in values.items():
         if not (isinstance(value, int | float) and value > 0 and value < float("inf")):
-            raise UsageError(f"{name} must be positive", where=f"optim.{schedule}", expected=f"a finite {name} > 0",
-                             got=repr(value), fix=f"give a positive {name}")  # fmt: skip
+            raise UsageError(
+                f"{name} must be positive",
+                where=f"optim.{schedule}",
+                expected=f"a finite {name} > 0",
+                got=repr(value),
+                fix=f"give a positive {name}",
+            )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ class SGD(Optimizer):
     """p - rate d, where d = g + weight_decay p, with momentum v = momentum v + d in its place (v starts at 0).
 
     nesterov   d + momentum v takes v's place
-    Floats     the product with the rate is rounded, then the difference: two roundings per entry without momentum and decay
+    Floats     the product with the rate is rounded, then the difference: two roundings an entry without momentum, decay
     Source     Sutskever et al. 2013; the form is PyTorch's (dampening 0)
     """
 
@@ -32,8 +32,13 @@ class SGD(Optimizer):
         fraction("SGD", momentum=self.momentum)
         not_negative("SGD", weight_decay=self.weight_decay)
         if self.nesterov and self.momentum == 0.0:
-            raise UsageError("Nesterov's step needs momentum", where="optim.SGD", expected="momentum > 0", got="momentum=0",
-                             fix="optim.SGD(rate, momentum=0.9, nesterov=True)")  # fmt: skip
+            raise UsageError(
+                "Nesterov's step needs momentum",
+                where="optim.SGD",
+                expected="momentum > 0",
+                got="momentum=0",
+                fix="optim.SGD(rate, momentum=0.9, nesterov=True)",
+            )
 
     def states(self, parameters: Mapping[str, TensorType]) -> dict[str, np.ndarray]:
         return zeros_for("velocity", parameters) if self.momentum else {}

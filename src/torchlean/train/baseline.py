@@ -33,17 +33,27 @@ class LinearBaseline:
 def linear_baseline(fit: Any, held_out: Any) -> LinearBaseline:
     """Least squares on `fit`, measured on `held_out` (datasets with x and y).
 
-    Columns are standardised first, so that units do not spoil the conditioning; rank-deficient data give the solution of
-    least norm in those units.
+    Columns are standardised first, so that units do not spoil the conditioning; rank-deficient data give the solution
+    of least norm in those units.
     Raises   DataError for a dataset without rows; ShapeError when the two have different columns
     """
     x, y = _columns(fit.x), _columns(fit.y)
     if len(x) == 0:
-        raise DataError("there is nothing to fit", where="linear_baseline", expected="one row or more", got="none",
-                        fix="pass the training data")  # fmt: skip
+        raise DataError(
+            "there is nothing to fit",
+            where="linear_baseline",
+            expected="one row or more",
+            got="none",
+            fix="pass the training data",
+        )
     if _columns(held_out.x).shape[1] != x.shape[1]:
-        raise ShapeError("the two datasets have different columns", where="linear_baseline", expected=f"{x.shape[1]} columns",
-                         got=str(_columns(held_out.x).shape[1]), fix="split one dataset")  # fmt: skip
+        raise ShapeError(
+            "the two datasets have different columns",
+            where="linear_baseline",
+            expected=f"{x.shape[1]} columns",
+            got=str(_columns(held_out.x).shape[1]),
+            fix="split one dataset",
+        )
     centre, middle = x.mean(axis=0), y.mean(axis=0)
     spread = x.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)

@@ -95,15 +95,27 @@ def check_fits(path: Any, found: Checkpoint, settings: Settings, values: Mapping
     Raises   FileError for a checkpoint of another program; UsageError for other settings
     """
     if found.settings.program != settings.program:
-        raise FileError("the checkpoint belongs to another program", where=str(path), expected=f"program {settings.program[:16]}",
-                        got=f"program {found.settings.program[:16]}", fix="resume with the program that was trained")  # fmt: skip
+        raise FileError(
+            "the checkpoint belongs to another program",
+            where=str(path),
+            expected=f"program {settings.program[:16]}",
+            got=f"program {found.settings.program[:16]}",
+            fix="resume with the program that was trained",
+        )
     for name, wanted in asdict(settings).items():
         got = getattr(found.settings, name)
         if got != wanted:
-            raise UsageError(f"the run has another {name} than the checkpoint", where=str(path), expected=f"{name}: {got}",
-                             got=f"{name}: {wanted}", fix="resume with the settings of the first part")  # fmt: skip
+            raise UsageError(
+                f"the run has another {name} than the checkpoint",
+                where=str(path),
+                expected=f"{name}: {got}",
+                got=f"{name}: {wanted}",
+                fix="resume with the settings of the first part",
+            )
     for name in sorted(set(values) ^ set(found.values)):
-        raise _misfit(path, name, "present" if name in values else "absent", "present" if name in found.values else "absent")
+        raise _misfit(
+            path, name, "present" if name in values else "absent", "present" if name in found.values else "absent"
+        )
     for name, array in values.items():
         other = found.values[name]
         if (other.shape, other.dtype) != (array.shape, array.dtype):
@@ -111,10 +123,20 @@ def check_fits(path: Any, found: Checkpoint, settings: Settings, values: Mapping
 
 
 def _misfit(path: Any, name: str, expected: str, got: str) -> FileError:
-    return FileError("an array of the checkpoint does not fit the run", where=f"{path}, {name}", expected=expected,
-                     got=got, fix="resume with the program and optimizer that were trained")  # fmt: skip
+    return FileError(
+        "an array of the checkpoint does not fit the run",
+        where=f"{path}, {name}",
+        expected=expected,
+        got=got,
+        fix="resume with the program and optimizer that were trained",
+    )
 
 
 def _damaged(path: Any, got: str) -> FileError:
-    return FileError("the file is not a readable checkpoint", where=str(path), expected="a complete checkpoint",
-                     got=got, fix="use an earlier checkpoint")  # fmt: skip
+    return FileError(
+        "the file is not a readable checkpoint",
+        where=str(path),
+        expected="a complete checkpoint",
+        got=got,
+        fix="use an earlier checkpoint",
+    )

@@ -1,7 +1,7 @@
 """Running the step graph again and again: the states stay where they are between steps.
 
-`reference` runs the definition on numpy. `eager` runs torch node by node: the calls are worked out once, constants are made
-once, and the states stay torch tensors on the device.
+`reference` runs the definition on numpy. `eager` runs torch node by node: the calls are worked out once, constants are
+made once, and the states stay torch tensors on the device.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Engine(ABC):
 
     def inputs(self, rows: np.ndarray, rate: float) -> dict[str, np.ndarray]:
         """The step graph's inputs for these examples."""
-        return {self.step.input: self.x[rows], TARGET: self.y[rows], RATE: np.float32(rate)}  # type: ignore[dict-item]
+        return {self.step.input: self.x[rows], TARGET: self.y[rows], RATE: np.asarray(rate, dtype=np.float32)}
 
 
 class Reference(Engine):
@@ -100,8 +100,11 @@ class Eager(Engine):
             if len(rows) not in self._calls:
                 self._calls[len(rows)] = compiled(self.step.sized(len(rows)), self._xp, torch, self._device)
             chosen = torch.from_numpy(rows).to(self._device)
-            inputs = {self.step.input: self._x[chosen], TARGET: self._y[chosen],
-                      RATE: torch.tensor(rate, dtype=torch.float32, device=self._device)}  # fmt: skip
+            inputs = {
+                self.step.input: self._x[chosen],
+                TARGET: self._y[chosen],
+                RATE: torch.tensor(rate, dtype=torch.float32, device=self._device),
+            }
             answer = self._calls[len(rows)](self._values | inputs)
             loss = float(answer.pop(LOSS))
         self._past = (self._values, self._past[0])
@@ -121,8 +124,8 @@ class Eager(Engine):
 def compiled(graph: Graph, xp: Any, torch: Any, device: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The calls of a specialised graph as one Python function: source values by name -> outputs and updates by name.
 
-    Every result is a local variable, dropped after its last reader; constants are made here, once. That is where the time of
-    a small network's step goes: a table walked node by node takes about twice as long.
+    Every result is a local variable, dropped after its last reader; constants are made here, once. That is where the time
+    of a small network's step goes: a table walked node by node takes about twice as long.
     """
     plan = schedule(graph)
     names: dict[str, Any] = {"xp": xp}
@@ -133,7 +136,7 @@ def compiled(graph: Graph, xp: Any, torch: Any, device: str) -> Callable[[dict[s
     with torch.device(device):
         for step in plan.steps:
             node = plan.graph.nodes[step.number]
-            if node.op == "constant":
+            if not step.inputs:
                 names[f"v{step.number}_0"] = step.function(xp, **step.attrs)
                 made.add(step.number)
                 continue
@@ -143,8 +146,12 @@ def compiled(graph: Graph, xp: Any, torch: Any, device: str) -> Callable[[dict[s
             arguments += [f"**a{step.number}"] if step.attrs else []
             targets = ", ".join(f"v{step.number}_{i}" for i in range(len(node.types)))
             lines.append(f"{targets} = f{step.number}({', '.join(arguments)})")
-            spent = [f"v{n}_{i}" for n in step.spent if n not in made | sources
-                     for i in range(len(plan.graph.nodes[n].types))]  # fmt: skip
+            spent = [
+                f"v{n}_{i}"
+                for n in step.spent
+                if n not in made | sources
+                for i in range(len(plan.graph.nodes[n].types))
+            ]
             lines += [f"del {', '.join(spent)}"] if spent else []
     roots = (*plan.graph.outputs, *plan.graph.updates)
     lines.append("return {" + ", ".join(f"{n!r}: v{v.node}_{v.index}" for n, v in roots) + "}")
@@ -159,8 +166,13 @@ def engine(backend: str, step: Step, x: np.ndarray, y: np.ndarray) -> Engine:
         return Reference(step, x, y)
     if backend in BACKENDS:
         return Eager(step, x, y, "cuda" if backend == "eager-cuda" else "cpu")
-    raise UsageError("no such backend", where="Trainer(backend=...)", expected=" or ".join(BACKENDS), got=repr(backend),
-                     fix="backend='eager'")  # fmt: skip
+    raise UsageError(
+        "no such backend",
+        where="Trainer(backend=...)",
+        expected=" or ".join(BACKENDS),
+        got=repr(backend),
+        fix="backend='eager'",
+    )
 
 
 def first_not_finite(graph: Graph, values: Mapping[str, np.ndarray]) -> str | None:

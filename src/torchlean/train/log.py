@@ -1,4 +1,4 @@
-"""Logs as JSON lines. A float stands twice: as a decimal for readers, and as the hex of its float64 bits, which is what counts.
+"""Logs as JSON lines. A float stands twice: as a decimal for readers, and as the hex of its float64 bits, which count.
 
 Each line is one write to a file opened for appending, so a reader never sees half a line of a run that still goes on.
 """
@@ -31,7 +31,7 @@ def from_bits(text: str) -> float:
 
 
 def encode(record: Mapping[str, Any]) -> str:
-    """One JSON line; the float `loss` becomes `loss` and `loss_bits`. JSON has no NaN or infinity: they are null and bits."""
+    """One JSON line; the float `loss` becomes `loss` and `loss_bits`. JSON has no NaN: it is null, with its bits."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
         if isinstance(value, float | np.floating):
@@ -79,8 +79,13 @@ class Log:
             raise self._error(error) from error
 
     def _error(self, error: OSError) -> FileError:
-        return FileError("the log cannot be written", where=str(self._path), expected="a file that may be appended to",
-                         got=error.strerror or str(error), fix="free some space, or give another path")  # fmt: skip
+        return FileError(
+            "the log cannot be written",
+            where=str(self._path),
+            expected="a file that may be appended to",
+            got=error.strerror or str(error),
+            fix="free some space, or give another path",
+        )
 
 
 def read_log(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
@@ -94,6 +99,11 @@ def read_log(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
             floats = {n.removesuffix("_bits"): from_bits(v) for n, v in record.items() if n.endswith("_bits")}
             record.update(floats)
         except (ValueError, AttributeError, TypeError, struct.error) as error:
-            raise FileError("a line of the log is damaged", where=f"{path}, line {number}", expected="a JSON object",
-                            got=str(error), fix="remove the line")  from None  # fmt: skip
+            raise FileError(
+                "a line of the log is damaged",
+                where=f"{path}, line {number}",
+                expected="a JSON object",
+                got=str(error),
+                fix="remove the line",
+            ) from None
         yield {n: v for n, v in record.items() if not n.endswith("_bits")}

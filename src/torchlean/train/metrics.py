@@ -62,14 +62,19 @@ def top_k(logits: np.ndarray, labels: np.ndarray, k: int) -> float:
     Raises   UsageError unless 1 <= k <= classes
     """
     if not 1 <= k <= logits.shape[-1]:
-        raise UsageError("k must lie between 1 and the number of classes", where="top_k", expected=f"1 to {logits.shape[-1]}",
-                         got=str(k), fix="give a smaller k")  # fmt: skip
+        raise UsageError(
+            "k must lie between 1 and the number of classes",
+            where="top_k",
+            expected=f"1 to {logits.shape[-1]}",
+            got=str(k),
+            fix="give a smaller k",
+        )
     best = np.argsort(-_f64(logits), axis=-1, kind="stable")[:, :k]
     return float(np.mean(np.any(best == labels[:, None], axis=-1)))
 
 
 def confusion(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """i64[classes, classes]: entry [true, predicted] counts examples. Raises DataError for a label outside the classes."""
+    """i64[classes, classes]: entry [true, predicted] counts examples. Raises DataError for a label outside."""
     classes = logits.shape[-1]
     check_labels(labels, classes)
     table = np.zeros((classes, classes), dtype=np.int64)
@@ -82,15 +87,25 @@ def check_labels(labels: np.ndarray, classes: int) -> None:
     outside = (labels < 0) | (labels >= classes)
     if np.any(outside):
         row = int(np.argmax(outside))
-        raise DataError("a label is outside the classes", where=f"y[{row}]", expected=f"0 to {classes - 1}",
-                        got=str(labels[row]), fix="give the model one output per class")  # fmt: skip
+        raise DataError(
+            "a label is outside the classes",
+            where=f"y[{row}]",
+            expected=f"0 to {classes - 1}",
+            got=str(labels[row]),
+            fix="give the model one output per class",
+        )
 
 
 def regression(prediction: np.ndarray, target: np.ndarray) -> Metrics:
     """rmse, mae and r2. Raises ShapeError when the shapes differ."""
     if prediction.shape != target.shape:
-        raise ShapeError("prediction and target have different shapes", where="metrics", fix="reshape one of them",
-                         expected=str(list(target.shape)), got=str(list(prediction.shape)))  # fmt: skip
+        raise ShapeError(
+            "prediction and target have different shapes",
+            where="metrics",
+            fix="reshape one of them",
+            expected=str(list(target.shape)),
+            got=str(list(prediction.shape)),
+        )
     found = {"rmse": rmse(prediction, target), "mae": mae(prediction, target), "r2": r2(prediction, target)}
     return Metrics(found, len(target))
 

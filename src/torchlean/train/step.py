@@ -10,7 +10,7 @@ import numpy as np
 from torchlean import ops
 from torchlean.errors import GraphError, UsageError
 from torchlean.grad import value_and_grad
-from torchlean.ir import Builder, Graph, Tensor, TensorType, f32
+from torchlean.ir import Builder, Graph, Node, Tensor, TensorType, f32, type_of
 from torchlean.optim import Optimizer
 from torchlean.passes import simplify, specialise
 from torchlean.run.program import Program
@@ -46,15 +46,25 @@ def loss_graph(program: Program, loss: Loss, target: TensorType) -> Graph:
     """
     graph = program.graph
     if len(graph.outputs) != 1:
-        raise UsageError("training needs a program with one output", where="train", expected="one output",
-                         got=", ".join(n for n, _ in graph.outputs), fix="return one tensor from the model")  # fmt: skip
+        raise UsageError(
+            "training needs a program with one output",
+            where="train",
+            expected="one output",
+            got=", ".join(n for n, _ in graph.outputs),
+            fix="return one tensor from the model",
+        )
     g = Builder(ops.ALL, where="loss")
     results = g.inline(graph, {n: g.input(n, t) for n, t in graph.source_types("input").items()})
     updates = {n: results[f"update:{n}"] for n, _ in graph.updates}
     value = loss(results[graph.outputs[0][0]], g.input(TARGET, target))
     if not isinstance(value, Tensor) or value.shape or value.dtype.kind != "float":
-        raise GraphError("a loss is one number", where="loss", expected="a float scalar, f32[]", fix="reduce it: .mean()",
-                         got=str(value.type) if isinstance(value, Tensor) else type(value).__name__)  # fmt: skip
+        raise GraphError(
+            "a loss is one number",
+            where="loss",
+            expected="a float scalar, f32[]",
+            fix="reduce it: .mean()",
+            got=str(value.type) if isinstance(value, Tensor) else type(value).__name__,
+        )
     return g.finish({LOSS: value}, updates)
 
 
@@ -70,7 +80,7 @@ def build_step(program: Program, loss: Loss, optimizer: Optimizer, target: Tenso
     parameters = {n: g.state(n, t) for n, t in program.graph.source_types("parameter").items()}
     gradients = {n: results[f"grad:{n}"] for n in parameters}
     g.line = type(optimizer).__name__
-    kept = {n: g.state(OPTIMIZER + n, _type(a)) for n, a in first.items()}
+    kept = {n: g.state(OPTIMIZER + n, type_of(a)) for n, a in first.items()}
     new, moments = optimizer.step(g, parameters, gradients, kept, rate)
     updates = {n: results[f"update:{n}"] for n, _ in graph.updates} | new
     updates |= {OPTIMIZER + n: t for n, t in moments.items()}
@@ -81,18 +91,17 @@ def build_step(program: Program, loss: Loss, optimizer: Optimizer, target: Tenso
     return Step(step, next(iter(program.graph.inputs)), values)
 
 
-def _as_state(node: object) -> object:
-    return replace(node, op="state") if node.op == "parameter" else node  # type: ignore[attr-defined,type-var]
-
-
-def _type(array: np.ndarray) -> TensorType:
-    from torchlean.ir import type_of
-
-    return type_of(array)
+def _as_state(node: Node) -> Node:
+    return replace(node, op="state") if node.op == "parameter" else node
 
 
 def _fits(name: str, g: Builder, new: Tensor) -> None:
     old = next(n.type for n in g._nodes if n.op == "state" and n.name == name)
     if new.type != old:
-        raise GraphError("an update changes the type of a state", where=f"update of {name}", expected=str(old),
-                         got=str(new.type), fix="cast or reshape the new value")  # fmt: skip
+        raise GraphError(
+            "an update changes the type of a state",
+            where=f"update of {name}",
+            expected=str(old),
+            got=str(new.type),
+            fix="cast or reshape the new value",
+        )

@@ -69,29 +69,61 @@ class Trainer:
         patience          stop after this many validations without a smaller loss, and give back the best parameters
         probes            inputs, or functions of a program, evaluated before the first update and after the last
         log               a file to which JSON lines are appended
-        checkpoint        a file written every `checkpoint_every` updates and at the end; `resume` continues from one: the
-                          bits are those of a run that was never interrupted (`steps` counts from the very start)
-        Raises            UsageError, ShapeError, DataError for what does not fit; FileError for a checkpoint that does not;
-                          Diverged when the loss is no longer finite
+        checkpoint        a file written every `checkpoint_every` updates and at the end; `resume` continues from one:
+                          the bits are those of a run that was never interrupted (`steps` counts from the very start)
+        Raises            UsageError, ShapeError, DataError for what does not fit; FileError for a checkpoint that does
+                          not; Diverged when the loss is no longer finite
         """
-        for name, value in (("steps", steps), ("validate_every", validate_every), ("patience", patience),
-                            ("checkpoint_every", checkpoint_every)):  # fmt: skip
+        for name, value in (
+            ("steps", steps),
+            ("validate_every", validate_every),
+            ("patience", patience),
+            ("checkpoint_every", checkpoint_every),
+        ):
             _positive(name, value)
         if program.graph.updates and inference is None:
-            raise UsageError("the program updates states, so evaluation needs the inference trace too",
-                             where="fit(inference=...)", expected="the inference trace of the same model", got="none",
-                             fix="fit(..., inference=nn.trace(model, ...))")  # fmt: skip
+            raise UsageError(
+                "the program updates states, so evaluation needs the inference trace too",
+                where="fit(inference=...)",
+                expected="the inference trace of the same model",
+                got="none",
+                fix="fit(..., inference=nn.trace(model, ...))",
+            )
         if patience is not None and validation is None:
-            raise UsageError("early stopping needs validation data", where="fit(patience=...)", expected="validation=...",
-                             got="none", fix="split the data and pass validation=held_out")  # fmt: skip
+            raise UsageError(
+                "early stopping needs validation data",
+                where="fit(patience=...)",
+                expected="validation=...",
+                got="none",
+                fix="split the data and pass validation=held_out",
+            )
         fitted = examples(program, data)
         order = Order(fitted, batch_size, seed, partial)
         step = build_step(program, self.loss, self.optimizer, target_type(program, fitted.y))
-        settings = Settings(content_hash(program.graph), _name(self.loss), repr(self.optimizer), batch_size, seed, partial,
-                            len(fitted.x), fitted.digest(), self.backend)  # fmt: skip
+        settings = Settings(
+            content_hash(program.graph),
+            _name(self.loss),
+            repr(self.optimizer),
+            batch_size,
+            seed,
+            partial,
+            len(fitted.x),
+            fitted.digest(),
+            self.backend,
+        )
         held = None if validation is None else examples(program, validation, "validation")
-        session = Session(self, step, engine(self.backend, step, fitted.x, fitted.y), order, settings,
-                          inference or program, held, steps, validate_every or max(1, steps // 10), patience)  # fmt: skip
+        session = Session(
+            self,
+            step,
+            engine(self.backend, step, fitted.x, fitted.y),
+            order,
+            settings,
+            inference or program,
+            held,
+            steps,
+            validate_every or max(1, steps // 10),
+            patience,
+        )
         before = {n: _probe(p, session.program(), self.backend) for n, p in (probes or {}).items()}
         if resume is not None:
             session.resume(resume)
@@ -101,15 +133,33 @@ class Trainer:
         seconds = time.perf_counter() - started
         trained = session.result()
         after = {n: Probe(b, _probe((probes or {})[n], trained, self.backend)) for n, b in before.items()}
-        return Run(trained, session.history(), session.done, seconds, self.backend,
-                   session.best_step if patience is not None else None, after)  # fmt: skip
+        return Run(
+            trained,
+            session.history(),
+            session.done,
+            seconds,
+            self.backend,
+            session.best_step if patience is not None else None,
+            after,
+        )
 
 
 class Session:
     """The changing part of one run."""
 
-    def __init__(self, trainer: Trainer, step: Step, runner: Engine, order: Order, settings: Settings, inference: Program,
-                 held: Examples | None, steps: int, validate_every: int, patience: int | None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        trainer: Trainer,
+        step: Step,
+        runner: Engine,
+        order: Order,
+        settings: Settings,
+        inference: Program,
+        held: Examples | None,
+        steps: int,
+        validate_every: int,
+        patience: int | None,
+    ) -> None:
         self.trainer, self.step, self.runner, self.order = trainer, step, runner, order
         self.settings, self.inference, self.held = settings, inference, held
         self.steps, self.validate_every, self.patience = steps, validate_every, patience
@@ -123,9 +173,18 @@ class Session:
     def run(self, lines: Log, progress: Progress, checkpoint: Any, every: int | None) -> None:
         """The updates that are left."""
         schedule = self.trainer.optimizer.schedule
-        lines.write("start", step=self.done, steps=self.steps, batch_size=self.settings.batch_size, seed=self.settings.seed,
-                    optimizer=self.settings.optimizer, loss_function=self.settings.loss, program=self.settings.program,
-                    backend=self.settings.backend, examples=self.settings.examples)  # fmt: skip
+        lines.write(
+            "start",
+            step=self.done,
+            steps=self.steps,
+            batch_size=self.settings.batch_size,
+            seed=self.settings.seed,
+            optimizer=self.settings.optimizer,
+            loss_function=self.settings.loss,
+            program=self.settings.program,
+            backend=self.settings.backend,
+            examples=self.settings.examples,
+        )
         while self.done < self.steps and not self._stopped():
             rate = schedule.rate(self.done)
             loss = self.runner.update(self.order.rows(self.done), rate)
@@ -197,8 +256,13 @@ class Session:
         found = load_checkpoint(path)
         check_fits(path, found, self.settings, self.step.values)
         if found.step > self.steps:
-            raise UsageError("the checkpoint is beyond the last step", where=str(path), expected=f"at most {self.steps} steps",
-                             got=f"{found.step} steps", fix="ask for more steps: they count from the very start")  # fmt: skip
+            raise UsageError(
+                "the checkpoint is beyond the last step",
+                where=str(path),
+                expected=f"at most {self.steps} steps",
+                got=f"{found.step} steps",
+                fix="ask for more steps: they count from the very start",
+            )
         arrays = found.arrays
         self.done = found.step
         self.losses, self.rates = arrays["history/loss"].tolist(), arrays["history/rate"].tolist()
@@ -212,7 +276,7 @@ class Session:
         self.runner.load(found.values)
 
     def _diverged(self, loss: float, what: str = "") -> Diverged:
-        """Find the node at fault: run the update again on the reference, or the one before it when that spoiled a state."""
+        """Find the node at fault: run the update again on the reference, or the one before when that spoiled a state."""
         step = self.done  # the update that failed; after the last one (`what` is given) it is step - 1
         back, at = 1, step - 1 if what else step
         values = self.runner.previous(back)
@@ -228,7 +292,7 @@ class Session:
             place = f"{node}, in step {at + 1}" if node else None
         return Diverged(
             f"the loss of step {step + 1} is {loss}" if not what else "a state is no longer finite",
-            where=f"step {step + 1} of {self.steps}" if not what else what,
+            where=what or f"step {step + 1} of {self.steps}",
             expected="a finite loss",
             got=f"first at {place}" if place else "no node of the reference execution: the backend's own overflow",
             fix="use a smaller learning rate, warm-up, or normalized inputs",
@@ -237,8 +301,13 @@ class Session:
 
 def _positive(name: str, value: int | None) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise UsageError(f"{name} must be a positive int", where=f"fit({name}=...)", expected=f"{name} >= 1",
-                         got=repr(value), fix=f"give a positive {name}")  # fmt: skip
+        raise UsageError(
+            f"{name} must be a positive int",
+            where=f"fit({name}=...)",
+            expected=f"{name} >= 1",
+            got=repr(value),
+            fix=f"give a positive {name}",
+        )
 
 
 def _spoiled(values: Mapping[str, np.ndarray]) -> str | None:
