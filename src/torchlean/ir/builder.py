@@ -1,8 +1,8 @@
 """Building a graph: the tracer.
 
-A `Builder` offers every op of its table as a method, `g.add(x, y)`, `g.sum(x, axes=(-1,))`: inputs by position, attributes
-by name. It is handed to models, to `vjp` rules and, being a number system itself, to `meaning`: running a composite op's
-meaning on it gives the op's graph.
+A `Builder` offers every op of its table as a method, `g.add(x, y)`, `g.sum(x, axes=(-1,))`: inputs by position,
+attributes by name. It is handed to models, to `vjp` rules and, being a number system itself, to `meaning`: running a
+composite op's meaning on it gives the op's graph.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from torchlean.errors import GraphError, ShapeError, TorchLeanError
-from torchlean.ir.dims import Dim
+from torchlean.ir.dims import Dim, Shape
 from torchlean.ir.graph import Attr, Graph, Literal, Node, Value
 from torchlean.ir.op import OpTable
 from torchlean.ir.tensor import Tensor
@@ -27,12 +27,12 @@ _PACKAGE = str(Path(__file__).resolve().parent.parent)
 class Builder:
     """Appends typed nodes; `finish` makes the immutable graph.
 
-    where   a source line for every node, in place of the caller's own (importers and passes set it)
+    line   a source line for every node, in place of the caller's own (importers and passes set it)
     """
 
     def __init__(self, table: OpTable, where: str | None = None) -> None:
         self.table = table
-        self.where = where
+        self.line = where
         self._nodes: list[Node] = []
         self._named: dict[tuple[str, str], Value] = {}
 
@@ -57,9 +57,23 @@ class Builder:
             array = array.astype(np.float32)
         return self.add_node("constant", (), {"value": Literal.of(array)}, (type_of(array),))
 
-    def literal(self, value: float | int | bool, like: Tensor) -> Tensor:
-        """A scalar of `like`'s dtype."""
+    def literal(self, value: float | int | bool | Dim, like: Tensor) -> Tensor:
+        """A scalar of `like`'s dtype; a symbolic dimension becomes a `size` node."""
+        if isinstance(value, Dim):
+            return self.apply("size", of=value, dtype=like.dtype)  # type: ignore[no-any-return]
         return self.constant(value, like.dtype)
+
+    def shape(self, x: Tensor) -> Shape:
+        """The shape, as a number system gives it; sizes may be symbolic here."""
+        return x.shape
+
+    def dtype(self, x: Tensor) -> str:
+        """The name of the numpy dtype, as a number system gives it."""
+        return x.dtype.numpy
+
+    def run(self, graph: Graph, *values: Tensor) -> tuple[Tensor, ...]:
+        """A subgraph on these inputs: its nodes, copied in. Returns its outputs in order."""
+        return tuple(self.inline(graph, values).values())
 
     @property
     def zero(self) -> float:
@@ -111,6 +125,7 @@ class Builder:
     def apply(self, op: str, *inputs: Any, **attrs: Any) -> Any:
         """Add a node. Python numbers among the inputs become constants of the first numeric tensor's dtype.
 
+        Float attributes are rounded to the node's dtype; `axis` and `axes` are stored counted from the end.
         Returns   a Tensor, or a tuple of them for an op with several outputs.
         Raises    ShapeError when the type rule refuses; the error names this source line.
         """
@@ -119,6 +134,9 @@ class Builder:
         tensors = self._tensors(op, inputs)
         record = self.table[op]
         clean = {k: _attr(v) for k, v in attrs.items()}
+        for name in ("axis", "axes"):
+            if name in clean and tensors:
+                clean[name] = _from_the_end(clean[name], tensors[0].type.rank)
         try:
             types = record.type_rule(clean, *(t.type for t in tensors))
         except TorchLeanError as error:
@@ -131,6 +149,7 @@ class Builder:
                 got=f"{len(tensors)} inputs, attributes {sorted(clean)} ({error})",
                 fix=f"see the op table for {op}",
             ) from None
+        clean = {k: _rounded(v, types) for k, v in clean.items()}
         self.add_node(op, tuple(t.value for t in tensors), clean, types)
         number = len(self._nodes) - 1
         results = tuple(Tensor(self, Value(number, i)) for i in range(len(types)))
@@ -215,8 +234,8 @@ class Builder:
 
     def _line(self) -> str:
         """file.py:line of the nearest caller outside this package."""
-        if self.where is not None:
-            return self.where
+        if self.line is not None:
+            return self.line
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
             frame = frame.f_back
@@ -244,6 +263,22 @@ def _attr(value: Any) -> Attr:
         got=type(value).__name__,
         fix="convert it",
     )
+
+
+def _from_the_end(axes: Attr, rank: int) -> Attr:
+    """The attributes `axis` and `axes` count axes of the first input; they are stored from the end."""
+    if isinstance(axes, tuple):
+        return tuple(_from_the_end(a, rank) for a in axes)
+    return axes - rank if isinstance(axes, int) and 0 <= axes < rank else axes
+
+
+def _rounded(value: Attr, types: tuple[TensorType, ...]) -> Attr:
+    """A float attribute rounded once to the node's dtype: every number system reads what is stored."""
+    dtype = next((t.dtype for t in types if t.dtype.kind == "float"), None)
+    if not isinstance(value, float) or dtype is None:
+        return value
+    with np.errstate(all="ignore"):  # beyond the largest number it becomes infinite
+        return float(np.asarray(value).astype(_numpy(dtype)))
 
 
 def _located(error: TorchLeanError, line: str) -> TorchLeanError:

@@ -27,7 +27,9 @@ def evaluate(graph: Graph, N: Any, values: Mapping[str, Any], observe: Observer 
         else:
             arguments = [results[v.node][v.index] for v in node.inputs]
             try:
-                value = ops.ALL[node.op].rule("meaning")(N, *arguments, **node.attributes)
+                inside = any(isinstance(value, Graph) for value in node.attributes.values())
+                system = Running(N) if inside else N
+                value = ops.ALL[node.op].rule("meaning")(system, *arguments, **node.attributes)
             except TorchLeanError as error:
                 raise _at(error, graph, number) from None
             found = value if isinstance(value, tuple) and len(node.types) > 1 else (value,)
@@ -39,6 +41,20 @@ def evaluate(graph: Graph, N: Any, values: Mapping[str, Any], observe: Observer 
     answer = {name: results[v.node][v.index] for name, v in graph.outputs}
     answer.update((f"update:{name}", results[v.node][v.index]) for name, v in graph.updates)
     return answer
+
+
+class Running:
+    """A number system that also runs subgraphs: what `call` and `scan` need of it."""
+
+    def __init__(self, system: Any) -> None:
+        self._system = system
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._system, name)
+
+    def run(self, graph: Graph, *values: Any) -> tuple[Any, ...]:
+        """The outputs of a graph of inputs, in order."""
+        return tuple(evaluate(graph, self._system, dict(zip(graph.inputs, values, strict=True))).values())
 
 
 def _source(graph: Graph, number: int, values: Mapping[str, Any]) -> Any:

@@ -1,9 +1,39 @@
 """The vocabulary: one record per op, in family files. `ALL` is the table that everything else iterates over."""
 
 from torchlean.ir import Op
-from torchlean.ops import activations, elementwise, layout, matmul, reduce, source
+from torchlean.ops import (
+    activations,
+    control,
+    conv,
+    elementwise,
+    index,
+    layout,
+    losses,
+    matmul,
+    norm,
+    pool,
+    reduce,
+    select,
+    smooth,
+    source,
+)
 
-FAMILIES = (source, elementwise, activations, matmul, reduce, layout)
+FAMILIES = (
+    source,
+    elementwise,
+    select,
+    smooth,
+    activations,
+    matmul,
+    conv,
+    pool,
+    reduce,
+    layout,
+    index,
+    norm,
+    losses,
+    control,
+)
 
 ALL: dict[str, Op] = {op.name: op for family in FAMILIES for op in family.OPS}
 

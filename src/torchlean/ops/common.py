@@ -16,7 +16,9 @@ Types = tuple[TensorType, ...]
 
 U = 2.0**-24  # unit roundoff of binary32
 TINY = 2.0**-126  # its smallest normal number
-UP = 1.0 + 2.0**-30  # covers the float64 rounding of a bound that is itself computed in float64, sums of 2^20 terms included
+UP = (
+    1.0 + 2.0**-30
+)  # covers the float64 rounding of a bound that is itself computed in float64, sums of 2^20 terms included
 
 
 def refuse(op: str, what: str, expected: str, got: str, fix: str) -> ShapeError:
@@ -27,16 +29,21 @@ def refuse(op: str, what: str, expected: str, got: str, fix: str) -> ShapeError:
 def arity(op: str, types: Sequence[TensorType], count: int) -> None:
     """Raises ShapeError unless there are `count` inputs."""
     if len(types) != count:
-        raise refuse(op, "wrong number of inputs", f"{count} inputs", f"{len(types)} inputs", f"see the op table for {op}")
+        raise refuse(
+            op, "wrong number of inputs", f"{count} inputs", f"{len(types)} inputs", f"see the op table for {op}"
+        )
 
 
 def only_attrs(op: str, attrs: Attrs, *names: str) -> None:
     """Raises ShapeError unless exactly these attributes are given."""
     if set(attrs) != set(names):
         raise refuse(
-            op, "wrong attributes", ", ".join(names) or "no attributes", ", ".join(sorted(attrs)) or "none",
+            op,
+            "wrong attributes",
+            ", ".join(names) or "no attributes",
+            ", ".join(sorted(attrs)) or "none",
             f"see the op table for {op}",
-        )  # fmt: skip
+        )
 
 
 def is_float(op: str, *types: TensorType) -> None:
@@ -46,21 +53,31 @@ def is_float(op: str, *types: TensorType) -> None:
             raise refuse(op, "needs float inputs", "a float dtype", str(t), 'cast(x, dtype="f32")')
 
 
+def is_number(op: str, *types: TensorType) -> None:
+    """Raises ShapeError where an input is bool."""
+    for t in types:
+        if t.dtype.kind == "bool":
+            raise refuse(op, "needs numbers", "a float or int dtype", str(t), "where(condition, 1.0, 0.0)")
+
+
 def one_dtype(op: str, types: Sequence[TensorType]) -> DType:
     """The common dtype. Raises ShapeError when they differ: there is no silent promotion."""
     if any(t.dtype != types[0].dtype for t in types):
         raise refuse(
-            op, "the inputs have different dtypes", "one dtype", " and ".join(str(t) for t in types),
+            op,
+            "the inputs have different dtypes",
+            "one dtype",
+            " and ".join(str(t) for t in types),
             "cast one of them: cast(x, dtype=...)",
-        )  # fmt: skip
+        )
     return types[0].dtype
 
 
 def broadcast_shapes(op: str, a: Shape, b: Shape) -> Shape:
     """The shape of an elementwise result.
 
-    One of: equal shapes; a scalar; a shape that equals the other's trailing axes; equal rank with literal-1 axes. Never two
-    at once: `[n, 1]` with `[n]` is refused.
+    One of: equal shapes; a scalar; a shape that equals the other's trailing axes; equal rank with literal-1 axes.
+    Never two at once: `[n, 1]` with `[n]` is refused.
     """
     if a == b or not b:
         return a
@@ -73,25 +90,28 @@ def broadcast_shapes(op: str, a: Shape, b: Shape) -> Shape:
     elif all(x == y or is_one(x) or is_one(y) for x, y in zip(a, b, strict=True)):
         return tuple(y if is_one(x) else x for x, y in zip(a, b, strict=True))
     raise refuse(
-        op, "the shapes do not broadcast",
+        op,
+        "the shapes do not broadcast",
         "equal shapes, a scalar, a shape equal to the other's trailing axes, or equal rank with 1-axes",
         f"{_shape(a)} and {_shape(b)}",
         f"say which axis is meant: reshape the smaller to rank {max(len(a), len(b))} with 1 where it repeats",
-    )  # fmt: skip
+    )
 
 
 def _shape(shape: Shape) -> str:
     return "[" + ", ".join(str(s) for s in shape) + "]"
 
 
-def elementwise(op: str, count: int, *, floats: bool = True, result: DType | None = None) -> Callable[..., Types]:
-    """The type rule of an elementwise op of `count` inputs without attributes."""
+def elementwise(
+    op: str, count: int, *, check: Callable[..., None] | None = is_float, result: DType | None = None
+) -> Callable[..., Types]:
+    """The type rule of an elementwise op of `count` inputs without attributes; `check` refuses a kind of dtype."""
 
     def rule(attrs: Attrs, *types: TensorType) -> Types:
         arity(op, types, count)
         only_attrs(op, attrs)
-        if floats:
-            is_float(op, *types)
+        if check is not None:
+            check(op, *types)
         dtype = one_dtype(op, types)
         shape = types[0].shape
         for t in types[1:]:
@@ -103,7 +123,7 @@ def elementwise(op: str, count: int, *, floats: bool = True, result: DType | Non
 
 def compare(op: str) -> Callable[..., Types]:
     """The type rule of a comparison."""
-    return elementwise(op, 2, floats=False, result=boolean)
+    return elementwise(op, 2, check=None, result=boolean)
 
 
 def normal_axes(op: str, axes: Any, rank: int) -> tuple[int, ...]:
@@ -131,7 +151,7 @@ def unbroadcast(g: Builder, cotangent: Tensor, like: Tensor) -> Tensor:
 
 def magnitude(*arrays: np.ndarray) -> np.ndarray:
     """The elementwise maximum of bounds on magnitudes, broadcast."""
-    result = np.abs(arrays[0])
+    result: np.ndarray = np.abs(arrays[0])
     for a in arrays[1:]:
         result = np.maximum(result, np.abs(a))
     return result
@@ -147,6 +167,23 @@ def standard_rounding(magnitudes: Sequence[np.ndarray], result: np.ndarray, **at
 
 
 __all__ = [
-    "ALIGNED", "TINY", "UP", "U", "Attrs", "Types", "arity", "broadcast_shapes", "compare", "elementwise", "is_float",
-    "magnitude", "normal_axes", "one_dtype", "only_attrs", "refuse", "standard_rounding", "unbroadcast",
-]  # fmt: skip
+    "ALIGNED",
+    "TINY",
+    "UP",
+    "Attrs",
+    "Types",
+    "U",
+    "arity",
+    "broadcast_shapes",
+    "compare",
+    "elementwise",
+    "is_float",
+    "is_number",
+    "magnitude",
+    "normal_axes",
+    "one_dtype",
+    "only_attrs",
+    "refuse",
+    "standard_rounding",
+    "unbroadcast",
+]

@@ -10,7 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from torchlean.ir import ALIGNED, COMPARED, DERIVED, EXACT, Linear, Missing, Onnx, Op, boolean
+from torchlean.errors import MissingRule
+from torchlean.ir import (
+    ALIGNED,
+    COMPARED,
+    DERIVED,
+    DTYPES,
+    EXACT,
+    EXPAND,
+    DType,
+    Linear,
+    Missing,
+    Onnx,
+    Op,
+    TensorType,
+    boolean,
+)
 from torchlean.ops.common import (
     TINY,
     UP,
@@ -21,15 +36,17 @@ from torchlean.ops.common import (
     broadcast_shapes,
     compare,
     elementwise,
+    is_number,
     one_dtype,
     only_attrs,
     refuse,
     standard_rounding,
     unbroadcast,
 )
-
-PRODUCT = Missing("two perturbed factors: the bilinear rule comes with the nonlinear relaxations")
-SMOOTH = Missing("lines for smooth functions come with the nonlinear relaxations")
+from torchlean.ops.lines import Lines
+from torchlean.ops.namespace import cast_to
+from torchlean.ops.smooth import SMOOTH
+from torchlean.ops.tolerances import TOLERANCES
 
 
 def add_meaning(N: Any, x: Any, y: Any) -> Any:
@@ -91,7 +108,40 @@ def div_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     return unbroadcast(g, g.div(dz, y), x), unbroadcast(g, g.neg(g.div(g.mul(dz, z), y)), y)
 
 
-DIV_ROUNDING = Missing("needs a lower bound on the divisor, which magnitudes do not give")
+def div_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
+    """3 u |x / y| + 2^-126 (1 + 1 / |y|): by reciprocal or not; the dividend may be flushed.
+
+    The divisor is constant (it is outside `relax`'s linear inputs), so its magnitude is its value. Infinite where it is
+    subnormal: flushed, it would be 0.
+    Source   SEMANTICS 3, division.
+    """
+    _, y = magnitudes
+    with np.errstate(divide="ignore"):
+        bound = (TOLERANCES["div"].r * result + TINY * (1 + 1 / y)) * UP
+    return np.where(y >= TINY, bound, np.inf)
+
+
+def square_meaning(N: Any, x: Any) -> Any:
+    """x * x."""
+    return N.mul(x, x)
+
+
+def square_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
+    """2 x times the cotangent."""
+    (x,), (dy,) = inputs, cotangents
+    return (g.mul(g.mul(dy, 2.0), x),)
+
+
+def square_interval(N: Any, x: Any) -> Any:
+    """|x| |x|: two intervals without a negative number multiply end by end, so that x occurring twice costs nothing."""
+    size = N.abs(x)
+    return N.mul(size, size)
+
+
+def square_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
+    """That of one product."""
+    (x,) = magnitudes
+    return mul_rounding((x, x), result)
 
 
 def neg_meaning(N: Any, x: Any) -> Any:
@@ -127,6 +177,106 @@ def equal_meaning(N: Any, x: Any, y: Any) -> Any:
 DISCRETE = Missing("a discrete result: no line is tight; use the interval")
 
 
+def logical_type(op: str, count: int) -> Any:
+    """The type rule of an op on bools."""
+    rule = elementwise(op, count, check=None)
+
+    def on_bools(attrs: Attrs, *types: TensorType) -> Types:
+        if any(t.dtype != boolean for t in types):
+            raise refuse(op, "needs bool inputs", "bool[...]", " and ".join(map(str, types)), "compare: less(x, y)")
+        return rule(attrs, *types)
+
+    return on_bools
+
+
+def logical_and_meaning(N: Any, x: Any, y: Any) -> Any:
+    """Both."""
+    return N.logical_and(x, y)
+
+
+def logical_or_meaning(N: Any, x: Any, y: Any) -> Any:
+    """At least one."""
+    return N.logical_or(x, y)
+
+
+def logical_not_meaning(N: Any, x: Any) -> Any:
+    """The other truth value."""
+    return N.logical_not(x)
+
+
+def no_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any, **attrs: Any) -> Any:
+    """A discrete result has no derivative."""
+    return tuple(None for _ in inputs)
+
+
+def as_dtype(given: Any) -> DType:
+    """A dtype, its name ("f32"), or numpy's name for it. Raises ShapeError."""
+    if isinstance(given, DType):
+        return given
+    found = next((d for d in DTYPES.values() if given in (d.name, d.numpy)), None)
+    if found is None:
+        raise refuse("cast", "no such dtype", ", ".join(DTYPES), str(given), 'cast(x, dtype="f32")')
+    return found
+
+
+def cast_type(attrs: Attrs, *types: TensorType) -> Types:
+    """The same shape in another dtype."""
+    arity("cast", types, 1)
+    only_attrs("cast", attrs, "dtype")
+    return (types[0].with_dtype(as_dtype(attrs["dtype"])),)
+
+
+def cast_meaning(N: Any, x: Any, *, dtype: Any) -> Any:
+    """The same number in another format: rounded to nearest for a float, toward zero for an int; true unless 0 for
+    a bool.
+    """
+    return N.cast(x, dtype=as_dtype(dtype).numpy)
+
+
+def cast_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any, *, dtype: Any) -> Any:
+    """The cotangent in x's dtype; none between float and discrete."""
+    (x,), (dy,) = inputs, cotangents
+    floats = x.dtype.kind == "float" and dy.dtype.kind == "float"
+    return (g.cast(dy, dtype=x.dtype) if floats else None,)
+
+
+def cast_relax(xp: Any, boxes: Any, slope: Any | None = None, *, dtype: Any) -> Lines:
+    """To a float: the identity. To a discrete dtype there are no lines: MissingRule."""
+    ((lo, _),) = boxes
+    if as_dtype(dtype).kind != "float":
+        raise MissingRule(
+            "cast to a discrete dtype has no lines",
+            where="op cast",
+            expected="a cast to a float dtype",
+            got=f"a cast to {dtype}",
+            fix="use the interval walk",
+        )
+    one, zero = xp.ones_like(lo), xp.zeros_like(lo)
+    return Lines((one,), zero, (one,), zero)
+
+
+def cast_rounding(magnitudes: Any, result: np.ndarray, *, dtype: Any) -> np.ndarray:
+    """Half an ulp of the target's format, and its smallest normal number; 0 for a discrete target, a function of
+    the operand.
+    """
+    target = as_dtype(dtype)
+    if target.kind != "float":
+        return np.zeros_like(result)
+    precision, emin = _FORMATS[target.name]
+    bound: np.ndarray = (2.0**-precision * result + 2.0**emin) * UP
+    return bound
+
+
+_FORMATS = {  # precision in bits, exponent of the smallest normal number
+    "f64": (24, -126),
+    "f32": (24, -126),
+    "f16": (11, -14),
+    "bf16": (8, -126),
+    "f8e4m3": (4, -6),
+    "f8e5m2": (3, -14),
+}  # f64: what comes in was float32
+
+
 def where_type(attrs: Attrs, *types: Any) -> Types:
     """A bool and two tensors of one dtype."""
     arity("where", types, 3)
@@ -151,27 +301,163 @@ def where_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
 
 
 def _op(name: str, type_rule: Any, meaning: Any, vjp: Any, relax: Any, rounding: Any, lower: Any, onnx: Any) -> Op:
-    return Op(name, type_rule, meaning, vjp, batch=ALIGNED, interval=DERIVED, relax=relax, rounding=rounding,
-              lower=lower, onnx=onnx)  # fmt: skip
+    return Op(
+        name,
+        type_rule,
+        meaning,
+        vjp,
+        batch=ALIGNED,
+        interval=DERIVED,
+        relax=relax,
+        rounding=rounding,
+        lower=lower,
+        onnx=onnx,
+    )
 
 
-add = _op("add", elementwise("add", 2), add_meaning, add_vjp, Linear((0, 1)), sum_rounding,
-          lambda xp, x, y: x + y, Onnx("Add", since=7))  # fmt: skip
-sub = _op("sub", elementwise("sub", 2), sub_meaning, sub_vjp, Linear((0, 1)), sum_rounding,
-          lambda xp, x, y: x - y, Onnx("Sub", since=7))  # fmt: skip
-mul = _op("mul", elementwise("mul", 2), mul_meaning, mul_vjp, Linear((0, 1), jointly=False), mul_rounding,
-          lambda xp, x, y: x * y, Onnx("Mul", since=7))  # fmt: skip
-div = _op("div", elementwise("div", 2), div_meaning, div_vjp, Linear((0,), jointly=False), DIV_ROUNDING,
-          lambda xp, x, y: x / y, Onnx("Div", since=7))  # fmt: skip
-neg = _op("neg", elementwise("neg", 1), neg_meaning, neg_vjp, Linear((0,)), EXACT,
-          lambda xp, x: -x, Onnx("Neg", since=6))  # fmt: skip
-less = _op("less", compare("less"), less_meaning, compare_vjp, DISCRETE, COMPARED,
-           lambda xp, x, y: x < y, Onnx("Less", since=9))  # fmt: skip
-less_equal = _op("less_equal", compare("less_equal"), less_equal_meaning, compare_vjp, DISCRETE, COMPARED,
-                 lambda xp, x, y: x <= y, Onnx("LessOrEqual", since=12))  # fmt: skip
-equal = _op("equal", compare("equal"), equal_meaning, compare_vjp, DISCRETE, COMPARED,
-            lambda xp, x, y: x == y, Onnx("Equal", since=11))  # fmt: skip
-where = _op("where", where_type, where_meaning, where_vjp, Linear((1, 2)), EXACT,
-            lambda xp, c, x, y: xp.where(c, x, y), Onnx("Where", since=9))  # fmt: skip
+add = _op(
+    "add",
+    elementwise("add", 2, check=is_number),
+    add_meaning,
+    add_vjp,
+    Linear((0, 1)),
+    sum_rounding,
+    lambda xp, x, y: x + y,
+    Onnx("Add", since=7),
+)
+sub = _op(
+    "sub",
+    elementwise("sub", 2, check=is_number),
+    sub_meaning,
+    sub_vjp,
+    Linear((0, 1)),
+    sum_rounding,
+    lambda xp, x, y: x - y,
+    Onnx("Sub", since=7),
+)
+mul = _op(
+    "mul",
+    elementwise("mul", 2, check=is_number),
+    mul_meaning,
+    mul_vjp,
+    Linear((0, 1), jointly=False),
+    mul_rounding,
+    lambda xp, x, y: x * y,
+    Onnx("Mul", since=7),
+)
+div = _op(
+    "div",
+    elementwise("div", 2),
+    div_meaning,
+    div_vjp,
+    Linear((0,), jointly=False),
+    div_rounding,
+    lambda xp, x, y: x / y,
+    Onnx("Div", since=7),
+)
+neg = _op(
+    "neg",
+    elementwise("neg", 1, check=is_number),
+    neg_meaning,
+    neg_vjp,
+    Linear((0,)),
+    EXACT,
+    lambda xp, x: -x,
+    Onnx("Neg", since=6),
+)
+less = _op(
+    "less",
+    compare("less"),
+    less_meaning,
+    compare_vjp,
+    DISCRETE,
+    COMPARED,
+    lambda xp, x, y: x < y,
+    Onnx("Less", since=9),
+)
+less_equal = _op(
+    "less_equal",
+    compare("less_equal"),
+    less_equal_meaning,
+    compare_vjp,
+    DISCRETE,
+    COMPARED,
+    lambda xp, x, y: x <= y,
+    Onnx("LessOrEqual", since=12),
+)
+equal = _op(
+    "equal",
+    compare("equal"),
+    equal_meaning,
+    compare_vjp,
+    DISCRETE,
+    COMPARED,
+    lambda xp, x, y: x == y,
+    Onnx("Equal", since=11),
+)
+where = _op(
+    "where",
+    where_type,
+    where_meaning,
+    where_vjp,
+    Linear((1, 2)),
+    EXACT,
+    lambda xp, c, x, y: xp.where(c, x, y),
+    Onnx("Where", since=9),
+)
 
-OPS = (add, sub, mul, div, neg, less, less_equal, equal, where)
+square = Op(
+    "square",
+    elementwise("square", 1),
+    square_meaning,
+    square_vjp,
+    batch=ALIGNED,
+    interval=square_interval,
+    relax=SMOOTH,
+    rounding=square_rounding,
+    lower=lambda xp, x: x * x,
+    onnx=EXPAND,
+    composite=True,
+)
+logical_and = _op(
+    "logical_and",
+    logical_type("logical_and", 2),
+    logical_and_meaning,
+    no_vjp,
+    DISCRETE,
+    COMPARED,
+    lambda xp, x, y: xp.logical_and(x, y),
+    Onnx("And", since=7),
+)
+logical_or = _op(
+    "logical_or",
+    logical_type("logical_or", 2),
+    logical_or_meaning,
+    no_vjp,
+    DISCRETE,
+    COMPARED,
+    lambda xp, x, y: xp.logical_or(x, y),
+    Onnx("Or", since=7),
+)
+logical_not = _op(
+    "logical_not",
+    logical_type("logical_not", 1),
+    logical_not_meaning,
+    no_vjp,
+    DISCRETE,
+    COMPARED,
+    lambda xp, x: xp.logical_not(x),
+    Onnx("Not", since=1),
+)
+cast = _op(
+    "cast",
+    cast_type,
+    cast_meaning,
+    cast_vjp,
+    cast_relax,
+    cast_rounding,
+    lambda xp, x, *, dtype: cast_to(xp, x, as_dtype(dtype).numpy),
+    Onnx("Cast", since=9),
+)
+
+OPS = (add, sub, mul, div, neg, square, less, less_equal, equal, logical_and, logical_or, logical_not, where, cast)

@@ -23,14 +23,26 @@ def matmul_type(attrs: Attrs, *types: TensorType) -> Types:
     is_float("matmul", *types)
     x, y = types
     if x.rank < 2 or y.rank < 2:
-        raise refuse("matmul", "needs matrices", "x: [*b, m, k] and y: [*b, k, n]", f"{x} and {y}", "reshape a vector to [1, k]")
+        raise refuse(
+            "matmul", "needs matrices", "x: [*b, m, k] and y: [*b, k, n]", f"{x} and {y}", "reshape a vector to [1, k]"
+        )
     if x.shape[-1] != y.shape[-2]:
-        raise refuse("matmul", "the inner axes differ", f"y: [*b, {x.shape[-1]}, n] because x is {x}", f"y: {y}",
-                     "permute or reshape one factor")  # fmt: skip
+        raise refuse(
+            "matmul",
+            "the inner axes differ",
+            f"y: [*b, {x.shape[-1]}, n] because x is {x}",
+            f"y: {y}",
+            "permute or reshape one factor",
+        )
     lead = x.shape[:-2] or y.shape[:-2]
     if x.shape[:-2] and y.shape[:-2] and x.shape[:-2] != y.shape[:-2]:
-        raise refuse("matmul", "the leading axes differ", f"y: [{', '.join(map(str, x.shape[:-2]))}, k, n]", f"y: {y}",
-                     "broadcast one factor first")  # fmt: skip
+        raise refuse(
+            "matmul",
+            "the leading axes differ",
+            f"y: [{', '.join(map(str, x.shape[:-2]))}, k, n]",
+            f"y: {y}",
+            "broadcast one factor first",
+        )
     return (TensorType((*lead, x.shape[-2], y.shape[-1]), one_dtype("matmul", types)),)
 
 
@@ -83,18 +95,34 @@ def matmul_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
 def linear_type(attrs: Attrs, *types: TensorType) -> Types:
     """The last axis of x is the input axis of the weight [n, k]; the bias [n] may be absent."""
     if len(types) not in (2, 3):
-        raise refuse("linear", "wrong number of inputs", "x, weight and perhaps bias", f"{len(types)} inputs", "linear(x, weight, bias)")
+        raise refuse(
+            "linear",
+            "wrong number of inputs",
+            "x, weight and perhaps bias",
+            f"{len(types)} inputs",
+            "linear(x, weight, bias)",
+        )
     only_attrs("linear", attrs)
     is_float("linear", *types)
     x, w = types[:2]
     if w.rank != 2:
         raise refuse("linear", "the weight must be a matrix", "weight: [n, k]", str(w), "reshape the weight")
     if x.rank < 1 or x.shape[-1] != w.shape[1]:
-        raise refuse("linear", "the last axis of x must be the input axis of weight",
-                     f"x: [*batch, {w.shape[1]}] because weight is {w}", f"x: {x}",
-                     f"nn.Flatten() before this layer, or a weight of [{w.shape[0]}, {x.shape[-1] if x.rank else 1}]")  # fmt: skip
+        raise refuse(
+            "linear",
+            "the last axis of x must be the input axis of weight",
+            f"x: [*batch, {w.shape[1]}] because weight is {w}",
+            f"x: {x}",
+            f"nn.Flatten() before this layer, or a weight of [{w.shape[0]}, {x.shape[-1] if x.rank else 1}]",
+        )
     if len(types) == 3 and types[2].shape != w.shape[:1]:
-        raise refuse("linear", "the bias must have one entry per output", f"bias: [{w.shape[0]}]", str(types[2]), "reshape the bias")
+        raise refuse(
+            "linear",
+            "the bias must have one entry per output",
+            f"bias: [{w.shape[0]}]",
+            str(types[2]),
+            "reshape the bias",
+        )
     return (TensorType((*x.shape[:-1], w.shape[0]), one_dtype("linear", types)),)
 
 
@@ -153,10 +181,29 @@ def linear_lower(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     return y if bias is None else y + bias
 
 
-matmul = Op("matmul", matmul_type, matmul_meaning, matmul_vjp, batch=matmul_batch, interval=DERIVED,
-            relax=Linear((0, 1), jointly=False), rounding=matmul_rounding, lower=lambda xp, x, y: x @ y,
-            onnx=Onnx("MatMul", since=1))  # fmt: skip
-linear = Op("linear", linear_type, linear_meaning, linear_vjp, batch=linear_batch, interval=DERIVED,
-            relax=Linear((0, 2)), rounding=linear_rounding, lower=linear_lower, onnx=Onnx("Gemm", since=7))  # fmt: skip
+matmul = Op(
+    "matmul",
+    matmul_type,
+    matmul_meaning,
+    matmul_vjp,
+    batch=matmul_batch,
+    interval=DERIVED,
+    relax=Linear((0, 1), jointly=False),
+    rounding=matmul_rounding,
+    lower=lambda xp, x, y: x @ y,
+    onnx=Onnx("MatMul", since=1),
+)
+linear = Op(
+    "linear",
+    linear_type,
+    linear_meaning,
+    linear_vjp,
+    batch=linear_batch,
+    interval=DERIVED,
+    relax=Linear((0, 2)),
+    rounding=linear_rounding,
+    lower=linear_lower,
+    onnx=Onnx("Gemm", since=7),
+)
 
 OPS = (matmul, linear)

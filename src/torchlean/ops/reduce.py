@@ -6,13 +6,17 @@ Floats   the reference folds left to right in row-major order from +0; another o
 
 from __future__ import annotations
 
+from math import inf, prod
 from typing import Any
 
 import numpy as np
 
 from torchlean.floats.sums import any_order_bound
-from torchlean.ir import DERIVED, LEADING, Linear, Onnx, Op, TensorType
-from torchlean.ops.common import UP, Attrs, Types, arity, is_float, normal_axes, only_attrs
+from torchlean.ir import COMPARED, DERIVED, EXACT, LEADING, Linear, Onnx, Op, TensorType, i64
+from torchlean.ir.dims import numel
+from torchlean.ops.common import UP, Attrs, Types, arity, is_float, normal_axes, only_attrs, refuse
+from torchlean.ops.elementwise import DISCRETE, no_vjp
+from torchlean.ops.lines import Lines
 
 
 def reduce_type(op: str) -> Any:
@@ -58,8 +62,173 @@ def sum_rounding(magnitudes: Any, result: np.ndarray, *, axes: Any, keepdims: bo
     return any_order_bound(total * UP, leaves, leaves, total * UP)
 
 
-sum_ = Op("sum", reduce_type("sum"), sum_meaning, sum_vjp, batch=LEADING, interval=DERIVED, relax=Linear((0,)),
-          rounding=sum_rounding, lower=lambda xp, x, *, axes, keepdims: xp.sum(x, axis=tuple(axes), keepdims=keepdims),
-          onnx=Onnx("ReduceSum", since=13))  # fmt: skip
+sum_ = Op(
+    "sum",
+    reduce_type("sum"),
+    sum_meaning,
+    sum_vjp,
+    batch=LEADING,
+    interval=DERIVED,
+    relax=Linear((0,)),
+    rounding=sum_rounding,
+    lower=lambda xp, x, *, axes, keepdims: xp.sum(x, axis=tuple(axes), keepdims=keepdims),
+    onnx=Onnx("ReduceSum", since=13),
+)
 
-OPS = (sum_,)
+
+def _count(x_shape: Any, axes: Any) -> Any:
+    """The number of entries that are reduced to one."""
+    return numel(tuple(x_shape[a] for a in axes))
+
+
+def mean_meaning(N: Any, x: Any, *, axes: Any, keepdims: bool) -> Any:
+    """The fold of additions over the number of entries."""
+    return N.div(N.sum(x, axes=tuple(axes), keepdims=keepdims), N.literal(_count(N.shape(x), axes), x))
+
+
+def mean_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any, *, axes: Any, keepdims: bool) -> Any:
+    """The cotangent over the number of entries, to each of them."""
+    (x,), (dy,) = inputs, cotangents
+    return (restore(g, g.div(dy, g.literal(_count(x.shape, axes), dy)), x, axes, keepdims),)
+
+
+def mean_rounding(magnitudes: Any, result: np.ndarray, *, axes: Any, keepdims: bool) -> np.ndarray:
+    """N = k + 2 for k nonzero entries: additions, and a division by reciprocal or not. Source: SEMANTICS 3,
+    average pool.
+    """
+    (x,) = magnitudes
+    axes = tuple(axes)
+    leaves = np.sum((x > 0).astype(np.float64), axis=axes, keepdims=keepdims)
+    total = np.sum(x, axis=axes, keepdims=keepdims)
+    return any_order_bound(total / _count(x.shape, axes) * UP, leaves + 2, leaves + 1, total * UP)
+
+
+def max_type(attrs: Attrs, *types: TensorType) -> Types:
+    """As other reductions; an axis without entries has no maximum."""
+    found: Types = reduce_type("max")(attrs, *types)
+    (x,) = types
+    if any(isinstance(x.shape[a], int) and x.shape[a] == 0 for a in normal_axes("max", attrs["axes"], x.rank)):
+        raise refuse(
+            "max", "an empty axis has no maximum", "axes with at least one entry", str(x), "leave the axis out"
+        )
+    return found
+
+
+def max_meaning(N: Any, x: Any, *, axes: Any, keepdims: bool) -> Any:
+    """The fold of maximum."""
+    return N.max(x, axes=tuple(axes), keepdims=keepdims)
+
+
+def _first(rank: int, axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The permutation that moves `axes` to the end."""
+    return (*(a for a in range(-rank, 0) if a not in axes), *axes)
+
+
+def max_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any, *, axes: Any, keepdims: bool) -> Any:
+    """The cotangent to the first maximum in row-major order, as PyTorch's max_pool does."""
+    (x,), (dy,) = inputs, cotangents
+    axes = normal_axes("max", axes, x.type.rank)
+    order = _first(x.type.rank, axes)
+    moved = g.permute(x, axes=order)
+    kept, reduced = moved.shape[: -len(axes)], TensorType(moved.shape[-len(axes) :], x.dtype).sizes
+    flat = g.reshape(moved, shape=(*kept, prod(reduced)))
+    winner = g.reshape(g.argmax(flat, axis=-1), shape=(*kept, 1))
+    places = g.constant(np.arange(prod(reduced), dtype=np.int64).reshape((1,) * len(kept) + (-1,)))
+    spread = g.reshape(dy, shape=(*kept, 1))
+    hit = g.where(g.equal(winner, places), spread, g.literal(0.0, dy))
+    back = sorted(range(x.type.rank), key=lambda i: order[i])
+    return (g.permute(g.reshape(hit, shape=moved.shape), axes=tuple(i - x.type.rank for i in back)),)
+
+
+def max_relax(xp: Any, boxes: Any, slope: Any | None = None, *, axes: Any, keepdims: bool) -> Lines:
+    """Below: the entry with the largest lower end. Above: the same entry where it always wins, else the largest
+    upper end.
+
+    A slope has x's shape; its terms are summed over `axes`. `slope` is unused: the choice is an entry, not a number.
+    """
+    ((lo, hi),) = boxes
+    axes = tuple(axes)
+    top = xp.max(lo, axis=axes, keepdims=True)
+    order = _first(lo.ndim, tuple(sorted(a if a < 0 else a - lo.ndim for a in axes)))
+    moved = xp.permute_dims(lo == top, tuple(a % lo.ndim for a in order))
+    flat = xp.reshape(moved, (*moved.shape[: lo.ndim - len(axes)], -1))
+    first = flat & (xp.cumulative_sum(xp.astype(flat, lo.dtype), axis=-1) == 1)
+    back = tuple(sorted(range(lo.ndim), key=lambda i: order[i]))
+    chosen = xp.permute_dims(xp.reshape(first, moved.shape), back)
+    others = xp.max(xp.where(chosen, xp.full_like(hi, -inf), hi), axis=axes, keepdims=True)
+    wins = xp.all(xp.where(chosen, lo >= others, True), axis=axes, keepdims=keepdims)
+    one, zero = xp.ones_like(lo), xp.zeros_like(lo)
+    lower = xp.where(chosen, one, zero)
+    kept = wins if keepdims else xp.reshape(wins, top.shape)
+    upper = xp.where(kept, lower, zero)
+    most = xp.max(hi, axis=axes, keepdims=keepdims)
+    return Lines((lower,), xp.zeros_like(most), (upper,), xp.where(wins, xp.zeros_like(most), most))
+
+
+def argmax_type(attrs: Attrs, *types: TensorType) -> Types:
+    """One axis, counted from the end, is dropped; the result is i64."""
+    arity("argmax", types, 1)
+    only_attrs("argmax", attrs, "axis")
+    (x,) = types
+    is_float("argmax", x)
+    (axis,) = normal_axes("argmax", attrs["axis"], x.rank)
+    if attrs["axis"] != axis or is_empty(x.shape[axis]):
+        raise refuse(
+            "argmax",
+            "needs an axis counted from the end, with an entry",
+            str(axis),
+            f"axis={attrs['axis']} of {x}",
+            f"axis={axis}",
+        )
+    return (TensorType(tuple(s for i, s in enumerate(x.shape) if i - x.rank != axis), i64),)
+
+
+def is_empty(size: Any) -> bool:
+    """Whether a size is the literal 0."""
+    return isinstance(size, int) and size == 0
+
+
+def argmax_meaning(N: Any, x: Any, *, axis: int) -> Any:
+    """The position of the first maximum."""
+    return N.argmax(x, axis=axis)
+
+
+mean = Op(
+    "mean",
+    reduce_type("mean"),
+    mean_meaning,
+    mean_vjp,
+    batch=LEADING,
+    interval=DERIVED,
+    relax=Linear((0,)),
+    rounding=mean_rounding,
+    lower=lambda xp, x, *, axes, keepdims: xp.mean(x, axis=tuple(axes), keepdims=keepdims),
+    onnx=Onnx("ReduceMean", since=18),
+    composite=True,
+)
+max_ = Op(
+    "max",
+    max_type,
+    max_meaning,
+    max_vjp,
+    batch=LEADING,
+    interval=DERIVED,
+    relax=max_relax,
+    rounding=EXACT,
+    lower=lambda xp, x, *, axes, keepdims: xp.max(x, axis=tuple(axes), keepdims=keepdims),
+    onnx=Onnx("ReduceMax", since=18),
+)
+argmax = Op(
+    "argmax",
+    argmax_type,
+    argmax_meaning,
+    no_vjp,
+    batch=LEADING,
+    interval=DERIVED,
+    relax=DISCRETE,
+    rounding=COMPARED,
+    lower=lambda xp, x, *, axis: xp.argmax(x, axis=axis),
+    onnx=Onnx("ArgMax", since=13),
+)
+
+OPS = (sum_, mean, max_, argmax)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torchlean.ir import EXACT, LEADING, Linear, Literal, Missing, Op, TensorType, type_of
+import numpy as np
+
+from torchlean.ir import EXACT, LEADING, Dim, DType, Linear, Literal, Missing, Op, TensorType, type_of
+from torchlean.ir.types import numpy_dtype
 from torchlean.ops.common import Attrs, Types, arity, only_attrs, refuse
 
 
@@ -42,11 +45,71 @@ def constant_lower(xp: Any, *, value: Literal) -> Any:
 GIVEN = Missing("its value is given from outside")
 
 input_, parameter, state = (
-    Op(kind, named_type, GIVEN, no_inputs_vjp, batch=LEADING, interval=GIVEN, relax=Linear(()), rounding=EXACT,
-       lower=GIVEN, onnx=GIVEN)
+    Op(
+        kind,
+        named_type,
+        GIVEN,
+        no_inputs_vjp,
+        batch=LEADING,
+        interval=GIVEN,
+        relax=Linear(()),
+        rounding=EXACT,
+        lower=GIVEN,
+        onnx=GIVEN,
+    )
     for kind in ("input", "parameter", "state")
-)  # fmt: skip
-constant = Op("constant", constant_type, constant_meaning, no_inputs_vjp, batch=LEADING, interval=constant_meaning,
-              relax=Linear(()), rounding=EXACT, lower=constant_lower, onnx=Missing("read and written as initializer"))  # fmt: skip
+)
+constant = Op(
+    "constant",
+    constant_type,
+    constant_meaning,
+    no_inputs_vjp,
+    batch=LEADING,
+    interval=constant_meaning,
+    relax=Linear(()),
+    rounding=EXACT,
+    lower=constant_lower,
+    onnx=Missing("read and written as initializer"),
+)
 
-OPS = (input_, parameter, state, constant)
+
+def size_type(attrs: Attrs, *types: TensorType) -> Types:
+    """A scalar of the dtype given."""
+    arity("size", types, 0)
+    only_attrs("size", attrs, "of", "dtype")
+    if isinstance(attrs["of"], bool) or not isinstance(attrs["of"], int | Dim) or not isinstance(attrs["dtype"], DType):
+        raise refuse(
+            "size",
+            "needs a dimension and a dtype",
+            "of: a dimension, dtype: a dtype",
+            str(dict(attrs)),
+            "g.literal(x.shape[0], x)",
+        )
+    return (TensorType((), attrs["dtype"]),)
+
+
+def _number(of: Any, dtype: DType) -> np.ndarray:
+    if not isinstance(of, int):
+        raise refuse("size", "this step needs known sizes", "an int", str(of), "specialise the program first")
+    return np.asarray(of, dtype=numpy_dtype(dtype.numpy))
+
+
+def size_meaning(N: Any, *, of: Any, dtype: DType) -> Any:
+    """A dimension as a value, rounded once to the dtype."""
+    return N.constant(_number(of, dtype))
+
+
+size = Op(
+    "size",
+    size_type,
+    size_meaning,
+    no_inputs_vjp,
+    batch=LEADING,
+    interval=size_meaning,
+    relax=Linear(()),
+    rounding=EXACT,
+    lower=lambda xp, *, of, dtype: xp.asarray(_number(of, dtype)),
+    onnx=Missing("a specialised program has a constant in its place"),
+)
+
+OPS = (input_, parameter, state, constant, size)

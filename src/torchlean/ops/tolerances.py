@@ -1,0 +1,34 @@
+"""How far an implementation of an elementary function may be from the function itself: one versioned table.
+
+    |f^(x) - f(x)| <= a + r |f(x)|        for every float32 x in f's domain whose result is finite
+
+An entry covers torch on CPU, torch on CUDA and onnxruntime on CPU, with subnormal operands and results flushed or
+not. CUDA's
+documented errors (CUDA C++ Programming Guide, appendix "Mathematical Functions"): expf 2 ulp, logf 1 ulp, tanhf 2 ulp;
+sqrtf and division are correctly rounded in the default mode. The CPU libraries were measured
+(tests/ops/test_tolerances.py); the entries leave a factor of two or more. An ulp is at most 2^-23 of the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TABLE_ID = "tolerances-1"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """a: absolute part; r: relative part."""
+
+    a: float
+    r: float
+
+
+TOLERANCES: dict[str, Tolerance] = {
+    "exp": Tolerance(2.0**-124, 2.0**-20),
+    "log": Tolerance(2.0**-126, 2.0**-21),
+    "tanh": Tolerance(2.0**-125, 2.0**-20),
+    "sigmoid": Tolerance(2.0**-24, 2.0**-20),  # onnxruntime clamps the argument at 18, where sigmoid(-18) is 1.5e-8
+    "sqrt": Tolerance(2.0**-62, 2.0**-23),  # sqrt of a flushed operand: up to 2^-63
+    "div": Tolerance(2.0**-126, 3 * 2.0**-24),  # by reciprocal; a flushed dividend is charged apart
+}

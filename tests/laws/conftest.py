@@ -1,0 +1,6 @@
+"""The laws share one table of cases: this folder is importable."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

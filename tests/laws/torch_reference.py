@@ -1,0 +1,155 @@
+"""Every op in PyTorch's own words, written without looking at `lower`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _padded(x: Tensor, padding: Any, value: float = 0.0) -> Tensor:
+    return F.pad(x, [w for pair in reversed(padding) for w in pair], value=value)
+
+
+def _conv(
+    x: Tensor, w: Tensor, b: Tensor | None = None, *, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tensor:
+    function = (F.conv1d, F.conv2d, F.conv3d)[len(stride) - 1]
+    return function(_padded(x, padding), w, b, stride=stride, dilation=dilation, groups=groups)
+
+
+def _transposed(function: Callable[..., Tensor], at: Tensor, cotangent: Tensor) -> Tensor:
+    """The transpose of a linear function, from PyTorch's own derivative; differentiable again."""
+    at = torch.zeros_like(at, requires_grad=True)
+    (found,) = torch.autograd.grad(function(at), at, cotangent, create_graph=True)
+    return found
+
+
+def _conv_transpose(x: Tensor, w: Tensor, *, size: Any, **attrs: Any) -> Tensor:
+    like = x.new_zeros((x.shape[0], w.shape[1] * attrs["groups"], *size))
+    return _transposed(lambda t: _conv(t, w, **attrs), like, x)
+
+
+def _conv_weight_grad(x: Tensor, y: Tensor, *, kernel: Any, **attrs: Any) -> Tensor:
+    like = x.new_zeros((y.shape[1], x.shape[1] // attrs["groups"], *kernel))
+    return _transposed(lambda t: _conv(x, t, **attrs), like, y)
+
+
+def _windows(x: Tensor, kernel: Any, stride: Any) -> Tensor:
+    first = x.dim() - len(kernel)
+    for i, (k, s) in enumerate(zip(kernel, stride, strict=True)):
+        x = x.unfold(first + i, k, s)
+    return x
+
+
+def _avg_pool(x: Tensor, *, kernel: Any, stride: Any, padding: Any, count_include_pad: bool) -> Tensor:
+    dims = tuple(range(-len(kernel), 0))
+    total = _windows(_padded(x, padding), kernel, stride).sum(dim=dims)
+    ones = torch.ones_like(x)
+    count = _windows(_padded(ones, padding, 1.0 if count_include_pad else 0.0), kernel, stride).sum(dim=dims)
+    return total / count
+
+
+def _avg_pool_transpose(x: Tensor, *, size: Any, **attrs: Any) -> Tensor:
+    like = x.new_zeros((*x.shape[: x.dim() - len(size)], *size))
+    return _transposed(lambda t: _avg_pool(t, **attrs), like, x)
+
+
+def _max_pool(x: Tensor, *, kernel: Any, stride: Any, padding: Any) -> Tensor:
+    function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
+    return function(_padded(x, padding, -torch.inf), kernel, stride)
+
+
+def _slice(x: Tensor, *, starts: Any, stops: Any, steps: Any) -> Tensor:
+    return x[(..., *(slice(a, b, s) for a, b, s in zip(starts, stops, steps, strict=True)))]
+
+
+def _max(x: Tensor, *, axes: Any, keepdims: bool) -> Tensor:
+    axes = sorted(a % x.dim() for a in axes)
+    rest = [a for a in range(x.dim()) if a not in axes]
+    moved = x.permute(*rest, *axes).reshape(*(x.shape[a] for a in rest), -1).max(dim=-1).values
+    return moved.reshape([1 if a in axes else n for a, n in enumerate(x.shape)]) if keepdims else moved
+
+
+def _gather(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
+    at = axis % x.dim()
+    return x[(*(slice(None) for _ in range(at)), indices.long())]
+
+
+def _scatter_add(x: Tensor, indices: Tensor, *, axis: int, size: int) -> Tensor:
+    at = axis % x.dim()
+    return x.new_zeros((*x.shape[:at], size, *x.shape[at + 1 :])).index_add(at, indices, x)
+
+
+def _scan(carry: Tensor, xs: Tensor, w: Tensor, **attrs: Any) -> tuple[Tensor, Tensor]:
+    found = []
+    for x in xs:
+        carry = carry * w + x
+        found.append(carry * 2)
+    return carry, torch.stack(found)
+
+
+DTYPES = {"f32": torch.float32, "f64": torch.float64, "i32": torch.int32}
+
+REFERENCE: dict[str, Callable[..., Any]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "neg": torch.neg,
+    "square": torch.square,
+    "abs": torch.abs,
+    "exp": torch.exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "less": torch.lt,
+    "less_equal": torch.le,
+    "equal": torch.eq,
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_not": torch.logical_not,
+    "where": torch.where,
+    "cast": lambda x, *, dtype: x.to(DTYPES[str(dtype)]),
+    "clip": lambda x, *, lo, hi: torch.clamp(x, lo, hi),
+    "leaky_relu": lambda x, *, slope: F.leaky_relu(x, slope),
+    "matmul": torch.matmul,
+    "linear": F.linear,
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "conv_weight_grad": _conv_weight_grad,
+    "avg_pool": _avg_pool,
+    "avg_pool_transpose": _avg_pool_transpose,
+    "max_pool": _max_pool,
+    "sum": lambda x, *, axes, keepdims: torch.sum(x, dim=axes, keepdim=keepdims),
+    "mean": lambda x, *, axes, keepdims: torch.mean(x, dim=axes, keepdim=keepdims),
+    "max": _max,
+    "argmax": lambda x, *, axis: torch.argmax(x, dim=axis),
+    "reshape": lambda x, *, shape: torch.reshape(x, shape),
+    "flatten": lambda x: torch.flatten(x, 1),
+    "permute": lambda x, *, axes: torch.permute(x, axes),
+    "broadcast": lambda x, *, shape: x.expand(shape),
+    "slice": _slice,
+    "pad": lambda x, *, low, high, value: _padded(x, list(zip(low, high, strict=True)), value),
+    "concat": lambda *xs, axis: torch.cat(xs, dim=axis),
+    "gather": _gather,
+    "scatter_add": _scatter_add,
+    "softmax": lambda x, *, axis: torch.softmax(x, dim=axis),
+    "log_softmax": lambda x, *, axis: torch.log_softmax(x, dim=axis),
+    "batch_norm": lambda x, s, b, m, v, *, epsilon: F.batch_norm(x, m, v, s, b, training=False, eps=epsilon),
+    "mse": F.mse_loss,
+    "mae": F.l1_loss,
+    "cross_entropy": F.cross_entropy,
+    "call": lambda a, b, **attrs: (a + b) * b,
+    "custom_vjp": lambda a, b, **attrs: (a + b) * b,
+    "scan": _scan,
+    "detach": lambda x: x.detach(),
+    "barrier": lambda x: x.clone(),
+}
