@@ -3,7 +3,8 @@
 A lower bound of L . z is carried backward with arbitrary coefficients; what each step changes is charged with proved magnitudes. So no
 number that comes from outside (slopes, multipliers, thresholds) can make a bound wrong; it can only make it worse.
 
-Magnitudes |x| <= mag come from the root's boxes, which contain the boxes of every node of the tree. Per affine node
+Magnitudes |x| <= mag come from the boxes: the root's, and in a batch that is derived again the boxes of each row, in topological
+order, so that every execution that reaches a row obeys them. Per affine node
     v     >= |W| mag + |b|
     error >= the float32 error box E of SEMANTICS 3 (0 for `real`), plus the distance of stored weights from exact ones
     kappa >= error + gamma v      charged as |L| kappa: float32's error and this walk's own rounding at once
@@ -110,6 +111,7 @@ class Facts:
         self.state, self.slopes, self.compress = state, slopes, compress
         self._live: dict[int, Live] = {}
         self.matrices: dict[tuple[int, int, bool], Floats] = {}
+        self.local: dict[int, tuple[Floats, Floats]] = {}  # kappa and real of affine nodes, for each row's own boxes: [B, size]
 
     def live(self, value: int) -> Live:
         if value not in self._live:
@@ -128,11 +130,18 @@ class Facts:
 
 @dataclass(frozen=True, eq=False)
 class Charges:
-    """Of one affine node: kappa, kappa without float32's error boxes, and the widening of its interval.   Shapes  [size] each"""
+    """Of one affine node: kappa, kappa without float32's error boxes, and the widening of its interval.   Shapes  [size] each
+
+    rate, base, rate_real, base_real: kappa and its real part as rate v + base, for any v that bounds |W| mag + |b|
+    """
 
     kappa: Floats
     real: Floats
     widen: Floats
+    rate: Floats
+    base: Floats
+    rate_real: Floats
+    base_real: Floats
 
 
 class Kernel:
@@ -198,6 +207,7 @@ class Kernel:
         g = node.leaves * U32 * (1.0 + 2.0 * node.leaves * U32) * (1.0 + 2.0**-40)  # >= (1 + u)^N - 1
         moves = all(isinstance(linear, Select) for linear, _ in node.terms)
         error = np.where(node.leaves > 0, g * v + TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total), 0.0 if moves else TINY32)
+        exact_sum = np.zeros(node.size, np.bool_)
         if node.adds:
             exact_sum = np.logical_and(len(node.terms) == 1, node.bias == 0.0)  # adding a zero term is no rounding
             error = error + np.where(exact_sum, 0.0, U32 * (v + error)) + TINY32
@@ -209,7 +219,28 @@ class Kernel:
             error = np.zeros_like(error)
         stored = (node.weight_rel * v + node.bias_err) * (1.0 + 2.0**-20)
         own = stored + self.arith.gamma(depth) * v + self.arith.gamma(node.size) * np.abs(node.bias)
-        return Charges((error + own) * WIDER, own * WIDER, (error + own + 2.0**-46 * v) * WIDER)
+        rate_real = (node.weight_rel + self.arith.gamma(depth) + np.zeros_like(v)) * (1.0 + 2.0**-18)
+        base_real = (node.bias_err + self.arith.gamma(node.size) * np.abs(node.bias)) * (1.0 + 2.0**-18)
+        rate, base = rate_real, base_real
+        if self.semantics != "real":  # the same sums with v left out: tiny terms keep the root's, which are larger
+            grow = np.where(exact_sum, 0.0, U32) if node.adds else np.zeros_like(v)
+            tiny = np.where(node.leaves > 0, TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total), 0.0 if moves else TINY32)
+            tiny = (1.0 + grow) * tiny + (TINY32 if node.adds else 0.0)
+            rate = rate + (g + grow * (1.0 + g)) * (1.0 + 2.0**-18)
+            base = base + tiny * (1.0 + 2.0**-18)
+        return Charges((error + own) * WIDER, own * WIDER, (error + own + 2.0**-46 * v) * WIDER, rate, base, rate_real, base_real)
+
+    def _localise(self, k: int, node: Affine, values: Boxes, facts: Facts) -> Floats:
+        """The charges of node k for the boxes of each row, into `facts`; returns v.   Shapes  [B, size]"""
+        v = node.magnitude[None]
+        for linear, (_, source) in zip(self.absolute[k], node.terms, strict=True):
+            lo, hi = values[source]
+            v = v + linear.apply(self.arith.trim_up(np.maximum(np.abs(lo), np.abs(hi))), self.arith.product)
+        v = v * (1.0 + 2.0**-20)
+        c = self.charges[k]
+        kappa, real = (v * c.rate + c.base) * WIDER, (v * c.rate_real + c.base_real) * WIDER
+        facts.local[k] = np.minimum(kappa, c.kappa), np.minimum(real, c.real)
+        return v
 
     def start(self) -> State:
         """The root's state, batch of 1."""
@@ -217,7 +248,8 @@ class Kernel:
 
     # -- interval walk -----------------------------------------------------------------------------------------------
 
-    def _interval(self, k: int, node: AnyNode, state: State, values: Boxes) -> tuple[Floats, Floats]:
+    def _interval(self, k: int, node: AnyNode, state: State, values: Boxes, facts: Facts | None = None) -> tuple[Floats, Floats]:
+        """The box of value k from the boxes that it reads; with `facts`, charged for each row's own magnitudes."""
         if isinstance(node, Input):
             return state.lo, state.hi
         if isinstance(node, Relu):
@@ -231,7 +263,11 @@ class Kernel:
             half = self.arith.trim_up(np.maximum(np.maximum(hi - centre, centre - lo), 0.0) * (1.0 + 2.0**-50))
             y = y + linear.apply(centre, self.arith.product)
             radius = radius + absolute.apply(half, self.arith.product)
-        radius = radius * (1.0 + 2.0**-20) + self.charges[k].widen + UNDERFLOW
+        widen = self.charges[k].widen
+        if facts is not None:
+            v = self._localise(k, node, values, facts)
+            widen = np.minimum(widen, (facts.local[k][0] + 2.0**-46 * v) * WIDER)
+        radius = radius * (1.0 + 2.0**-20) + widen + UNDERFLOW
         return y - radius, y + radius
 
     # -- backward walk -----------------------------------------------------------------------------------------------
@@ -252,7 +288,8 @@ class Kernel:
             acc[target] = start.copy() if split else start, None
         elif isinstance(node, Affine) and len(node.terms) == 1 and isinstance(node.terms[0][0], Dense) and not split:
             index, sign = start
-            kappa = self.charges[target].kappa[index]  # a row of the weights is read, not computed
+            # a row of the weights is read, not computed
+            kappa = facts.local[target][0][box, index] if target in facts.local else self.charges[target].kappa[index]
             matrix, columns = self._matrix(facts, target, node.terms[0][0], None, node.terms[0][1])
             acc[node.terms[0][1]] = matrix[index] * sign[:, None], columns
             const, mass = sign * node.bias[index] - kappa, np.abs(node.bias[index]) + kappa
@@ -277,8 +314,12 @@ class Kernel:
                 if moved is not None:
                     charge = moved * self.sums[k] * WIDER
                     const, mass, terms = const - charge, mass + charge, terms + 1
-                kappa = self.charges[k].real if real else self.charges[k].kappa
-                charge = self.arith.against(np.abs(L), kappa if columns is None else kappa[columns])
+                if k in facts.local:
+                    kappa = facts.local[k][1 if real else 0]
+                    charge = self.arith.dots(np.abs(L), (kappa if columns is None else kappa[:, columns])[box])
+                else:
+                    kappa = self.charges[k].real if real else self.charges[k].kappa
+                    charge = self.arith.against(np.abs(L), kappa if columns is None else kappa[columns])
                 shift = self.arith.against(L, node.bias if columns is None else node.bias[columns])
                 const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
                 for linear, source in node.terms:
@@ -390,8 +431,8 @@ class Kernel:
         """Default derivation, in place: interval walk, intersection with what is known, backward walks for unstable neurons."""
         values: Boxes = {}
         facts = Facts(state, None, self.compress)
-        for k in range(max(self.network.relu_inputs, default=-1) + 1):
-            lo, hi = self._interval(k, self.network.nodes[k], state, values)
+        for k in range(len(self.network.nodes)):
+            lo, hi = self._interval(k, self.network.nodes[k], state, values, facts)
             if k in state.boxes:
                 self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))
                 if not self.tight[k]:
