@@ -2,9 +2,10 @@
 
     python bench/reference.py [--write]
 
-Prints the ratio of the medians within one run, and a SHA-256 digest of the reference's outputs: equal on every machine.
-Predicted: the left fold is one multiply and one add pass per term, bound by memory traffic in cache, where the BLAS is bound by
-its fused multiply-add units: 10 to 20 times slower.
+Prints the ratio of the medians within one run, and a SHA-256 digest of the reference's outputs: equal on every
+machine.
+Predicted: the left fold is one multiply and one add pass per term, bound by memory traffic in cache, where the BLAS is
+bound by its fused multiply-add units: 10 to 20 times slower.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from table import report
 
+from table import report
 from torchlean.io.onnx import read_onnx
 
 NETWORKS = Path(__file__).resolve().parents[2] / "shared" / "vnncomp" / "mnist_fc" / "onnx"
@@ -62,14 +63,16 @@ def main() -> None:
             return batch_of(program)(rows_in)
 
         y = reference()
-        rows.append({
-            "network": path.name.removesuffix(".onnx.gz"),
-            "numpy ms": 1e3 * (fast := seconds(plain, 30)),
-            "reference ms": 1e3 * (slow := seconds(reference, 10)),
-            "ratio": slow / fast,
-            "largest difference": float(np.max(np.abs(y.reshape(100, -1) - plain()))),
-            "digest": hashlib.sha256(np.ascontiguousarray(y).tobytes()).hexdigest()[:16],
-        })  # fmt: skip
+        rows.append(
+            {
+                "network": path.name.removesuffix(".onnx.gz"),
+                "numpy ms": 1e3 * (fast := seconds(plain, 30)),
+                "reference ms": 1e3 * (slow := seconds(reference, 10)),
+                "ratio": slow / fast,
+                "largest difference": float(np.max(np.abs(y.reshape(100, -1) - plain()))),
+                "digest": hashlib.sha256(np.ascontiguousarray(y).tobytes()).hexdigest()[:16],
+            }
+        )
     report("reference", rows, {"batch": 100, "allowed ratio": 25}, options.write)
 
 

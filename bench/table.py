@@ -1,4 +1,4 @@
-"""What every benchmark does with its rows: print a markdown table, and write JSON with machine and versions beside it."""
+"""What every benchmark does with its rows: print a markdown table, and write JSON with machine and versions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0] if names else model
     versions = {}
     for package in ("numpy", "torch", "onnx", "onnxruntime", "python-flint"):
@@ -46,11 +48,19 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 def report(name: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], write: bool) -> None:
     """Print; and with `write`, put NAME.json and NAME.md into bench/results."""
     where = machine()
-    text = "\n".join([
-        f"# {name}", "", f"{where['processor']}, {where['cores']} cores, Python {where['python']}, "
-        + ", ".join(f"{k} {v}" for k, v in where["versions"].items() if v), "",
-        markdown(rows), "", *(f"- {k}: {v}" for k, v in summary.items()), "",
-    ])  # fmt: skip
+    text = "\n".join(
+        [
+            f"# {name}",
+            "",
+            f"{where['processor']}, {where['cores']} cores, Python {where['python']}, "
+            + ", ".join(f"{k} {v}" for k, v in where["versions"].items() if v),
+            "",
+            markdown(rows),
+            "",
+            *(f"- {k}: {v}" for k, v in summary.items()),
+            "",
+        ]
+    )
     print(text)
     if write:
         RESULTS.mkdir(exist_ok=True)

@@ -16,7 +16,7 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
-    """(language, code) of every fenced block that is to be run: python, and console lines that start with `$ torchlean`."""
+    """(language, code) of every fenced block to be run: python, and console lines that start with `$ torchlean`."""
     return re.findall(r"^```(python|console)\n(.*?)^```", text, flags=re.M | re.S)
 
 

@@ -1,4 +1,6 @@
-"""TorchLean: one program, one meaning. A network is written, trained, run, looked at and proved things about as one typed graph.
+"""TorchLean: one program, one meaning.
+
+A network is written, trained, run, looked at and proved things about as one typed graph.
 
 Importing this package loads neither torch nor onnx nor matplotlib; each name below is loaded when it is first used.
 """

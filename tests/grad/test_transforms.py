@@ -135,7 +135,10 @@ def test_what_nothing_depends_on_has_gradient_zero() -> None:
         g.parameter("unused", f32[2])
         return g.sum(x, axes=(-1,), keepdims=False)
 
-    found = run(grad(trace(ops.ALL, loss, x=f32[3]), ["unused"]), {"x": np.ones(3, np.float32), "unused": np.ones(2, np.float32)})
+    found = run(
+        grad(trace(ops.ALL, loss, x=f32[3]), ["unused"]),
+        {"x": np.ones(3, np.float32), "unused": np.ones(2, np.float32)},
+    )
     np.testing.assert_array_equal(found["grad:unused"], [0, 0])
 
 

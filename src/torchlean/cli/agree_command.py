@@ -21,14 +21,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Any) -> int:
+    from torchlean.errors import UsageError
     from torchlean.run.agree import agree
     from torchlean.run.promises import EXECUTORS
-    from torchlean.errors import UsageError
 
     names = options.on.split(",")
     for name in names:
         if name not in EXECUTORS:
-            raise UsageError("no such executor", where="--on", expected=", ".join(EXECUTORS), got=name, fix="--on eager-cpu")
+            raise UsageError(
+                "no such executor", where="--on", expected=", ".join(EXECUTORS), got=name, fix="--on eager-cpu"
+            )
     program = load(options.program)
     worst = 0
     results = []

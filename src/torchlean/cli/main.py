@@ -1,7 +1,7 @@
 """`torchlean COMMAND ...`.
 
-A command is a module with `arguments(parser)` and `run(options) -> exit code`; only the called one is imported. Exit codes: 0 an
-answer was delivered; 2 usage; 3 unsupported; 4 time or memory exhausted; 5 internal.
+A command is a module with `arguments(parser)` and `run(options) -> exit code`; only the called one is imported. Exit
+codes: 0 an answer was delivered; 2 usage; 3 unsupported; 4 time or memory exhausted; 5 internal.
 """
 
 from __future__ import annotations
@@ -48,8 +48,13 @@ class Parser(argparse.ArgumentParser):
         self.register("action", "store", Once)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, where=f"the command line of {self.prog}", expected=self.format_usage().strip(),
-                         got=" ".join(sys.argv[1:]) or "no arguments", fix=f"{self.prog} --help")  # fmt: skip
+        raise UsageError(
+            message,
+            where=f"the command line of {self.prog}",
+            expected=self.format_usage().strip(),
+            got=" ".join(sys.argv[1:]) or "no arguments",
+            fix=f"{self.prog} --help",
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,11 +78,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("TORCHLEAN_TRACEBACK"):
             raise
         print(
-            InternalError("a bug in torchlean", where=" ".join(arguments), expected="an answer or a clear error",
-                          got=f"{type(problem).__name__}: {problem}",
-                          fix="set TORCHLEAN_TRACEBACK=1 for the traceback and report it"),
+            InternalError(
+                "a bug in torchlean",
+                where=" ".join(arguments),
+                expected="an answer or a clear error",
+                got=f"{type(problem).__name__}: {problem}",
+                fix="set TORCHLEAN_TRACEBACK=1 for the traceback and report it",
+            ),
             file=sys.stderr,
-        )  # fmt: skip
+        )
         return InternalError.exit_code
 
 
@@ -90,8 +99,9 @@ def _run(arguments: list[str]) -> int:
         return 0
     name = arguments[0]
     if name not in COMMANDS:
-        raise UsageError("no such command", where="torchlean COMMAND", expected=", ".join(COMMANDS), got=name,
-                         fix="torchlean --help")  # fmt: skip
+        raise UsageError(
+            "no such command", where="torchlean COMMAND", expected=", ".join(COMMANDS), got=name, fix="torchlean --help"
+        )
     if name == "check":
         from torchlean_check.cli import main as check
 

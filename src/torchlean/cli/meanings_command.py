@@ -27,8 +27,13 @@ def run(options: Any) -> int:
     from torchlean.errors import UsageError
 
     if options.digits < 1:
-        raise UsageError("a number has at least one digit", where="--digits", expected="a positive int",
-                         got=str(options.digits), fix="--digits 12")  # fmt: skip
+        raise UsageError(
+            "a number has at least one digit",
+            where="--digits",
+            expected="a positive int",
+            got=str(options.digits),
+            fix="--digits 12",
+        )
     program = load(options.program)
     inputs = dict(chosen_inputs(program, options))
     label = "standard normal" if options.input is None else options.input
@@ -56,7 +61,12 @@ def table(program: Program, inputs: Mapping[str, np.ndarray], nodes: bool, digit
     graph = program.specialise(**sizes_of(program.graph, inputs)).graph
     arrays = {**program.parameters, **program.states, **inputs}
     columns: dict[str, dict[str, str]] = {}
-    for head, N in (("float32", Float()), ("real", Real()), ("interval of real", IntervalReal()), ("interval of float32", IntervalFloat())):
+    for head, N in (
+        ("float32", Float()),
+        ("real", Real()),
+        ("interval of real", IntervalReal()),
+        ("interval of float32", IntervalFloat()),
+    ):
         shown: dict[str, str] = {}
 
         def observe(number: int, node: Any, found: tuple[Any, ...], shown: dict[str, str] = shown) -> None:

@@ -34,14 +34,24 @@ def chosen_inputs(program: Program, options: Any) -> Iterator[tuple[str, dict[st
     types = program.graph.source_types("input")
     if options.input is not None:
         if len(types) != 1:
-            raise UsageError("--input takes a program with one input", where="--input", expected="one input",
-                             got=", ".join(types), fix="leave --input out")  # fmt: skip
+            raise UsageError(
+                "--input takes a program with one input",
+                where="--input",
+                expected="one input",
+                got=", ".join(types),
+                fix="leave --input out",
+            )
         yield options.input, {next(iter(types)): fitted(program, read_array(options.input), options.input)}
         return
     if options.batch_size < 1:
-        raise UsageError("a batch has at least one row", where="--batch-size", expected="a positive int",
-                         got=str(options.batch_size), fix="--batch-size 4")  # fmt: skip
-    sizes = {s: options.batch_size for s in program.graph.symbols()}
+        raise UsageError(
+            "a batch has at least one row",
+            where="--batch-size",
+            expected="a positive int",
+            got=str(options.batch_size),
+            fix="--batch-size 4",
+        )
+    sizes = dict.fromkeys(program.graph.symbols(), options.batch_size)
     rng = np.random.default_rng(options.seed)
 
     def draw(name: str, scale: float) -> np.ndarray:
@@ -63,6 +73,11 @@ def fitted(program: Program, array: np.ndarray, path: str) -> np.ndarray:
     if array.ndim == t.rank - 1:
         array = array[None]
     if array.ndim != t.rank or array.dtype.name != t.dtype.numpy:
-        raise FileError("the array does not fit the program's input", where=path, expected=str(t),
-                        got=f"{array.dtype.name}{list(array.shape)}", fix="save an array of that shape and dtype")  # fmt: skip
+        raise FileError(
+            "the array does not fit the program's input",
+            where=path,
+            expected=str(t),
+            got=f"{array.dtype.name}{list(array.shape)}",
+            fix="save an array of that shape and dtype",
+        )
     return array

@@ -11,7 +11,9 @@ from typing import Any
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", default="quickstart", help="folder for the model, claim and certificate (default: quickstart)")
+    parser.add_argument(
+        "--out", default="quickstart", help="folder for the model, claim and certificate (default: quickstart)"
+    )
     parser.add_argument("--report", default="quickstart.html", help="the page (default: quickstart.html)")
     parser.add_argument("--steps", type=int, default=2_000, help="updates (default 2000)")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds for the proof (default 30)")
@@ -26,8 +28,13 @@ def run(options: Any) -> int:
     from torchlean.report.quickstart import page
 
     if options.steps < 1 or not options.timeout > 0:
-        raise UsageError("steps and timeout must be positive", where="torchlean quickstart", expected="--steps >= 1, --timeout > 0",
-                         got=f"--steps {options.steps} --timeout {options.timeout}", fix="leave them out")  # fmt: skip
+        raise UsageError(
+            "steps and timeout must be positive",
+            where="torchlean quickstart",
+            expected="--steps >= 1, --timeout > 0",
+            got=f"--steps {options.steps} --timeout {options.timeout}",
+            fix="leave them out",
+        )
     plots.require()
     start = time.perf_counter()
 
@@ -35,6 +42,11 @@ def run(options: Any) -> int:
     trained = tour.load_and_train(options.seed, options.steps, progress=True)
     cars = trained.cars
     print(f"Auto MPG: {len(cars.x)} cars with all features, {cars.missing} left out for missing horsepower")
+    probe = trained.run.probes[tour.PROBE]
+    print(
+        f"{tour.PROBE}: predicted {probe.before.item():.2f} mpg before training, {probe.after.item():.2f} after; "
+        f"it does {float(trained.held_out.y[0, 0]):g}"
+    )
     print(f"held-out error: {trained.rmse:.2f} mpg; the best linear fit: {trained.baseline:.2f} mpg")
 
     heading("2  The program that was trained")
@@ -54,9 +66,13 @@ def run(options: Any) -> int:
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     print(checked.stdout, end="")
     if checked.returncode != 0:
-        raise InternalError("the checker does not accept the certificate", where=str(files[2]), expected="valid",
-                            got=(checked.stdout + checked.stderr).strip() or f"exit code {checked.returncode}",
-                            fix="report it, with the three files")  # fmt: skip
+        raise InternalError(
+            "the checker does not accept the certificate",
+            where=str(files[2]),
+            expected="valid",
+            got=(checked.stdout + checked.stderr).strip() or f"exit code {checked.returncode}",
+            fix="report it, with the three files",
+        )
 
     heading("5  The page")
     page(trained, proof, claim, files, checked.stdout.strip()).write(Path(options.report))
@@ -78,5 +94,7 @@ def in_words(trained: Any, tour: Any) -> str:
         value = float(car[i])
         parts.append(f"{name} between {value * (1 - tour.WITHIN):g} and {value * (1 + tour.WITHIN):g}")
     rest = ", ".join(f"{n} {float(car[i]):g}" for i, n in enumerate(cars.names) if i not in moving)
-    return (f"For every car with {', '.join(parts)}, and {rest}: the network's predicted mpg, in any float32 execution, "
-            "stays inside the interval below.")  # fmt: skip
+    return (
+        f"For every car with {', '.join(parts)}, and {rest}: the network's predicted mpg, in any float32 execution, "
+        "stays inside the interval below."
+    )

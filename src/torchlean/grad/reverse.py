@@ -55,13 +55,13 @@ def pull_back(
     """
     active = active_nodes(graph, wrt)
     cotangents: dict[Value, Tensor] = dict(seeds)
-    caller = g.where
+    caller = g.line
     for number in range(len(graph.nodes) - 1, -1, -1):
         node = graph.nodes[number]
         received = [cotangents.get(Value(number, i)) for i in range(len(node.types))]
         if number not in active or all(c is None for c in received) or not node.inputs:
             continue
-        g.where = f"gradient of %{number}" + (f", {node.where}" if node.where else "")
+        g.line = f"gradient of %{number}" + (f", {node.where}" if node.where else "")
         filled = tuple(zeros(g, copies[number][i]) if c is None else c for i, c in enumerate(received))
         inputs = tuple(copies[v.node][v.index] for v in node.inputs)
         given = ops.ALL[node.op].rule("vjp")(g, inputs, copies[number], filled, **node.attributes)
@@ -71,12 +71,14 @@ def pull_back(
             if cotangent.type != graph.type(value):
                 raise GraphError(
                     f"the vjp rule of {node.op} gives a cotangent of another type",
-                    where=graph.describe(number), expected=str(graph.type(value)), got=str(cotangent.type),
+                    where=graph.describe(number),
+                    expected=str(graph.type(value)),
+                    got=str(cotangent.type),
                     fix="correct the op's vjp",
-                )  # fmt: skip
+                )
             known = cotangents.get(value)
             cotangents[value] = cotangent if known is None else g.add(known, cotangent)
-    g.where = caller
+    g.line = caller
     return [cotangents[Value(n)] if Value(n) in cotangents else zeros(g, copies[n][0]) for n in wrt]
 
 

@@ -1,7 +1,7 @@
 """Derivatives as programs. Each transform takes a graph and returns a graph; compose them freely.
 
-Names   the derivative of the only output with respect to the source `w` is the output `grad:w`; a cotangent or tangent is the
-        input `cotangent:y` or `tangent:x`; blocks are the outputs `jacobian:w` and `hessian:w`.
+Names   the derivative of the only output with respect to the source `w` is the output `grad:w`; a cotangent or tangent
+        is the input `cotangent:y` or `tangent:x`; blocks are the outputs `jacobian:w` and `hessian:w`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,12 @@ def value_and_grad(graph: Graph, wrt: Iterable[str] | None = None, of: str | Non
     kind = graph.type(value)
     if kind.shape or kind.dtype.kind != "float":
         raise GraphError(
-            "only a scalar has a gradient", where=graph.describe(value.node), expected="a float scalar, f32[]",
-            got=str(kind), fix="reduce it first, y.mean(), or use jacobian or vjp",
-        )  # fmt: skip
+            "only a scalar has a gradient",
+            where=graph.describe(value.node),
+            expected="a float scalar, f32[]",
+            got=str(kind),
+            fix="reduce it first, y.mean(), or use jacobian or vjp",
+        )
     g = Builder(ops.ALL, where="gradient")
     copies = copy_into(g, graph)
     one = g.constant(1.0, kind.dtype)
@@ -48,7 +51,7 @@ def grad(graph: Graph, wrt: Iterable[str] | None = None, of: str | None = None) 
 
 
 def vjp(graph: Graph, wrt: Iterable[str] | None = None) -> Graph:
-    """Vector-Jacobian product: inputs `cotangent:OUTPUT` are added, and outputs `grad:NAME` = sum of cotangent . d output / d NAME.
+    """Vector-Jacobian product: adds inputs `cotangent:OUTPUT`, and outputs `grad:NAME` = cotangent . d output / d NAME.
 
     wrt   names of sources; every float input when None
     """
@@ -114,13 +117,17 @@ def jacobian(graph: Graph, wrt: Iterable[str] | None = None, of: str | None = No
     others = {n: g.input(n, t) for n, t in batched.source_types("input").items() if n != f"cotangent:{output}"}
     found = g.inline(batched, {**others, f"cotangent:{output}": basis})
     blocks = {
-        f"jacobian:{n}": g.reshape(found[f"grad:{n}"], shape=(*kind.sizes, *found[f"grad:{n}"].shape[1:])) for n in names
+        f"jacobian:{n}": g.reshape(found[f"grad:{n}"], shape=(*kind.sizes, *found[f"grad:{n}"].shape[1:]))
+        for n in names
     }
     return _finish(g, graph, forward, blocks)
 
 
 def hessian(graph: Graph, wrt: Iterable[str] | None = None, of: str | None = None) -> Graph:
-    """Second derivatives of one scalar output: `hessian:NAME` of shape [*source, *source], the block of each name with itself."""
+    """Second derivatives of one scalar output, the block of each name with itself.
+
+    `hessian:NAME` has the shape [*source, *source].
+    """
     names = _float_inputs(graph) if wrt is None else list(wrt)
     first = grad(graph, names, of)
     g = Builder(ops.ALL, where="hessian")
@@ -147,9 +154,12 @@ def _sources(graph: Graph, names: Sequence[str]) -> list[int]:
     for name in names:
         if name not in known or graph.nodes[known[name]].type.dtype.kind != "float":
             raise GraphError(
-                "no such source to differentiate by", where="wrt", expected="a float input, parameter or state of "
-                + ", ".join(known), got=name, fix="name one of them",
-            )  # fmt: skip
+                "no such source to differentiate by",
+                where="wrt",
+                expected="a float input, parameter or state of " + ", ".join(known),
+                got=name,
+                fix="name one of them",
+            )
     return [known[name] for name in names]
 
 

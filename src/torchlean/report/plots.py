@@ -18,8 +18,13 @@ def require() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise Unsupported("drawing needs matplotlib", where="report", expected="the extra `plots`", got="not installed",
-                          fix="pip install 'torchlean[plots]'") from None  # fmt: skip
+        raise Unsupported(
+            "drawing needs matplotlib",
+            where="report",
+            expected="the extra `plots`",
+            got="not installed",
+            fix="pip install 'torchlean[plots]'",
+        ) from None
     return Figure
 
 
@@ -39,13 +44,14 @@ def _axes(width: float = 7.6, height: float = 3.2) -> tuple[Any, Any]:
     return figure, axes
 
 
-def curve(steps: Sequence[int], losses: Sequence[float], validation: Sequence[tuple[int, float]], unit: str) -> str:
-    """The training loss per step, smoothed over a window, with the validation loss.
+def curve(losses: np.ndarray, validation: Sequence[tuple[int, float]], unit: str) -> str:
+    """The training loss per update, smoothed over a window, with the validation loss.
 
-    steps, losses   one each per update        validation   (step, loss) pairs        unit   of the loss
+    losses   [updates]        validation   (updates before it, loss) pairs        unit   of the loss
     """
     figure, axes = _axes()
     values = np.asarray(losses, np.float64)
+    steps = np.arange(1, len(values) + 1)
     window = max(1, len(values) // 60)
     smooth = np.convolve(values, np.ones(window) / window, mode="valid")
     axes.plot(steps, values, color=BLUE, alpha=0.18, linewidth=0.8)

@@ -1,8 +1,8 @@
 """Agreement: run a program on several executors and hold every node's difference against the promises.
 
-Node by node: each executor gets the reference's inputs of the node, so a difference is that node's own. Both results lie within
-the op's `rounding` of the same real value, hence within twice that of each other (once, where the other is exact... the
-reference also rounds). A NaN, an infinity or a wrong dtype on one side only breaks the promise.
+Node by node: each executor gets the reference's inputs of the node, so a difference is that node's own. Both results lie
+within the op's `rounding` of the same real value, hence within twice that of each other. A NaN, an infinity or a wrong
+dtype on one side only breaks the promise.
 """
 
 from __future__ import annotations
@@ -54,8 +54,10 @@ class Agreement:
         rows = [f"{'node':>5}  {'op':<16} {'executor':<12} {'promise':<9} {'ulps':>9}  {'error':>10}  {'allowed':>10}"]
         for n in self.nodes:
             mark = "" if n.kept else "   BROKEN  " + n.where
-            rows.append(f"%{n.number:>4}  {n.op:<16} {n.executor:<12} {n.promise:<9} {n.ulps:9.2f}  {n.error:10.3g}"
-                        f"  {n.allowed:10.3g}{mark}")  # fmt: skip
+            rows.append(
+                f"%{n.number:>4}  {n.op:<16} {n.executor:<12} {n.promise:<9} {n.ulps:9.2f}  {n.error:10.3g}"
+                f"  {n.allowed:10.3g}{mark}"
+            )
         verdict = "every promise is kept" if self.broken is None else f"node %{self.broken.number} breaks its promise"
         return "\n".join([*rows, verdict])
 
@@ -92,17 +94,33 @@ def _compare(
         reference, other = found[number][i], answers[name]
         allowed = _allowed(node, values, reference, kind)
         error = np.abs(reference.astype(np.float64) - other.astype(np.float64))
-        same = (reference == other) | (np.isnan(reference) & np.isnan(other)) if reference.dtype.kind == "f" else reference == other
+        same = (
+            (reference == other) | (np.isnan(reference) & np.isnan(other))
+            if reference.dtype.kind == "f"
+            else reference == other
+        )
         error = np.where(same, 0.0, error)
         fits = other.shape == reference.shape and other.dtype == reference.dtype
         kept = fits and bool(np.all(same | (error <= allowed)))
-        ulps = float(np.max(error / _ulp(reference), initial=0.0)) if reference.dtype.kind == "f" else float(np.max(error, initial=0.0))
+        ulps = (
+            float(np.max(error / _ulp(reference), initial=0.0))
+            if reference.dtype.kind == "f"
+            else float(np.max(error, initial=0.0))
+        )
         at = int(np.argmax(error - np.broadcast_to(allowed, error.shape))) if error.size else 0
         reports.append(
-            NodeReport(number, node.op, graph.describe(number), executor, kind, ulps,
-                       float(error.flat[at]) if error.size else 0.0,
-                       float(np.broadcast_to(allowed, error.shape).flat[at]) if error.size else 0.0, kept)
-        )  # fmt: skip
+            NodeReport(
+                number,
+                node.op,
+                graph.describe(number),
+                executor,
+                kind,
+                ulps,
+                float(error.flat[at]) if error.size else 0.0,
+                float(np.broadcast_to(allowed, error.shape).flat[at]) if error.size else 0.0,
+                kept,
+            )
+        )
     return next((r for r in reports if not r.kept), reports[0])
 
 

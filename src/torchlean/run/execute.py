@@ -32,8 +32,9 @@ def execute(
         return _reference(graph, values, observe)
     if backend in ("eager", "eager-cpu", "eager-cuda"):
         return _eager(graph, values, "cuda" if backend == "eager-cuda" else "cpu", observe)
-    raise UsageError("no such backend", where="backend", expected=" or ".join(BACKENDS), got=repr(backend),
-                     fix="backend='reference'")  # fmt: skip
+    raise UsageError(
+        "no such backend", where="backend", expected=" or ".join(BACKENDS), got=repr(backend), fix="backend='reference'"
+    )
 
 
 def _reference(graph: Graph, values: Mapping[str, np.ndarray], observe: Observe | None) -> dict[str, np.ndarray]:
@@ -58,14 +59,21 @@ def torch_namespace(device: str) -> tuple[Any, Any]:
     from array_api_compat import torch as xp
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise Unsupported("there is no CUDA device", where="backend eager-cuda", expected="a CUDA device that torch sees",
-                          got="none", fix="use backend='eager-cpu' or --device cpu")  # fmt: skip
+        raise Unsupported(
+            "there is no CUDA device",
+            where="backend eager-cuda",
+            expected="a CUDA device that torch sees",
+            got="none",
+            fix="use backend='eager-cpu' or --device cpu",
+        )
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return xp, torch
 
 
-def _eager(graph: Graph, values: Mapping[str, np.ndarray], device: str, observe: Observe | None) -> dict[str, np.ndarray]:
+def _eager(
+    graph: Graph, values: Mapping[str, np.ndarray], device: str, observe: Observe | None
+) -> dict[str, np.ndarray]:
     xp, torch = torch_namespace(device)
     plan = eager_schedule(graph)
     arrays = {name: torch.from_numpy(np.array(v)).to(device) for name, v in values.items()}

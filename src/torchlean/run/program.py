@@ -11,9 +11,8 @@ import numpy as np
 
 from torchlean.errors import ShapeError, UsageError
 from torchlean.ir import Graph, TensorType, type_of
-from torchlean.ir.dims import Size
+from torchlean.ir.dims import Size, substitute
 from torchlean.ir.dims import parse as parse_size
-from torchlean.ir.dims import substitute
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -53,7 +52,7 @@ class Program:
         """Run on arrays, in the inputs' order or by name.
 
         backend   `reference` (the same bits everywhere), `eager-cpu` or `eager-cuda` (torch)
-        Returns   the output array, or a dict of them when there are several; a state's new value stays under `update:NAME`.
+        Returns   the output array, or a dict of them when there are several; a state's new value is `update:NAME`.
         Raises    ShapeError when an array does not fit; the sizes of symbolic axes are read from the arrays.
         """
         from torchlean.run.execute import execute
@@ -68,13 +67,22 @@ class Program:
         types = self.graph.source_types("input")
         names = list(types)
         if len(inputs) > len(names) or set(named) - set(names) or set(named) & set(names[: len(inputs)]):
-            raise UsageError("the inputs do not match", where="program call", expected=f"values for {', '.join(names)}",
-                             got=f"{len(inputs)} by position, {', '.join(named) or 'none'} by name",
-                             fix="pass each input once")  # fmt: skip
+            raise UsageError(
+                "the inputs do not match",
+                where="program call",
+                expected=f"values for {', '.join(names)}",
+                got=f"{len(inputs)} by position, {', '.join(named) or 'none'} by name",
+                fix="pass each input once",
+            )
         given = dict(zip(names, inputs, strict=False)) | named
         if len(given) < len(names):
-            raise UsageError("an input is missing", where="program call", expected=f"values for {', '.join(names)}",
-                             got=", ".join(given) or "none", fix="pass every input")  # fmt: skip
+            raise UsageError(
+                "an input is missing",
+                where="program call",
+                expected=f"values for {', '.join(names)}",
+                got=", ".join(given) or "none",
+                fix="pass every input",
+            )
         return {name: _as_input(name, given[name], types[name]) for name in names}
 
     def specialise(self, **sizes: int) -> Program:
@@ -128,8 +136,13 @@ class Program:
         """The type of the only input. Raises UsageError when there are several."""
         types = list(self.graph.source_types("input").values())
         if len(types) != 1:
-            raise UsageError("the program has several inputs", where="program.input_type", expected="one input",
-                             got=", ".join(self.graph.inputs), fix="use program.graph.source_types('input')")  # fmt: skip
+            raise UsageError(
+                "the program has several inputs",
+                where="program.input_type",
+                expected="one input",
+                got=", ".join(self.graph.inputs),
+                fix="use program.graph.source_types('input')",
+            )
         return types[0]
 
     def __str__(self) -> str:
@@ -177,8 +190,13 @@ def sizes_of(graph: Graph, values: Arrays) -> dict[str, int]:
     for size, n, where in axes:
         got = substitute(size, dict(sizes))
         if got != n:
-            raise ShapeError("the sizes of the inputs do not agree", where=where, expected=f"{size} = {got}", got=str(n),
-                             fix="pass arrays whose symbolic axes have one size each")  # fmt: skip
+            raise ShapeError(
+                "the sizes of the inputs do not agree",
+                where=where,
+                expected=f"{size} = {got}",
+                got=str(n),
+                fix="pass arrays whose symbolic axes have one size each",
+            )
     return sizes
 
 

@@ -1,9 +1,9 @@
 """What each executor promises, per op, as data. `agree` holds every node to it.
 
 `exact`      the bits of the reference
-`standard`   within the record's `rounding` of the real meaning of the same float32 inputs (SEMANTICS 2 and 3): any order of sums,
-             FMA or not, subnormals flushed or not, elementary functions within the tolerance table
-`wide`       float64 and other dtypes than float32: no bound is promised, only the same shape, dtype and finiteness class
+`standard`   within the record's `rounding` of the real meaning of the same float32 inputs (SEMANTICS 2 and 3): any order
+             of sums, FMA or not, subnormals flushed or not, elementary functions within the tolerance table
+`none`       nothing is promised: the record has no `rounding`, or the dtype is not float32
 """
 
 from __future__ import annotations
@@ -31,12 +31,26 @@ EXECUTORS = {
     e.name: e
     for e in (
         Executor("reference", True, True, "kept", "float32, left to right, no FMA", True, ()),
-        Executor("eager-cpu", False, True, "kept", "at least float32, any order", True,
-                 ("reduced-precision products", "Winograd: not promised for convolutions that NNPACK takes")),
-        Executor("eager-cuda", False, False, "kept", "at least float32, any order", True,
-                 ("TF32", "reduced-precision reductions", "cuDNN benchmark mode")),
+        Executor(
+            "eager-cpu",
+            False,
+            True,
+            "kept",
+            "at least float32, any order",
+            True,
+            ("reduced-precision products", "Winograd: not promised for convolutions that NNPACK takes"),
+        ),
+        Executor(
+            "eager-cuda",
+            False,
+            False,
+            "kept",
+            "at least float32, any order",
+            True,
+            ("TF32", "reduced-precision reductions", "cuDNN benchmark mode"),
+        ),
     )
-}  # fmt: skip
+}
 
 
 def promise(executor: str, op: str) -> str:

@@ -35,7 +35,9 @@ class Schedule:
     sources: tuple[tuple[int, str], ...]
     steps: tuple[Step, ...]
 
-    def run(self, xp: Any, values: Mapping[str, Any], observe: Callable[[int, Any], None] | None = None) -> dict[str, Any]:
+    def run(
+        self, xp: Any, values: Mapping[str, Any], observe: Callable[[int, Any], None] | None = None
+    ) -> dict[str, Any]:
         """Outputs by name, and updates as `update:NAME`. `values` are xp arrays by source name."""
         slots: dict[int, Any] = {number: (values[name],) for number, name in self.sources}
         for step in self.steps:
