@@ -237,7 +237,7 @@ class Exporter:
     def _name_values(self) -> None:
         outputs: dict[Value, str] = {}
         for name, value in self.graph.outputs:
-            if self.graph.nodes[value.node].op not in ("input", "parameter", "constant"):
+            if self.graph.nodes[value.node].op not in ("input", "parameter"):
                 outputs.setdefault(value, name)
         for i, node in enumerate(self.graph.nodes):
             for j in range(len(node.types)):
@@ -256,7 +256,7 @@ class Exporter:
         elif node.op == "constant":
             literal = node.attributes["value"]
             assert isinstance(literal, Literal)
-            self._initializer(outputs[0], literal.array, node.type.dtype)
+            self.emit("Constant", [], outputs, value=_tensor(outputs[0], literal.array, node.type.dtype))
         elif node.op != "input":
             inputs = [self.names[v] for v in node.inputs]
             if node.op in WRITERS:
@@ -267,13 +267,18 @@ class Exporter:
                 self.emit(record.name, inputs, outputs)
 
     def _initializer(self, name: str, array: np.ndarray, dtype: DType) -> None:
-        from onnx import helper
-
-        little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
-        self.initializers[name] = helper.make_tensor(name, CODES[dtype.name], array.shape, little.tobytes(), raw=True)
+        self.initializers[name] = _tensor(name, array, dtype)
 
     def _info(self, name: str, type: TensorType) -> Any:
         from onnx import helper
 
         shape = [s if isinstance(s, int) else str(s) for s in type.shape]
         return helper.make_tensor_value_info(name, CODES[type.dtype.name], shape)
+
+
+def _tensor(name: str, array: np.ndarray, dtype: DType) -> Any:
+    """A TensorProto with exactly these bits."""
+    from onnx import helper
+
+    little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+    return helper.make_tensor(name, CODES[dtype.name], array.shape, little.tobytes(), raw=True)

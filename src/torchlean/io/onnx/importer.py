@@ -77,7 +77,7 @@ class Importer:
         failures: list[tuple[str, TorchLeanError]] = []
         for node in live:
             where = f"node {node.name} ({node.op_type})"
-            self.builder.where = f"{self.name}: {where}"
+            self.builder.line = f"{self.name}: {where}"
             try:
                 reader = self._reader(node)
                 if self._poisoned.intersection(node.inputs):
@@ -89,7 +89,7 @@ class Importer:
                 failures.append((where, error))
         if failures:
             raise self._unsupported(failures)
-        self.builder.where = self.name
+        self.builder.line = self.name
         outputs = {o.name: self._output(o) for o in self.graph.outputs}
         return Program(self.builder.finish(outputs), self.parameters)
 
@@ -109,19 +109,31 @@ class Importer:
             return self.parameter(name)
         entry = self.entries[name]
         if isinstance(entry, Known):
-            self._refuse_symbols(entry, name)
-            return self.builder.constant(entry.values.astype(entry.dtype))
+            return self.sized(entry, _BY_NUMPY[entry.dtype])
         return entry
+
+    def sized(self, entry: Known, dtype: DType) -> Tensor:
+        """Known integers as a value of the program: a constant, or `size` nodes where a dimension is symbolic."""
+        if entry.static:
+            return self.builder.constant(entry.values.astype(entry.dtype), dtype)
+        scalars = [self.builder.apply("size", of=s, dtype=dtype) for s in entry.sizes]
+        if entry.values.ndim == 0:
+            scalar: Tensor = scalars[0]
+            return scalar
+        parts = [s.reshape(1) for s in scalars]
+        joined = parts[0] if len(parts) == 1 else self.builder.apply("concat", *parts, axis=-1)
+        result: Tensor = joined.reshape(entry.values.shape)
+        return result
 
     def parameter(self, name: str) -> Tensor:
         """The parameter that an initializer becomes, once."""
         array = self.graph.initializers[name]
         self._refuse_nan(array, f"initializer {name}")
-        here, self.builder.where = self.builder.where, f"{self.name}: initializer {name}"
+        here, self.builder.line = self.builder.line, f"{self.name}: initializer {name}"
         tensor = self.builder.parameter(
             name, TensorType(array.shape, self._dtype(array.dtype.name, f"initializer {name}"))
         )
-        self.builder.where = here
+        self.builder.line = here
         self.parameters[name] = array
         self.entries[name] = tensor
         return tensor
@@ -177,7 +189,7 @@ class Importer:
     @property
     def here(self) -> str:
         """The node that is being read, as errors name it."""
-        return str(self.builder.where)
+        return str(self.builder.line)
 
     def unsupported(self, what: str, expected: str, got: str, fix: str = AGAIN) -> Unsupported:
         """What a reader raises for a form of its op that is not read."""
@@ -267,7 +279,7 @@ class Importer:
                     fix="export the model with its input shape",
                 )
             shape = tuple(self._size(d, axis, taken, where) for axis, d in enumerate(value.shape))
-            self.builder.where = f"{self.name}: {where}"
+            self.builder.line = f"{self.name}: {where}"
             self.entries[value.name] = self.builder.input(
                 value.name, TensorType(shape, self._dtype(value.dtype, where))
             )

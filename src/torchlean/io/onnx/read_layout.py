@@ -98,8 +98,10 @@ def cast(imp: Importer, node: Node, attrs: Attrs) -> Entry:
     entry = imp.entry(node.inputs[0])
     if isinstance(entry, Known) and to in ("i32", "i64"):
         return Known(entry.values, DTYPES[to].numpy)
-    x = imp.tensor(node.inputs[0])
-    return x if x.dtype.name == to else imp.builder.apply("cast", x, dtype=DTYPES[to])
+    if isinstance(entry, Known) and not entry.static:
+        return imp.sized(entry, DTYPES[to])
+    result: Tensor = imp.builder.apply("cast", imp.tensor(node.inputs[0]), dtype=DTYPES[to])
+    return result
 
 
 def reshape(imp: Importer, node: Node, attrs: Attrs) -> Entry:
@@ -134,7 +136,7 @@ def flatten(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     if not 0 <= axis <= rank:
         raise imp.misfit("no such axis", f"an axis from {-rank} to {rank}", str(attrs["axis"]))
     if axis == 1:
-        return imp.builder.apply("flatten", x)  # type: ignore[no-any-return]
+        return imp.builder.apply("flatten", x)
     return x.reshape((numel(x.shape[:axis]), numel(x.shape[axis:])))
 
 
@@ -153,7 +155,7 @@ def transpose(imp: Importer, node: Node, attrs: Attrs) -> Entry:
 def _axes(imp: Importer, node: Node, attrs: Attrs) -> tuple[int, ...] | None:
     """Axes from the attribute (before opset 13) or the second input."""
     if "axes" in attrs:
-        return attrs["axes"]  # type: ignore[no-any-return]
+        return attrs["axes"]
     return imp.ints(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] else None
 
 
@@ -289,7 +291,7 @@ def gather(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
         tensor = imp.builder.constant(np.where(index < 0, index + n, index))
     else:
         tensor = imp.tensor(node.inputs[1])
-    return imp.builder.apply("gather", x, tensor, axis=axis - x.type.rank)  # type: ignore[no-any-return]
+    return imp.builder.apply("gather", x, tensor, axis=axis - x.type.rank)
 
 
 def pad(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
@@ -318,7 +320,7 @@ def pad(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
         full[place] = (pads[i], pads[len(places) + i])
     if value == 0.0:
         low, high = zip(*full, strict=True)
-        return imp.builder.apply("pad", x, low=low, high=high, value=0.0)  # type: ignore[no-any-return]
+        return imp.builder.apply("pad", x, low=low, high=high, value=0.0)
     for axis, widths in enumerate(full):
         x = _bordered(imp, x, axis, widths, value)
     return x
@@ -383,7 +385,8 @@ READERS: Readers = {
     "ConstantOfShape": (Reader(constant_of_shape, 9, attributes={"value": Need.TENSOR}),),
     "Cast": (
         Reader(cast, 6, 18, attributes={"to": Need.INT}),
-        Reader(cast, 19, attributes={"to": Need.INT, "saturate": 1, "round_mode": "up"}),
+        Reader(cast, 19, 23, attributes={"to": Need.INT, "saturate": 1}),
+        Reader(cast, 24, attributes={"to": Need.INT, "saturate": 1, "round_mode": "up"}),
     ),
     "Reshape": (
         Reader(reshape, 5, 13, arity=(2, 2)),
@@ -410,6 +413,9 @@ READERS: Readers = {
         Reader(pad, 11, 17, attributes={"mode": "constant"}, arity=(2, 3)),
         Reader(pad, 18, attributes={"mode": "constant"}, arity=(2, 4)),
     ),
-    "ReduceProd": (Reader(shape_only, 1, 17, attributes={"axes": Need.INTS, "keepdims": 1}),),
+    "ReduceProd": (
+        Reader(shape_only, 1, 17, attributes={"axes": Need.INTS, "keepdims": 1}),
+        Reader(shape_only, 18, attributes={"keepdims": 1, "noop_with_empty_axes": 0}, arity=_ONE_TWO),
+    ),
     "Range": (Reader(shape_only, 11, arity=(3, 3)),),
 }

@@ -62,7 +62,7 @@ def gemm(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     c = imp.tensor(node.inputs[2]) if len(node.inputs) == 3 else None
     alpha, beta = attrs["alpha"], attrs["beta"]
     if alpha == 1.0 and beta == 1.0 and c is not None and _is_bias(c.shape, weight.shape[0]):
-        return g.apply("linear", a, weight, c if c.type.rank == 1 else c.reshape(c.shape[-1:]))  # type: ignore[no-any-return]
+        return g.apply("linear", a, weight, c if c.type.rank == 1 else c.reshape(c.shape[-1:]))
     y: Tensor = g.apply("linear", a, weight)
     y = y if alpha == 1.0 else y * alpha
     if c is None or beta == 0.0:

@@ -43,6 +43,19 @@ def reduction(op: str) -> Any:
     return read
 
 
+def argmax(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """The position of the first maximum."""
+    x = imp.tensor(node.inputs[0])
+    rank, axis = x.type.rank, attrs["axis"]
+    if not -rank <= axis < rank:
+        raise imp.misfit("no such axis", f"an axis from {-rank} to {rank - 1}", str(axis))
+    if attrs.get("select_last_index"):
+        raise imp.unsupported("the last maximum is not read", "select_last_index 0", "select_last_index 1")
+    at = axis % rank
+    y: Tensor = imp.builder.apply("argmax", x, axis=at - rank)
+    return y.reshape((*x.shape[:at], 1, *x.shape[at + 1 :])) if attrs["keepdims"] else y
+
+
 def softmax(op: str, coerced: bool) -> Any:
     """The reader of softmax along one axis. `coerced`: before opset 13 the axis and all after it are one."""
 
@@ -54,8 +67,8 @@ def softmax(op: str, coerced: bool) -> Any:
         axis %= rank
         if coerced and axis != rank - 1:
             rows = x.reshape((*x.shape[:axis], numel(x.shape[axis:])))
-            return imp.builder.apply(op, rows, axis=-1).reshape(x.shape)  # type: ignore[no-any-return]
-        return imp.builder.apply(op, x, axis=axis - rank)  # type: ignore[no-any-return]
+            return imp.builder.apply(op, rows, axis=-1).reshape(x.shape)
+        return imp.builder.apply(op, x, axis=axis - rank)
 
     return read
 
@@ -133,6 +146,10 @@ READERS: Readers = {
     "ReduceSum": _reduce("sum", 13),
     "ReduceMean": _reduce("mean", 18),
     "ReduceMax": _reduce("max", 18),
+    "ArgMax": (
+        Reader(argmax, 1, 11, attributes={"axis": 0, "keepdims": 1}),
+        Reader(argmax, 12, attributes={"axis": 0, "keepdims": 1, "select_last_index": 0}),
+    ),
     "Softmax": (
         Reader(softmax("softmax", True), 1, 12, attributes={"axis": 1}),
         Reader(softmax("softmax", False), 13, attributes={"axis": -1}),

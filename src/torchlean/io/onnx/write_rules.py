@@ -13,6 +13,7 @@ import numpy as np
 from torchlean.errors import Unsupported
 from torchlean.io.onnx.dtypes import CODES
 from torchlean.ir import Node, Shape
+from torchlean.ir.types import numpy_dtype
 
 if TYPE_CHECKING:
     from torchlean.io.onnx.exporter import Exporter
@@ -194,10 +195,11 @@ def _attrs(node: Node) -> Attrs:
 
 
 def _float32(value: float, node: Node) -> float:
-    """An attribute that ONNX stores in float32. Raises Unsupported where that would change it."""
-    if float(np.float32(value)) != value:
+    """An attribute that ONNX stores in float32. Raises Unsupported where that changes the node's number."""
+    dtype, stored = numpy_dtype(node.type.dtype.numpy), float(np.float32(value))
+    if np.array(value).astype(dtype) != np.array(stored).astype(dtype):
         raise _unwritable("an attribute that ONNX keeps in float32 only", node, "a float32 number")
-    return value
+    return stored
 
 
 def _unwritable(what: str, node: Node, expected: str) -> Unsupported:
