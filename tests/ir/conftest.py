@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from torchlean import ops
-from torchlean.ir import Builder, Graph, Literal, Missing, Op, OpTable, TensorType, f32, i64, symbol
+from torchlean.ir import Builder, Graph, Literal, Missing, Op, OpTable, TensorType, f32, f64, i64, symbol
 
 NONE = Missing("only its form matters here")
 
@@ -28,7 +28,7 @@ def _body(attrs, *types):
 
 
 def _anything(attrs, *types):
-    return (f32[()],)
+    return (f64[()],)
 
 
 EXTRA = {op.name: op for op in (_op("two", _two), _op("none", _none), _op("loop", _body), _op("any", _anything))}
@@ -51,7 +51,8 @@ ARRAYS = (
 def full_graph() -> Graph:
     """Several outputs, states, updates, nested graphs, and an attribute of every kind."""
     body = Builder(TABLE, where="body.py:1")
-    body_y = body.relu(body.input("x", f32["n"])) + body.any(value=np.arange(9.0))
+    body_y = body.relu(body.input("x", f32["n"]))
+    body.any(value=np.arange(9.0))
     inner = body.finish({"y": body_y})
     outer = Builder(TABLE, where="outer.py:2")
     outer_y = outer.loop(outer.input("z", f32["n"]), body=inner, steps=2)
@@ -61,14 +62,15 @@ def full_graph() -> Graph:
     x = g.input("x", f32["n"])
     mean = g.state("running mean", f32["n"])
     g.parameter("layers.0.weight", f32[3, "2*n + 1"])
-    g.where = ' odd "place" # 1 '
+    g.line = ' odd "place" # 1 '
     values, indices = g.two(x)
-    g.where = "line\nbreak"
+    g.line = "line\nbreak"
     g.none(indices)
-    g.where = ""
+    g.line = ""
     y = g.loop(x + mean, body=nested)
+    z = g.constant(0.0, f64)
     for i, value in enumerate(FLOATS):
-        y = y + g.any(x, value=value, index=i)
+        z = z + g.any(x, value=value, index=i)
     for array in ARRAYS:
         g.constant(array)
         g.any(value=Literal.of(np.asarray(array)))
@@ -77,7 +79,7 @@ def full_graph() -> Graph:
         a=None, b=True, c=False, d=-3, e='text "quoted" # \n é', f=n, g=(n * n - 2 * n + 1) // 2, h=(), i=(1,),
         j=(1, (n // 3,), -1.5, "a"), k=f32, l=f32["n", 2], m=symbol("f32") + symbol("nan"), n=((n,), -n),
     )  # fmt: skip
-    return g.finish({"y": y, "indices": indices, "odd name": values}, {"running mean": y * 0.5 + mean})
+    return g.finish({"y": y, "z": z, "indices": indices, "odd name": values}, {"running mean": y * 0.5 + mean})
 
 
 @pytest.fixture(scope="session")

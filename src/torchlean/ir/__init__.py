@@ -45,8 +45,8 @@ from torchlean.ir.types import (
 
 __all__ = [
     "ALIGNED", "COMPARED", "DERIVED", "DTYPES", "EXACT", "EXPAND", "LEADING", "SOURCES", "Attr", "Builder", "DType",
-    "Derived", "Dim", "Graph", "Linear", "Literal", "Missing", "Node", "Onnx", "Op", "OpTable", "Shape", "Size", "Tensor",
-    "TensorType", "Value", "bf16", "boolean", "content_hash", "dtype_of", "f8e4m3", "f8e5m2", "f16", "f32", "f64",
-    "format_graph", "i8", "i32", "i64", "lint", "load_program", "named_outputs", "parse_graph", "parse_type",
+    "Derived", "Dim", "Graph", "Linear", "Literal", "Missing", "Node", "Onnx", "Op", "OpTable", "Shape", "Size",
+    "Tensor", "TensorType", "Value", "bf16", "boolean", "content_hash", "dtype_of", "f8e4m3", "f8e5m2", "f16", "f32",
+    "f64", "format_graph", "i8", "i32", "i64", "lint", "load_program", "named_outputs", "parse_graph", "parse_type",
     "save_program", "symbol", "trace", "type_of", "u8", "u32",
 ]  # fmt: skip

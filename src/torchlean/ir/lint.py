@@ -42,6 +42,9 @@ def _lint(graph: Graph, table: OpTable, allow_dead: bool, inside: str) -> None:
     for index, node in enumerate(graph.nodes):
         where = inside + graph.describe(index)
         _check_attributes(node, where)
+        for attribute, inner in node.attrs:
+            if isinstance(inner, Graph):
+                _lint(inner, table, allow_dead, f"{where}, in {attribute}: ")
         _check_op(graph, index, table, where)
     _check_names(graph, inside)
     for name, value in (*graph.outputs, *graph.updates):
@@ -49,8 +52,6 @@ def _lint(graph: Graph, table: OpTable, allow_dead: bool, inside: str) -> None:
     _check_updates(graph, inside)
     if not allow_dead:
         _check_reach(graph, inside)
-    for index, attribute, body in graph.subgraphs():
-        _lint(body, table, allow_dead, f"{inside}{graph.describe(index)}, in {attribute}: ")
 
 
 def _check_op(graph: Graph, index: int, table: OpTable, where: str) -> None:

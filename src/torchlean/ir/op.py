@@ -1,4 +1,4 @@
-"""The record that holds an op's whole meaning. Pure facts, no state; the records themselves stand in `torchlean.ops`."""
+"""The record that holds an op's whole meaning. Pure facts, no state; the records stand in `torchlean.ops`."""
 
 from __future__ import annotations
 

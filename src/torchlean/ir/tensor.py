@@ -1,7 +1,7 @@
 """A value of a graph under construction, with Python's operators.
 
-A `Tensor` holds no numbers: every operator adds a node to its builder's graph. An op is looked up by its exact name in the
-builder's table, so this file knows no op.
+A `Tensor` holds no numbers: every operator adds a node to its builder's graph. An op is looked up by its exact name in
+the builder's table, so this file knows no op.
 """
 
 from __future__ import annotations

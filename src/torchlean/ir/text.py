@@ -74,7 +74,7 @@ def _application(node: Node, full: bool) -> str:
         alone = node.op == "constant" and len(node.attrs) == 1
         if alone and isinstance(value, Literal) and literal_type(value) == node.types[0]:
             return f"constant {_elements(value, full)}"
-    attributes = (f"{name}={_attribute(v, full)}" for name, v in node.attrs)
+    attributes = (f"{name}={format_attribute(v, full)}" for name, v in node.attrs)
     return f"{node.op}({', '.join([*map(str, node.inputs), *attributes])})"
 
 
@@ -87,7 +87,7 @@ def _where(where: str) -> str:
     return where if plain else json.dumps(where)
 
 
-def _attribute(value: Attr, full: bool) -> str:
+def format_attribute(value: Attr, full: bool = False) -> str:
     match value:
         case None | bool() | int():
             return str(value)
@@ -105,7 +105,7 @@ def _attribute(value: Attr, full: bool) -> str:
         case Graph():
             return "{\n" + "\n".join("  " + line for line in format_graph(value, full).split("\n")) + "\n}"
         case tuple():
-            inner = ", ".join(_attribute(v, full) for v in value)
+            inner = ", ".join(format_attribute(v, full) for v in value)
             return f"({inner},)" if len(value) == 1 else f"({inner})"
     raise TypeError(type(value).__name__)
 
