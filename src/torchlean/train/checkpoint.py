@@ -54,8 +54,8 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     """Write a whole checkpoint or nothing. Raises FileError."""
     from safetensors.numpy import save
 
-    tensors = {f"value/{n}": np.ascontiguousarray(a) for n, a in checkpoint.values.items()}
-    tensors |= {f"run/{n}": np.ascontiguousarray(a) for n, a in checkpoint.arrays.items()}
+    tensors = {f"value/{n}": np.array(a, order="C") for n, a in checkpoint.values.items()}
+    tensors |= {f"run/{n}": np.array(a, order="C") for n, a in checkpoint.arrays.items()}
     header = {"version": VERSION, "step": checkpoint.step, "settings": asdict(checkpoint.settings)}
     # One entry: safetensors writes several in no fixed order, and equal runs should make equal files.
     atomic_write(path, save(tensors, {"torchlean": json.dumps(header, sort_keys=True)}))

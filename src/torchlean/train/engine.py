@@ -124,8 +124,8 @@ class Eager(Engine):
 def compiled(graph: Graph, xp: Any, torch: Any, device: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """The calls of a specialised graph as one Python function: source values by name -> outputs and updates by name.
 
-    Every result is a local variable, dropped after its last reader; constants are made here, once. That is where the time
-    of a small network's step goes: a table walked node by node takes about twice as long.
+    Every result is a local variable, dropped after its last reader; constants are made here, once. That is where the
+    time of a small network's step goes: a table walked node by node takes about twice as long.
     """
     plan = schedule(graph)
     names: dict[str, Any] = {"xp": xp}

@@ -194,7 +194,7 @@ class Session:
             self.losses.append(loss)
             self.rates.append(rate)
             lines.write("step", step=self.done, epoch=self.order.epoch(self.done - 1), loss=loss, rate=rate)
-            if self.held is not None and (self.done % self.validate_every == 0 or self.done == self.steps):
+            if self.held is not None and self.done % self.validate_every == 0:
                 self._validate(lines, progress)
             progress.step(self.done, loss)
             if checkpoint is not None and every is not None and self.done % every == 0:
@@ -204,6 +204,8 @@ class Session:
             raise self._diverged(float("nan"), f"{spoiled} after the last update")
         if checkpoint is not None:
             self.save(checkpoint)
+        if self.held is not None and self.done % self.validate_every:
+            self._validate(lines, progress)  # after the checkpoint: a longer run would not have made it
         lines.write("end", step=self.done, stopped_early=self.done < self.steps)
 
     def _stopped(self) -> bool:
@@ -276,7 +278,7 @@ class Session:
         self.runner.load(found.values)
 
     def _diverged(self, loss: float, what: str = "") -> Diverged:
-        """Find the node at fault: run the update again on the reference, or the one before when that spoiled a state."""
+        """Find the node at fault: run the update again on the reference, or the one before if that spoiled a state."""
         step = self.done  # the update that failed; after the last one (`what` is given) it is step - 1
         back, at = 1, step - 1 if what else step
         values = self.runner.previous(back)
