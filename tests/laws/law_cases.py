@@ -206,9 +206,7 @@ CASES: tuple[Case, ...] = (
     Case("cross_entropy", (F("b, 4"), Arg("i64[b]", 0, 4))),
     ControlCase("call", (F("2, 3"), F("2, 3")), names=("graph",)),
     ControlCase("custom_vjp", (F("2, 3"), F("2, 3")), names=("graph", "vjp")),
-    ControlCase(
-        "scan", (F("2"), F("3, 2"), F("2")), {"carries": 1, "sequences": 1, "length": 3}, names=("body",)
-    ),
+    ControlCase("scan", (F("2"), F("3, 2"), F("2")), {"carries": 1, "sequences": 1, "length": 3}, names=("body",)),
 )
 
 # Sources take their values from outside: tests/ir and tests/run hold them.

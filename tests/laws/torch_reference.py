@@ -84,6 +84,14 @@ def _scatter_add(x: Tensor, indices: Tensor, *, axis: int, size: int) -> Tensor:
     return x.new_zeros((*x.shape[:at], size, *x.shape[at + 1 :])).index_add(at, indices, x)
 
 
+def _batch_norm(x: Tensor, *vectors: Tensor, epsilon: float) -> Tensor:
+    scale, bias, mean, var = vectors
+    if any(t.requires_grad for t in vectors):  # PyTorch's own refuses to differentiate by mean and var
+        s, b, m, v = (t.reshape(1, -1, *([1] * (x.dim() - 2))) for t in vectors)
+        return s * (x - m) / torch.sqrt(v + epsilon) + b
+    return F.batch_norm(x, mean, var, scale, bias, training=False, eps=epsilon)
+
+
 def _scan(carry: Tensor, xs: Tensor, w: Tensor, **attrs: Any) -> tuple[Tensor, Tensor]:
     found = []
     for x in xs:
@@ -143,7 +151,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "scatter_add": _scatter_add,
     "softmax": lambda x, *, axis: torch.softmax(x, dim=axis),
     "log_softmax": lambda x, *, axis: torch.log_softmax(x, dim=axis),
-    "batch_norm": lambda x, s, b, m, v, *, epsilon: F.batch_norm(x, m, v, s, b, training=False, eps=epsilon),
+    "batch_norm": _batch_norm,
     "mse": F.mse_loss,
     "mae": F.l1_loss,
     "cross_entropy": F.cross_entropy,

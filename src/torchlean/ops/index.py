@@ -3,7 +3,7 @@
 Shapes   gather: x[*a, n, *t], indices[*i] -> [*a, *i, *t]; `axis` is the place of n, counted from the end
          scatter_add: x[*a, m, *t], indices[m] -> [*a, size, *t]: gather's transpose
 Floats   gather moves values: exact. scatter_add folds in index order from +0; another order is covered by `rounding`
-Errors   an index outside 0 .. n-1 is a DomainError in Real; where data enters it is checked
+Indices  0 .. n-1, or -n .. -1 counted from the end; outside, a DomainError in Real; checked where data enters
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def scatter_add_type(attrs: Attrs, *types: TensorType) -> Types:
 
 def scatter_add_meaning(N: Any, x: Any, indices: Any, *, axis: int, size: int) -> Any:
     """Zeros, to whose entry indices[j] entry j of x is added, in the order of j."""
-    return N.scatter_add(x, indices, axis=axis, size=size)
+    return N.scatter_add(x, indices, axis=axis % len(N.shape(x)), size=size)
 
 
 def scatter_add_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any, *, axis: int, size: Any) -> Any:

@@ -49,8 +49,12 @@ def take(xp: Any, x: Any, indices: Any, axis: int) -> Any:
     if not is_torch(xp):
         return np.take(x, indices, axis=axis)
     at = axis % x.ndim
-    found = x.index_select(at, indices.reshape(-1).long())
+    found = x.index_select(at, _from_the_front(xp, indices.reshape(-1), x.shape[at]))
     return found.reshape(*x.shape[:at], *indices.shape, *x.shape[at + 1 :])
+
+
+def _from_the_front(xp: Any, indices: Any, size: int) -> Any:
+    return xp.where(indices < 0, indices + size, indices).long()
 
 
 def add_at(xp: Any, x: Any, indices: Any, axis: int, size: int) -> Any:
@@ -60,7 +64,7 @@ def add_at(xp: Any, x: Any, indices: Any, axis: int, size: int) -> Any:
     at = axis % x.ndim
     shape = (*x.shape[:at], size, *x.shape[at + 1 :])
     if is_torch(xp):
-        return x.new_zeros(shape).index_add(at, indices.long(), x)
+        return x.new_zeros(shape).index_add(at, _from_the_front(xp, indices, size), x)
     out = np.zeros(shape, x.dtype)
     np.add.at(np.moveaxis(out, at, 0), indices, np.moveaxis(x, at, 0))
     return out
