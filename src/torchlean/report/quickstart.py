@@ -29,7 +29,7 @@ def page(trained: Any, proof: Any, claim: str, files: Sequence[Path], checked: s
     )
     result.figure(
         plots.interval(proof.samples, (proof.lower, proof.upper), proof.attacked, "predicted miles per gallon"),
-        f"{len(proof.samples):,} predictions at random points of the region, the proved bounds, and the extremes found.",
+        f"{len(proof.samples):,} predictions at random points of the region, the proved bounds, the extremes found.",
     )
     result.code(f"$ torchlean-check {' '.join(map(str, files))}\n{checked}")
     result.section("Training")

@@ -1,7 +1,7 @@
 """What each executor promises, per op, as data. `agree` holds every node to it.
 
 `exact`      the bits of the reference
-`standard`   within the record's `rounding` of the real meaning of the same float32 inputs (SEMANTICS 2 and 3): any order
+`standard`   within the record's `rounding` of the real meaning of the same float32 inputs (SEMANTICS 2, 3): any order
              of sums, FMA or not, subnormals flushed or not, elementary functions within the tolerance table
 `none`       nothing is promised: the record has no `rounding`, or the dtype is not float32
 """
