@@ -46,6 +46,9 @@ def test_the_hash_is_that_of_content(saved, small):
     stated = json.loads(saved.with_suffix(".json").read_text())["sha256"]
     assert stated == content_hash(small, {"w": W})
     assert content_hash(small) != stated
+    assert content_hash(small, {"w": W.reshape(2, 4)}) != stated
+    assert content_hash(small, {"w": W.view(np.int32)}) != stated
+    assert content_hash(small, {"v": W}) != stated
     signed = W.copy()
     signed[0, 1] = 0.0
     assert content_hash(small, {"w": signed}) != stated
@@ -163,6 +166,25 @@ def test_a_changed_graph_under_the_old_hash_is_refused(saved):
 def test_json_of_another_make_is_refused(saved, text):
     saved.with_suffix(".json").write_text(text)
     with pytest.raises(FileError):
+        load_program(saved, ops.ALL)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "got"),
+    [
+        ('"version": 1', '"version": 1, "version": 1', "a key twice"),
+        ('"op": "relu"', '"op": "relu", "op": "relu"', "a key twice"),
+        ('"version": 1', '"version": 1.0', "the number 1.0"),
+        ('"version": 1', '"version": 1e0', "the number 1e0"),
+        ('"version": 1', '"version": NaN', "the number NaN"),
+    ],
+)
+def test_json_that_other_readers_would_take_is_refused(saved, old, new, got):
+    path = saved.with_suffix(".json")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(FileError, match=f"(?s)damaged or no JSON.*{got}"):
         load_program(saved, ops.ALL)
 
 

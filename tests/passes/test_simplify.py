@@ -86,6 +86,14 @@ def test_what_would_change_the_meaning_stays(program, same_meaning):
     same_meaning(before, after)
 
 
+def test_permutations_compose_in_order(same_meaning):
+    turn, swap = (-1, -3, -2), (-3, -1, -2)
+    graph = trace(ops.ALL, lambda g, x: g.permute(g.permute(x, axes=turn), axes=swap), x=f32[2, 3, 4])
+    after = simplify(graph, ops.ALL)
+    assert names(after) == ["permute"]
+    same_meaning(graph, after)
+
+
 def test_a_barrier_is_never_merged():
     graph = trace(ops.ALL, lambda g, x: g.barrier(x) + g.barrier(x), x=X)
     assert simplify(graph, ops.ALL) == graph
