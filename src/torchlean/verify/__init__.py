@@ -1,0 +1,52 @@
+"""Properties decided: attack, branch and bound, verdicts and certificates. `tl.verify(program, property)` is this package called."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torchlean.callable_module import make_callable
+
+if TYPE_CHECKING:
+    from torchlean_check.verdict import Verdict as Checked
+
+_HOME = {
+    "Status": "torchlean.verify.verdict",
+    "Verdict": "torchlean.verify.verdict",
+    "Witness": "torchlean.verify.witness",
+    "run_verify": "torchlean.verify.command",
+    "tightest": "torchlean.verify.tightest",
+    "verify_files": "torchlean.verify.files",
+}
+
+__all__ = ["Status", "Verdict", "Witness", "check", "run_verify", "tightest", "verify", "verify_files"]
+
+
+def verify(program: Any, claim: Any, timeout: float = 60.0, semantics: str = "float32", seed: int = 0) -> Any:
+    """Whether `claim` (of `tl.forall`) holds for `program`: a Verdict.
+
+    The program is exported first, so verdict and certificate are about the ONNX and VNN-LIB files that `verdict.save` writes.
+    """
+    from torchlean.verify.program import verify_program
+
+    return verify_program(program, claim, timeout, semantics, seed)
+
+
+def check(model: Any, claim: Any, certificate: Any, exact: bool = False, workers: int = 1) -> Checked:
+    """What the independent checker says about three files (paths)."""
+    import torchlean_check
+
+    from torchlean.files import read_bytes
+
+    files = (read_bytes(model), read_bytes(claim), read_bytes(certificate))
+    return torchlean_check.check(*files, arithmetic="exact" if exact else "rounded", workers=workers)
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name not in _HOME:
+        raise AttributeError(f"module 'torchlean.verify' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+make_callable(__name__, verify)

@@ -1,0 +1,133 @@
+"""The attack: gradient search for a violating input, in float64, batched over starts.
+
+It only proposes points; `witness.py` replays them exactly.
+
+Shapes   P points, n inputs, m outputs, R inequalities of the region
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torchlean_check.network import Affine, Network, Relu
+from torchlean_check.vnnlib_reader import Region
+
+from torchlean.verify.clock import Deadline
+
+F64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One region as the attack sees it: the float32 points between `lo` and `hi`, and the clauses' rows."""
+
+    network: Network
+    region: Region
+    lo: F64
+    hi: F64
+
+    @property
+    def clause_rows(self) -> list[Ints]:
+        return [np.flatnonzero(self.region.row_clause == c) for c in range(len(self.region.clauses))]
+
+    def clip(self, x: F64) -> F64:
+        """The nearest float32 points of the hull."""
+        single = np.asarray(x, np.float32).astype(np.float64)
+        return np.minimum(np.maximum(single, self.lo), self.hi)
+
+    def rows(self, x: F64) -> F64:
+        """Every inequality's g at each point; <= 0 is a violation of its part. Shapes: [P, n] -> [P, R]"""
+        y, _ = forward(self.network, x)
+        return y @ self.region.rows_y.T + x @ self.region.rows_x.T + self.region.rows_c
+
+    def worst(self, g: F64) -> F64:
+        """Per clause, the largest g: <= 0 where the whole clause is met. Shapes: [P, R] -> [P, C]"""
+        return np.stack([g[:, rows].max(axis=1) if rows.size else np.full(len(g), -np.inf) for rows in self.clause_rows], axis=1)
+
+
+def forward(network: Network, x: F64) -> tuple[F64, dict[int, NDArray[np.bool_]]]:
+    """Outputs, and which relus are active. Shapes: [P, n] -> [P, m]"""
+    values: dict[int, F64] = {0: x}
+    active = {}
+    for i, node in enumerate(network.nodes):
+        if isinstance(node, Affine):
+            value = np.broadcast_to(node.bias, (len(x), node.size))
+            for map_, source in node.terms:
+                value = value + map_.apply(values[source], np.matmul)
+            values[i] = value
+        elif isinstance(node, Relu):
+            active[i] = values[node.source] > 0
+            values[i] = np.maximum(values[node.source], 0)
+    return values[network.output], active
+
+
+def backward(network: Network, active: dict[int, NDArray[np.bool_]], weights: F64) -> F64:
+    """The gradient of sum weights * y in x. Shapes: [P, m] -> [P, n]"""
+    cotangents: dict[int, F64] = {network.output: weights}
+    for i in range(len(network.nodes) - 1, 0, -1):
+        g = cotangents.pop(i, None)
+        if g is None:
+            continue
+        node = network.nodes[i]
+        if isinstance(node, Relu):
+            parts = [(g * active[i], node.source)]
+        elif isinstance(node, Affine):
+            parts = [(map_.transpose(g, np.matmul), source) for map_, source in node.terms]
+        else:
+            continue
+        for part, source in parts:
+            cotangents[source] = cotangents[source] + part if source in cotangents else part
+    return cotangents.get(0, np.zeros((len(weights), network.inputs)))
+
+
+def descend(target: Target, x: F64, clause: Ints, steps: int, deadline: Deadline, size: float = 0.25) -> tuple[F64, F64]:
+    """Projected sign descent on the largest g of each point's clause, with steps that shrink to a hundredth.
+
+    Shapes   x: [P, n]   clause: [P] -> the best point of each start [P, n], its largest g [P]
+    """
+    network, region = target.network, target.region
+    rows = target.clause_rows
+    width = target.hi - target.lo
+    best, best_g = x.copy(), np.full(len(x), np.inf)
+    every = np.arange(len(x))
+    mask = np.zeros((len(rows), len(region.rows_c)), bool)
+    for c, mine in enumerate(rows):
+        mask[c, mine] = True
+    for step in range(steps + 1):
+        y, active = forward(network, x)
+        g = np.where(mask[clause], y @ region.rows_y.T + x @ region.rows_x.T + region.rows_c, -np.inf)
+        row = g.argmax(axis=1)
+        value = g[every, row]
+        better = value < best_g
+        best[better], best_g[better] = x[better], value[better]
+        if step == steps or (best_g <= 0).any() or deadline.left < 0:
+            break
+        gradient = backward(network, active, region.rows_y[row]) + region.rows_x[row]
+        x = target.clip(x - size * 0.01 ** (step / max(steps - 1, 1)) * width * np.sign(gradient))
+    return best, best_g
+
+
+def attack(target: Target, rng: np.random.Generator, points: int, starts: int, steps: int, deadline: Deadline) -> F64:
+    """Points that look violating, best first; empty when none does. Shapes: -> [P, n]
+
+    points   random points to rank, corners among them      starts, steps    of the descent that follows
+    """
+    lo, hi = target.lo, target.hi
+    x = rng.uniform(size=(points, len(lo)))
+    x[: points // 4] = np.rint(x[: points // 4])
+    x[0] = 0.5
+    x = target.clip(lo + x * (hi - lo))
+    worst = target.worst(target.rows(x))
+    found = (worst <= 0).any(axis=1)
+    if found.any():
+        return np.asarray(x[found])
+    count = max(1, starts // worst.shape[1])
+    clauses = np.argsort(worst.min(axis=0), kind="stable")[:starts]
+    chosen = [np.argsort(worst[:, c], kind="stable")[:count] for c in clauses]
+    clause = np.repeat(clauses, [len(i) for i in chosen])
+    best, g = descend(target, x[np.concatenate(chosen)], clause, steps, deadline)
+    order = np.argsort(g, kind="stable")
+    return np.asarray(best[order][g[order] <= 0])

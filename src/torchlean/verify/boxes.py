@@ -1,0 +1,81 @@
+"""Branch and bound over inputs with the checker's kernel itself: for leaves that the float32 search closed too early, and for
+networks that are no dense stack. Slow and certain: what it closes, the checker closes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torchlean_check as tc
+from numpy.typing import NDArray
+
+from torchlean.verify.problem import Problem
+from torchlean.verify.search import FLOOR
+
+F64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
+EACH = tc.DERIVE | tc.EXAMINE
+
+
+def search_with_kernel(problem: Problem, builder: tc.TreeBuilder, nodes: Ints, state: tc.State) -> int:
+    """Split below `nodes` until every leaf closes; returns how many boxes that took.
+
+    Raises   Found, OutOfTime
+    """
+    kernel, slack = problem.kernel, problem.slack()
+    waiting = [(nodes, state)]
+    boxes = 0
+    while waiting:
+        problem.deadline.check()
+        nodes, state = waiting.pop()
+        if len(nodes) > kernel.chunk:
+            cut = np.arange(len(nodes)) < len(nodes) - kernel.chunk
+            waiting.append((nodes[cut], state.take(np.flatnonzero(cut))))
+            nodes, state = nodes[~cut], state.take(np.flatnonzero(~cut))
+        boxes += len(nodes)
+        bounds = kernel.bound(state, derive=True)
+        builder.flag(nodes, tc.DERIVE)
+        closed = kernel.refuted(state, bounds.margin, slack).all(axis=1)
+        left = np.flatnonzero(~closed)
+        if not left.size:
+            continue
+        clipped = kernel.clip(state, bounds)
+        left = left[clipped.open[left].any(axis=1)]
+        gone = np.setdiff1d(np.flatnonzero(~closed), left)
+        if gone.size:
+            builder.flag(nodes[gone], EACH)
+        if not left.size:
+            continue
+        part, margin, form = clipped.take(left), bounds.margin[left], bounds.form[left]
+        axis, points = aim(part, margin, form, problem.region.row_clause)
+        points = problem.target.clip(points)
+        met = (problem.target.worst(problem.target.rows(points)) <= 0).any(axis=1)
+        if met.any():
+            problem.try_points(points[met])
+        low, high = builder.split(nodes[left], axis, None, EACH)
+        below, above = kernel.split(part, axis)
+        order = np.argsort(-margin.max(axis=1), kind="stable")
+        both = np.stack([order, order + len(left)], axis=1).ravel()
+        waiting.append((np.concatenate([low, high])[both], tc.State.join([below, above]).take(both)))
+    return boxes
+
+
+def aim(state: tc.State, margin: F64, form: F64, row_clause: Ints) -> tuple[Ints, F64]:
+    """The coordinate to split, and the corner where the best inequality of the worst clause is least.
+
+    The score is the influence of the best inequality of each open clause, with a floor, times the width.
+    Shapes   -> [B], [B, n]
+    """
+    every = np.arange(len(state))
+    width = state.hi - state.lo
+    weight = np.zeros(width.shape)
+    worst, worst_margin = np.zeros(len(state), np.intp), np.full(len(state), np.inf)
+    for c in range(state.open.shape[1]):
+        rows = np.flatnonzero(row_clause == c)
+        best = rows[margin[:, rows].argmax(axis=1)]
+        is_open = state.open[:, c]
+        weight = np.where(is_open[:, None], np.maximum(weight, np.abs(form[every, best])), weight)
+        closer = is_open & (margin[every, best] < worst_margin)
+        worst, worst_margin = np.where(closer, best, worst), np.where(closer, margin[every, best], worst_margin)
+    score = np.maximum(weight, FLOOR * weight.max(axis=1, keepdims=True)) * width
+    score = np.where(score.max(axis=1, keepdims=True) > 0, score, width)
+    return score.argmax(axis=1), np.where(form[every, worst] > 0, state.lo, state.hi)

@@ -1,0 +1,132 @@
+"""The body of `torchlean verify`: a child decides, a parent watches the clock.
+
+The parent does nothing but wait, so no bug, no long call into a library and no lack of memory in the child can keep it from
+answering in time. The first word on standard output is the verdict.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from typing import NoReturn
+
+from torchlean.errors import Exhausted, InternalError, TorchLeanError, UsageError
+
+GRACE = 3.0  # seconds after the limit that the child has for saying `timeout` itself
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line gives. Paths may end in .gz, or leave it out where only the .gz exists."""
+
+    model: str
+    property: str
+    timeout: float = 60.0
+    certificate: str | None = None
+    semantics: str = "float32"
+    seed: int = 0
+    json: bool = False
+
+
+def run_verify(options: Options) -> int:
+    """Print the verdict; returns the exit code: 0 for every delivered answer, 4 where time or memory ran out."""
+    if not options.timeout > 0:
+        raise UsageError("a time limit must be positive", where="--timeout", expected="seconds > 0",
+                         got=str(options.timeout), fix="--timeout 60")  # fmt: skip
+    start = time.monotonic()
+    if not hasattr(os, "fork"):
+        return _decide(options, start)
+    sys.stdout.flush()
+    ready, done = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(ready)
+        _child(options, start)
+    os.close(done)
+    try:
+        return _watch(child, ready, start + options.timeout + GRACE)
+    except BaseException:
+        _end(child)
+        raise
+
+
+def _child(options: Options, start: float) -> NoReturn:
+    os.setpgid(0, 0)
+    code = InternalError.exit_code
+    try:
+        code = _decide(options, start)
+    except TorchLeanError as error:
+        print(error, file=sys.stderr)
+        code = error.exit_code
+    except Exception as problem:
+        if os.environ.get("TORCHLEAN_TRACEBACK"):
+            traceback.print_exc()
+        print(InternalError("a bug in torchlean", where="verify", expected="a verdict or a clear error",
+                            got=f"{type(problem).__name__}: {problem}",
+                            fix="set TORCHLEAN_TRACEBACK=1 for the traceback and report it"), file=sys.stderr)  # fmt: skip
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _watch(child: int, ready: int, end: float) -> int:
+    """Wait for the child (its end of the pipe closes when it ends), not longer than `end`."""
+    readable, _, _ = select.select([ready], [], [], max(end - time.monotonic(), 0.0))
+    os.close(ready)
+    if not readable:
+        _end(child)
+        print("timeout  the time limit was reached; the search did not answer and was ended", flush=True)
+        return Exhausted.exit_code
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        why = "out of memory, perhaps" if number == signal.SIGKILL else signal.Signals(number).name
+        print(f"unknown  the search was ended by the system ({why})", flush=True)
+        return Exhausted.exit_code
+    return os.waitstatus_to_exitcode(status)
+
+
+def _end(child: int) -> None:
+    """End the child and the workers that it started."""
+    for end in (os.killpg, os.kill):
+        try:
+            end(child, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:
+        return
+
+
+def _decide(options: Options, start: float) -> int:
+    if "numpy" not in sys.modules:  # its threads do not pay on matrices of this size; workers are processes
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+    from torchlean.files import atomic_write, read_bytes
+    from torchlean.verify.clock import Deadline
+    from torchlean.verify.files import verify_files
+    from torchlean.verify.verdict import Status
+
+    deadline = Deadline(options.timeout)
+    deadline.start, deadline.end = start, start + options.timeout
+    model, claim = read_bytes(options.model), read_bytes(options.property)
+    verdict = verify_files(model, claim, options.timeout, options.semantics, options.seed, deadline=deadline)
+    if verdict.certificate is not None and options.certificate:
+        atomic_write(options.certificate, verdict.certificate)
+    spent = time.monotonic() - start
+    if options.json:
+        from torchlean.verify.show import as_json
+
+        print(as_json(verdict, options.certificate, spent), flush=True)
+    else:
+        from torchlean.verify.show import as_text
+
+        print(as_text(verdict, options.certificate, spent), flush=True)
+    return 0 if verdict.status in (Status.SAT, Status.UNSAT) or verdict.status is Status.UNKNOWN else Exhausted.exit_code

@@ -1,0 +1,103 @@
+"""From two files to a verdict: attack, then proof, then certificate."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torchlean_check as tc
+from torchlean_check.kernel import SEMANTICS
+from torchlean_check.network import Network
+from torchlean_check.vnnlib_reader import Region
+
+from torchlean.errors import Unsupported, UsageError
+from torchlean.verify.attack import attack
+from torchlean.verify.clock import Deadline, OutOfTime, alarm
+from torchlean.verify.inputs import prove_by_inputs
+from torchlean.verify.problem import Files, Found, Problem, Proof, Stuck
+from torchlean.verify.verdict import Status, Verdict
+
+LOW_DIMENSION = 20  # inputs that vary; with more of them neurons are split instead
+
+
+def verify_files(
+    model: bytes,
+    claim: bytes,
+    timeout: float = 60.0,
+    semantics: str = "float32",
+    seed: int = 0,
+    workers: int | None = None,
+    deadline: Deadline | None = None,
+) -> Verdict:
+    """Decide the property of the VNN-LIB bytes for the network of the ONNX bytes (plain or gzipped).
+
+    timeout     seconds, over everything until the certificate's bytes are made
+    semantics   "float32" asks for a proof about every float32 execution, "real" about the real function only
+    Raises      UsageError, Unsupported (a file that the checker refuses)
+    """
+    if semantics not in SEMANTICS:
+        raise UsageError("no such semantics", where="verify", expected=" or ".join(SEMANTICS), got=repr(semantics),
+                         fix='semantics="float32"')  # fmt: skip
+    deadline = deadline or Deadline(timeout)
+    files = Files(model, claim)
+
+    def answer(status: Status, reason: str, **more: object) -> Verdict:
+        return Verdict(status, semantics, reason, deadline.spent, model=model, claim=claim, **more)  # type: ignore[arg-type]
+
+    try:
+        with alarm(deadline):
+            network, regions = read(model, claim)
+            rng = np.random.default_rng(seed)
+            count = workers or min(2, os.cpu_count() or 1)
+            problems = [Problem(files, network, region, semantics, deadline, rng, count) for region in regions]
+            first_attacks(problems)
+            proofs = [prove(problem) for problem in problems]
+            certificate = write(model, claim, semantics, proofs)
+    except Found as found:
+        kind = "a float32 execution violates the property" if found.witness.reference else "violated over the reals"
+        return answer(Status.SAT, kind, witness=found.witness)
+    except OutOfTime:
+        return answer(Status.TIMEOUT, "the time limit was reached")
+    except Stuck as stuck:
+        return answer(Status.UNKNOWN, str(stuck))
+    except MemoryError:
+        return answer(Status.UNKNOWN, "out of memory")
+    leaves, boxes = sum(p.leaves for p in proofs), sum(p.boxes for p in proofs)
+    return answer(Status.UNSAT, "proved", leaves=leaves, boxes=boxes, certificate=certificate)
+
+
+def read(model: bytes, claim: bytes) -> tuple[Network, tuple[Region, ...]]:
+    """The checker's reading of the files. Raises Unsupported with the checker's five parts."""
+    try:
+        return tc.load(model, claim)
+    except tc.CheckError as error:
+        raise Unsupported(error.what, where=error.where, expected=error.expected, got=error.got, fix=error.fix) from None
+
+
+def first_attacks(problems: list[Problem]) -> None:
+    """A short attack on every region before anything is proved. Raises Found."""
+    for problem in problems:
+        low = len(problem.varying) <= LOW_DIMENSION
+        points, starts, steps = (256, 24, 10) if low else (64, 90, 30)
+        problem.try_points(attack(problem.target, problem.rng, points, starts, steps, problem.deadline))
+
+
+def prove(problem: Problem) -> Proof:
+    """A proof that the kernel accepts. Raises Found, Stuck, OutOfTime, Unsupported."""
+    try:
+        if len(problem.varying) <= LOW_DIMENSION:
+            return prove_by_inputs(problem)
+        from torchlean.verify.neurons import prove_by_neurons
+
+        return prove_by_neurons(problem)
+    except tc.CheckError as error:
+        raise Stuck(f"{error.what} ({error.where})") from error
+
+
+def write(model: bytes, claim: bytes, semantics: str, proofs: list[Proof]) -> bytes:
+    from torchlean import __version__
+
+    tables = tuple(t for p in proofs for t in p.tables)
+    certificate = tc.Certificate.of(model, claim, semantics=semantics, trees=tuple(p.tree for p in proofs), tables=tables,
+                                    root="derive", writer=f"torchlean {__version__}")  # fmt: skip
+    return tc.encode(certificate)

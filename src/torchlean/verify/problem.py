@@ -1,0 +1,120 @@
+"""One region to be decided: the kernel that decides, and what the searches share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torchlean_check as tc
+from numpy.typing import NDArray
+from torchlean_check.network import Network
+from torchlean_check.vnnlib_reader import Region
+
+from torchlean.verify.attack import Target
+from torchlean.verify.clock import Deadline
+from torchlean.verify.witness import Replay, Witness
+
+F64 = NDArray[np.float64]
+
+SLACK = 2.0**-40  # of the magnitude: so that machines with other sums agree on a certificate
+
+
+class Found(Exception):
+    """A witness: the search is over."""
+
+    def __init__(self, witness: Witness) -> None:
+        self.witness = witness
+        super().__init__("a witness was found")
+
+
+class Stuck(Exception):
+    """No verdict: why."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A tree whose every leaf the kernel closed, under `semantics`."""
+
+    tree: tc.Tree
+    tables: tuple[tc.SlopeTable, ...]
+    leaves: int
+    boxes: int
+
+
+@dataclass
+class Files:
+    """The two files, and torchlean's own reading of them for replays (made when first needed)."""
+
+    model: bytes
+    claim: bytes
+    refused: int = 0
+    _replay: Replay | None = None
+
+    @property
+    def replay(self) -> Replay:
+        if self._replay is None:
+            self._replay = Replay(self.model, self.claim)
+        return self._replay
+
+
+@dataclass
+class Problem:
+    """A region, its kernel and its clock.
+
+    rng   the only source of chance
+    """
+
+    files: Files
+    network: Network
+    region: Region
+    semantics: str
+    deadline: Deadline
+    rng: np.random.Generator
+    workers: int = 1
+    _kernel: tc.Kernel | None = None
+    target: Target = field(init=False)
+
+    def __post_init__(self) -> None:
+        lo, hi = _float32_points(self.region)
+        self.target = Target(self.network, self.region, lo, hi)
+
+    @property
+    def kernel(self) -> tc.Kernel:
+        if self._kernel is None:
+            self._kernel = tc.Kernel(self.network, self.region, semantics=self.semantics)
+        return self._kernel
+
+    @property
+    def varying(self) -> NDArray[np.intp]:
+        """The inputs that the region does not pin."""
+        return np.flatnonzero(self.region.hi > self.region.lo)
+
+    def slack(self) -> F64:
+        """The margin that a leaf must clear, per inequality. Shapes: -> [R]"""
+        r, kernel = self.region, self.kernel
+        output = kernel.mags[self.network.output]
+        scale: F64 = SLACK * (np.abs(r.rows_y) @ output + np.abs(r.rows_x) @ kernel.mags[0] + np.abs(r.rows_c))
+        return scale
+
+    def try_points(self, points: F64, most: int = 2) -> None:
+        """Replay points that look violating. Raises Found when one is a witness."""
+        for x in points[:most]:
+            if self.files.refused >= 40:  # only nearly violating: replays cost more than they bring
+                return
+            witness = self.files.replay.check(x.astype(np.float32))
+            if witness is not None and (witness.reference or self.semantics == "real"):
+                raise Found(witness)
+            self.files.refused += 1
+
+
+def _float32_points(region: Region) -> tuple[F64, F64]:
+    """The float32 points a witness should keep to: inside the exact region where it holds any, else its hull."""
+    lo, hi = region.lo.copy(), region.hi.copy()
+    inner_lo, inner_hi = lo.copy(), hi.copy()
+    for i in np.flatnonzero(hi > lo).tolist():
+        if region.exact_lo[i] > lo[i]:
+            inner_lo[i] = np.nextafter(np.float32(lo[i]), np.float32(np.inf))
+        if region.exact_hi[i] < hi[i]:
+            inner_hi[i] = np.nextafter(np.float32(hi[i]), np.float32(-np.inf))
+    some = inner_lo <= inner_hi
+    return np.where(some, inner_lo, lo), np.where(some, inner_hi, hi)

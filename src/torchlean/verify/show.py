@@ -1,0 +1,45 @@
+"""A verdict as the command prints it."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+from torchlean.verify.verdict import MEANS, Status, Verdict
+
+
+def as_text(verdict: Verdict, path: str | None, seconds: float) -> str:
+    """The verdict first; then its evidence; for `sat` the witness in VNN-COMP form."""
+    said = MEANS[verdict.semantics] if verdict.status is Status.UNSAT else verdict.reason
+    lines = [f"{verdict.status.value:<12} {said}"]
+    if verdict.certificate is not None:
+        size = f"{verdict.leaves} leaves, {_bytes(len(verdict.certificate))}"
+        where = path or "not written (--certificate FILE)"
+        lines.append(f"certificate  {where}  {size}  {seconds:.2f} s")
+        lines.append(f"checked      semantics {verdict.semantics}, tolerance table none/1, arithmetic rounded, rules affine relu, "
+                     f"sha256 {sha256(verdict.certificate).hexdigest()[:16]}")  # fmt: skip
+        lines.append("not covered  Winograd, FFT or Strassen products, TF32 or bf16 splitting, nodes computed twice, rewritten graphs")
+    elif verdict.witness is not None:
+        lines += [f"witness      {verdict.witness}  {seconds:.2f} s", verdict.witness.vnncomp()]
+    else:
+        lines.append(f"spent        {seconds:.2f} s")
+    return "\n".join(lines)
+
+
+def as_json(verdict: Verdict, path: str | None, seconds: float) -> str:
+    """One line of JSON; the witness's floats as decimals that read back exactly."""
+    witness = verdict.witness
+    return json.dumps({
+        "verdict": verdict.status.value, "semantics": verdict.semantics, "reason": verdict.reason, "seconds": round(seconds, 3),
+        "leaves": verdict.leaves, "boxes": verdict.boxes,
+        "certificate": path if verdict.certificate is not None else None,
+        "certificate_bytes": len(verdict.certificate) if verdict.certificate is not None else None,
+        "witness": None if witness is None else {
+            "x": [repr(float(v)) for v in witness.x], "y": [repr(float(v)) for v in witness.y], "input": witness.membership,
+            "reference": witness.reference, "real": witness.real, "onnxruntime": witness.onnxruntime,
+        },
+    })  # fmt: skip
+
+
+def _bytes(count: int) -> str:
+    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,76 @@
+"""Verdicts: a closed set of words, each with its evidence."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchlean.errors import UsageError
+
+if TYPE_CHECKING:
+    from torchlean.verify.witness import Witness
+
+
+class Status(StrEnum):
+    """SAT: a witness violates the property. UNSAT: the property holds, with a certificate. Anything else is no answer."""
+
+    SAT = "sat"
+    UNSAT = "unsat"
+    UNKNOWN = "unknown"
+    TIMEOUT = "timeout"
+
+
+MEANS = {
+    "float32": "holds for every float32 execution (any order of sums, with or without FMA)",
+    "real": "holds over the real numbers; not shown for float32 executions",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found out about one property of one network.
+
+    semantics     the arithmetic that an `unsat` or `sat` is about: "float32" or "real"
+    leaves        of the proof's trees      boxes     that were bounded to find them
+    seconds       from the files' bytes to the certificate's
+    certificate   the bytes of the proof, for `unsat`       model, claim   the bytes of the two files that it is about
+    """
+
+    status: Status
+    semantics: str
+    reason: str
+    seconds: float
+    leaves: int = 0
+    boxes: int = 0
+    witness: Witness | None = None
+    certificate: bytes | None = None
+    model: bytes = b""
+    claim: bytes = b""
+
+    def save(self, folder: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
+        """Write model.onnx, claim.vnnlib and proof.tlcert, all or none; returns their paths.
+
+        Raises   UsageError when there is no proof; FileError.
+        """
+        from torchlean.files import atomic_write_all
+
+        if self.certificate is None:
+            raise UsageError("there is no proof to save", where="verdict.save", expected="an unsat verdict",
+                             got=f"{self.status}: {self.reason}", fix="give more time, or a claim that holds")  # fmt: skip
+        root = Path(folder)
+        root.mkdir(parents=True, exist_ok=True)
+        files = root / "model.onnx", root / "claim.vnnlib", root / "proof.tlcert"
+        atomic_write_all(dict(zip(files, (self.model, self.claim, self.certificate), strict=True)))
+        return files
+
+    @property
+    def holds(self) -> bool:
+        return self.status is Status.UNSAT
+
+    def __str__(self) -> str:
+        said = MEANS[self.semantics] if self.status is Status.UNSAT else self.reason
+        tail = f", {self.leaves} leaves" if self.status is Status.UNSAT else ""
+        return f"{self.status.value:<8} {said}{tail}  {self.seconds:.2f} s"
