@@ -93,7 +93,10 @@ def test_others_are_the_outputs_that_are_not_compared() -> None:
     assert len(prop.violation(4).clauses) == 3
     assert not prop.violation(3).evaluate_exact([Fraction(0)] * 2, [Fraction(v) for v in (0, 2, 1)])
     assert prop.violation(3).evaluate_exact([Fraction(0)] * 2, [Fraction(v) for v in (0, 2, 2)])
-    assert not violated(lambda y: y.others < y[1], [0, 2, 1])
+    assert not violated(lambda y: y.others < y[1], [0, 2, 1]) and violated(lambda y: y.others < y[1], [0, 2, 2])
+    assert not violated(lambda y: y.others <= y[1], [0, 2, 2]) and violated(lambda y: y.others <= y[1], [0, 2, 3])
+    assert not violated(lambda y: y.others > y[1], [3, 2, 4]) and violated(lambda y: y.others > y[1], [3, 2, 2])
+    assert violated(lambda y: y.others >= y[1], [3, 2, 1])
     assert violated(lambda y: y[1] <= y.others, [0, 2, 3]) and not violated(lambda y: y.others >= y[1], [3, 2, 2])
 
 

@@ -86,6 +86,16 @@ def test_bounds_intersect_and_strict_ones_stay() -> None:
     assert clause.inequalities == (inequality({1: F(-1)}, {}, F(0), strict=True),)
 
 
+@pytest.mark.parametrize(
+    "order",
+    ["(<= X_0 0.5) (<= X_0 0.75) (>= X_0 0.1) (>= X_0 0)", "(>= X_0 0) (>= X_0 0.1) (<= X_0 0.75) (<= X_0 0.5)"],
+)
+def test_the_tightest_of_several_bounds_counts_in_any_order(order: str) -> None:
+    alone = "".join(f"(assert {bound})" for bound in re.findall(r"\([^()]+\)", order))
+    for text in (alone, f"(assert (and {order}))", f"(assert (or (and {order} (<= Y_0 0)) (<= Y_0 1)))"):
+        assert read(bounded(1, 1) + text).clauses[0].box == box(lo=["0.1"], hi=[0.5])
+
+
 def test_clauses_share_the_box_and_keep_the_file_order() -> None:
     text = bounded(2, 3) + "(assert (or (and (>= Y_1 Y_0)) (and (>= Y_2 Y_0) (<= Y_1 0))))(assert (<= Y_0 7))"
     violation = read(text)
