@@ -26,7 +26,7 @@ DEPTH = 40  # nesting of parentheses and graphs
 _NO_GRAPH, _ABBREVIATED = "the text is not a graph", "an array is abbreviated or missing"
 _TOKEN = re.compile(
     r"""(?P<space>[ \t]+) | (?P<line>\r?\n) | (?P<comment>\#[^\n]*)
-      | (?P<text>"(?:[^"\\\n]|\\.)*") | (?P<value>%\d+(?:\.\d+)?)
+      | (?P<text>"[^"\\\n]*(?:\\.[^"\\\n]*)*") | (?P<value>%\d+(?:\.\d+)?)
       | (?P<float>\d+(?:\.\d+(?:e[+-]?\d+)?|e[+-]?\d+)) | (?P<int>\d+)
       | (?P<word>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*) | (?P<mark>//|[-+*=:,(){}\[\]]) | (?P<other>.)""",
     re.VERBOSE,
