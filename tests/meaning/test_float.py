@@ -90,6 +90,11 @@ def test_a_sum_over_several_axes_goes_in_row_major_order():
     same_bits(N.sum(x, ()), x)
 
 
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 30])
+def test_a_sum_of_negative_zeros_starts_at_positive_zero(n):
+    assert not np.signbit(N.sum(np.full((n,), -0.0, np.float32), (0,)))
+
+
 @law
 @given(
     m=st.integers(0, 5), n=st.integers(0, 6), k=st.integers(0, 40), seed=st.integers(0, 2**32),

@@ -204,7 +204,7 @@ def rounded(name: str, x: NDArray[Any], mode: Rounding = Rounding.NEAREST, fmt: 
     Error    one rounding of the exact value: at most half an ulp to nearest, below one ulp directed
     Domain   NaN gives NaN; log(0) = -inf, log of a negative number NaN; sin and cos of inf NaN
     Zeros    f(-0) = -0 where f is odd; other zero results are +0
-    Speed    about 3 microseconds a distinct element
+    Speed    3 to 6 microseconds a distinct element in float32 and narrower, 20 in float64
     """
     x = np.asarray(x)
     fmt = fmt or format_of(x.dtype)
@@ -213,9 +213,37 @@ def rounded(name: str, x: NDArray[Any], mode: Rounding = Rounding.NEAREST, fmt: 
     f = _function(name)
     wide = x.astype(np.float64)
     distinct, where = np.unique(np.ascontiguousarray(wide).view(np.int64), return_inverse=True)
-    values = [_value(f, v, fmt, mode) for v in distinct.view(np.float64).tolist()]
-    results = np.asarray(values, np.float64)[where].reshape(x.shape)
-    return round_nearest(results, fmt)
+    arguments = distinct.view(np.float64)
+    values = _near(f, arguments.tolist()) if fmt.precision <= 24 else np.full(arguments.shape, np.nan)
+    # Where both ends of the band round to one number, that number is the answer.
+    low, high = (_into(values + np.abs(values) * side, fmt, mode) for side in (-_BAND, _BAND))
+    results = low.astype(np.float64)
+    for i in np.flatnonzero(~(low == high)).tolist():
+        results[i] = _value(f, float(arguments[i]), fmt, mode)
+    return round_nearest(results[where].reshape(x.shape), fmt)
+
+
+_BAND = 2.0**-50
+
+
+def _into(x: F64, fmt: Format, mode: Rounding) -> NDArray[Any]:
+    rounding = {Rounding.NEAREST: round_nearest, Rounding.UP: round_up, Rounding.DOWN: round_down}[mode]
+    return rounding(x, fmt)
+
+
+def _near(f: Function, arguments: list[float]) -> F64:
+    """float64 values within a relative 2^-51 of f; NaN where a rule or a higher precision must decide."""
+    values = np.full(len(arguments), np.nan)
+    with flint.ctx.workprec(_START):
+        for i, x in enumerate(arguments):
+            if f.special(x) is None and f.below <= x <= f.above:
+                ball = f.ball(flint.arb(x))
+                if ball.is_finite() and ball.rel_accuracy_bits() >= 60:
+                    mantissa, exponent = ball.mid().man_exp()
+                    whole = int(mantissa)
+                    if -900 < int(exponent) + whole.bit_length() < 900:
+                        values[i] = math.ldexp(whole, int(exponent))
+    return values
 
 
 def _sqrt(x: NDArray[Any], fmt: Format, mode: Rounding) -> NDArray[Any]:

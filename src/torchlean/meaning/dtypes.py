@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean import floats
-from torchlean.errors import DomainError, ShapeError, Unsupported
+from torchlean.errors import ShapeError, Unsupported
+from torchlean.floats.rounding import odd_sum
 from torchlean.ir.types import DTYPES, DType
 
 AnyDType: TypeAlias = "DType | str | np.dtype[Any] | type[Any]"
@@ -87,8 +88,6 @@ def cast_array(x: Array, dtype: AnyDType) -> Array:
             # Through float32 it would round twice; two exact halves and a sum rounded to odd do not.
             low = x.astype(np.int64) & 0xFFFFFFFF
             high = (x.astype(np.int64) - low).astype(np.float64)
-            from torchlean.floats.rounding import odd_sum
-
             return floats.round_nearest(odd_sum(high, low.astype(np.float64)), floats.BFLOAT16)
         return x.astype(target)
 
@@ -121,11 +120,6 @@ def integer_range(dtype: AnyDType) -> tuple[int, int]:
         return 0, 1
     info = np.iinfo(numpy_dtype(dtype))
     return int(info.min), int(info.max)
-
-
-def domain_error(what: str, *, where: str, expected: str, got: str, fix: str) -> DomainError:
-    """Kept in one place so that every system words its domain errors alike."""
-    return DomainError(what, where=where, expected=expected, got=got, fix=fix)
 
 
 def literal_array(x: float | int | bool, dtype: AnyDType) -> Array:

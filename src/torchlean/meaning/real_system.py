@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import isqrt
 from typing import Any, TypeAlias
 
 import flint
@@ -563,8 +564,6 @@ def _sqrt(x: Any) -> Any:
     if is_ball(x):
         return x.nonnegative_part().sqrt()  # its value is known to be nonnegative; its radius may reach below
     p, q = int(x.numerator), int(x.denominator)
-    from math import isqrt
-
     if isqrt(p) ** 2 == p and isqrt(q) ** 2 == q:
         return flint.fmpq(isqrt(p), isqrt(q))
     return flint.arb(x).sqrt()
