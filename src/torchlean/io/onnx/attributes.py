@@ -16,6 +16,8 @@ class Need(Enum):
 
     INT = "an int that must be given"
     OPTIONAL_INT = "an int, absent: None"
+    FLOAT = "a float, absent: None"
+    FLOATS = "a list of floats, absent: None"
     INTS = "a list of ints, absent: None"
     TENSOR = "a tensor, absent: None"
     TEXT = "text, absent: None"
@@ -52,12 +54,14 @@ def read_attributes(given: Mapping[str, Any], known: Mapping[str, Any], where: s
 def _as_kind(value: Any, default: Any, where: str) -> Any:
     if isinstance(default, str) or default is Need.TEXT:
         kind, good = "text", isinstance(value, bytes)
-    elif isinstance(default, float):
+    elif isinstance(default, float) or default is Need.FLOAT:
         kind, good = "a float", isinstance(value, float)
     elif isinstance(default, int) or default in (Need.INT, Need.OPTIONAL_INT):
         kind, good = "an int", isinstance(value, int)
     elif default is Need.TENSOR:
         kind, good = "a tensor", isinstance(value, np.ndarray)
+    elif default is Need.FLOATS:
+        kind, good = "a list of floats", isinstance(value, tuple) and all(isinstance(v, float) for v in value)
     else:
         kind, good = "a list of ints", isinstance(value, tuple) and all(isinstance(v, int) for v in value)
     if not good:

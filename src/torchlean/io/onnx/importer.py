@@ -7,10 +7,7 @@ describe shapes are worked out here (`known.py`). Nodes that no output depends o
 
 from __future__ import annotations
 
-import keyword
 import os
-import re
-from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -20,14 +17,14 @@ from torchlean.errors import DataError, FileError, GraphError, ShapeError, Torch
 from torchlean.files import find, read_bytes
 from torchlean.io.onnx.attributes import read_attributes
 from torchlean.io.onnx.known import FOLDS, Known
-from torchlean.io.onnx.reader import LATEST, OLDEST, Reader
-from torchlean.ir import DTYPES, Builder, DType, Literal, Size, Tensor, TensorType, symbol, type_of
+from torchlean.io.onnx.reader import Reader
+from torchlean.io.onnx.structure import AGAIN, check_names, input_size, live_nodes, opset_of
+from torchlean.ir import DTYPES, Builder, DType, Literal, Size, Tensor, TensorType, type_of
 from torchlean.run.program import Program
 from torchlean_check import wire
 from torchlean_check.errors import CheckError
 
 Entry: TypeAlias = "Tensor | Known"
-AGAIN = "export the model again"
 _BY_NUMPY = {d.numpy: d for d in DTYPES.values()}
 
 
@@ -63,7 +60,7 @@ class Importer:
 
     def __init__(self, model: wire.Model, name: str) -> None:
         self.name, self.graph = name, model.graph
-        self.opset = self._opset(model)
+        self.opset = opset_of(model, name)
         self.builder = Builder(ops.ALL, where=name)
         self.entries: dict[str, Entry] = {}
         self.parameters: dict[str, np.ndarray] = {}
@@ -71,8 +68,8 @@ class Importer:
 
     def run(self) -> Program:
         """The whole graph."""
-        self._check_names()
-        live = self._live()
+        check_names(self.graph, self.name)
+        live = live_nodes(self.graph)
         self._inputs()
         failures: list[tuple[str, TorchLeanError]] = []
         for node in live:
@@ -265,7 +262,7 @@ class Importer:
         self.entries.update((n, r) for n, r in zip(node.outputs, results, strict=False) if n)
 
     def _inputs(self) -> None:
-        taken = {d for v in self.graph.inputs for d in v.shape or () if isinstance(d, str)}
+        symbols: dict[str, str] = {}
         for value in self.graph.inputs:
             if value.name in self.graph.initializers:
                 continue  # before IR 4 every initializer is an input too; it is no free input
@@ -278,32 +275,13 @@ class Importer:
                     got=f"{value.dtype}, {value.shape}",
                     fix="export the model with its input shape",
                 )
-            shape = tuple(self._size(d, axis, taken, where) for axis, d in enumerate(value.shape))
+            shape = tuple(
+                input_size(d, axis, symbols, f"{self.name}, {where}, axis {axis}") for axis, d in enumerate(value.shape)
+            )
             self.builder.line = f"{self.name}: {where}"
             self.entries[value.name] = self.builder.input(
                 value.name, TensorType(shape, self._dtype(value.dtype, where))
             )
-
-    def _size(self, size: int | str | None, axis: int, taken: set[str], where: str) -> Size:
-        if isinstance(size, int) and size > 0:
-            return size
-        if size == 0:
-            raise Unsupported(
-                "an input axis has size 0",
-                where=f"{self.name}, {where}, axis {axis}",
-                expected="a size of at least 1",
-                got="0",
-                fix="export the model with a positive or a symbolic size",
-            )
-        if isinstance(size, str):
-            name = re.sub(r"\W", "_", size, flags=re.ASCII)
-            name = name if name[:1].isalpha() or name[:1] == "_" else f"_{name}"
-            return symbol(f"{name}_" if keyword.iskeyword(name) else name)
-        name = "batch" if axis == 0 else f"axis{axis}"
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        return symbol(name)
 
     def _output(self, declared: wire.Value) -> Tensor:
         if declared.name not in self.entries and declared.name not in self.graph.initializers:
@@ -330,66 +308,7 @@ class Importer:
                 )
         return tensor
 
-    # Rules of the file
-
-    def _opset(self, model: wire.Model) -> int:
-        found = model.opsets.get("")
-        if found is None or not OLDEST <= found <= LATEST:
-            raise Unsupported(
-                "the opset is outside the range that is read",
-                where=f"{self.name}, opset_import",
-                expected=f"opset {OLDEST} to {LATEST} of the default domain",
-                got=str(found),
-                fix="convert the model with onnx.version_converter, or export it again",
-            )
-        return found
-
-    def _check_names(self) -> None:
-        if not self.graph.outputs:
-            raise FileError(
-                "the model has no output", where=self.name, expected="at least one output", got="none", fix=AGAIN
-            )
-        seen: set[str] = set(self.graph.initializers)
-        for name, what in self._names():
-            if not name or name in seen:
-                raise GraphError(
-                    "a value is named twice" if name else "a value has no name",
-                    where=f"{self.name}, {what}",
-                    expected="one value for each name",
-                    got=repr(name),
-                    fix=AGAIN,
-                )
-            seen.add(name)
-        names = [o.name for o in self.graph.outputs]
-        if len(set(names)) != len(names):
-            raise GraphError(
-                "an output is listed twice",
-                where=self.name,
-                expected="distinct outputs",
-                got=", ".join(names),
-                fix=AGAIN,
-            )
-
-    def _names(self) -> Iterator[tuple[str, str]]:
-        seen = set()
-        for value in self.graph.inputs:
-            if value.name not in self.graph.initializers or value.name in seen:
-                yield value.name, "inputs"
-            seen.add(value.name)
-        for node in self.graph.nodes:
-            yield from ((n, f"outputs of node {node.name} ({node.op_type})") for n in node.outputs if n)
-
-    def _live(self) -> list[wire.Node]:
-        """The nodes that an output depends on, in file order."""
-        makers = {n: i for i, node in enumerate(self.graph.nodes) for n in node.outputs if n}
-        found: set[int] = set()
-        open_ = [makers[o.name] for o in self.graph.outputs if o.name in makers]
-        while open_:
-            i = open_.pop()
-            if i not in found:
-                found.add(i)
-                open_.extend(makers[n] for n in self.graph.nodes[i].inputs if n in makers)
-        return [self.graph.nodes[i] for i in sorted(found)]
+    # Errors
 
     def _unsupported(self, failures: list[tuple[str, TorchLeanError]]) -> TorchLeanError:
         if len(failures) == 1:

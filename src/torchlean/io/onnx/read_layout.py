@@ -1,4 +1,4 @@
-"""Reading ops that move values, and the ops that shapes are computed with. Known integers stay known."""
+"""Reading ops that move values. Known integers stay known."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torchlean.io.onnx.attributes import Need
-from torchlean.io.onnx.dtypes import CODES, NAMES
 from torchlean.io.onnx.known import Known
 from torchlean.io.onnx.read_linear import with_rank
 from torchlean.io.onnx.reader import Reader, Readers
-from torchlean.ir import DTYPES, Shape, Size, Tensor
+from torchlean.ir import Shape, Size, Tensor
 from torchlean.ir.dims import is_one, numel
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def _axis(imp: Importer, axis: int, rank: int) -> int:
     return axis % rank
 
 
-def _shape_of(entry: Entry) -> tuple[Size, ...]:
+def shape_of(entry: Entry) -> tuple[Size, ...]:
     return entry.values.shape if isinstance(entry, Known) else entry.shape
 
 
@@ -38,76 +37,10 @@ def _reshaped(entry: Entry, shape: tuple[Any, ...]) -> Entry:
     return entry if entry.shape == shape else entry.reshape(shape)
 
 
-def same(imp: Importer, node: Node, attrs: Attrs) -> Entry:
-    """The input itself."""
-    return imp.entry(node.inputs[0])
-
-
-def dropout(imp: Importer, node: Node, attrs: Attrs) -> Entry:
-    """Inference: the input itself. A training flag that is not constant false is refused."""
-    if len(node.inputs) == 3 and node.inputs[2] and any(imp.sizes(node.inputs[2])):
-        raise imp.unsupported(
-            "dropout in training mode is not read",
-            "training_mode false",
-            "true",
-            "export the model for inference: model.eval()",
-        )
-    return imp.entry(node.inputs[0])
-
-
-def constant(imp: Importer, node: Node, attrs: Attrs) -> Entry:
-    """The tensor of the attribute."""
-    given = {k: v for k, v in attrs.items() if v is not None}
-    if len(given) != 1:
-        raise imp.damaged("a Constant needs one value", "value, value_int or value_ints", ", ".join(given) or "none")
-    ((name, value),) = given.items()
-    return imp.constant(value if name == "value" else np.array(value, np.int64))
-
-
-def shape(imp: Importer, node: Node, attrs: Attrs) -> Known:
-    """The sizes of the input, which may be symbolic."""
-    sizes = _shape_of(imp.entry(node.inputs[0]))
-    return Known.of(sizes[attrs.get("start") or 0 : attrs.get("end")])
-
-
-def size(imp: Importer, node: Node, attrs: Attrs) -> Known:
-    """The number of entries."""
-    return Known.of([numel(_shape_of(imp.entry(node.inputs[0])))], ())
-
-
-def constant_of_shape(imp: Importer, node: Node, attrs: Attrs) -> Entry:
-    """One value, repeated."""
-    sizes = imp.sizes(node.inputs[0])
-    value = np.zeros(1, np.float32) if attrs["value"] is None else attrs["value"]
-    if value.dtype.kind in "iub" and all(isinstance(s, int) for s in sizes):
-        return Known.of(np.full(imp.ints(node.inputs[0]), value.reshape(-1)[0]))
-    scalar = imp.builder.constant(value.reshape(()))
-    return scalar if not sizes else imp.builder.apply("broadcast", scalar, shape=sizes)
-
-
-def cast(imp: Importer, node: Node, attrs: Attrs) -> Entry:
-    """Another dtype. Known integers stay known among integer dtypes."""
-    to = NAMES.get(attrs["to"])
-    if to is None:
-        raise imp.unsupported(
-            "a cast to a dtype that programs lack",
-            ", ".join(CODES),
-            f"data type {attrs['to']}",
-            "cast to one of these",
-        )
-    entry = imp.entry(node.inputs[0])
-    if isinstance(entry, Known) and to in ("i32", "i64"):
-        return Known(entry.values, DTYPES[to].numpy)
-    if isinstance(entry, Known) and not entry.static:
-        return imp.sized(entry, DTYPES[to])
-    result: Tensor = imp.builder.apply("cast", imp.tensor(node.inputs[0]), dtype=DTYPES[to])
-    return result
-
-
 def reshape(imp: Importer, node: Node, attrs: Attrs) -> Entry:
     """A new shape; 0 keeps an axis unless allowzero, -1 takes what is left."""
     entry = imp.entry(node.inputs[0])
-    old = _shape_of(entry)
+    old = shape_of(entry)
     target = list(imp.sizes(node.inputs[1]))
     for i, s in enumerate(target):
         if s == 0 and not attrs.get("allowzero"):
@@ -143,7 +76,7 @@ def flatten(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
 def transpose(imp: Importer, node: Node, attrs: Attrs) -> Entry:
     """Axes reordered; by default reversed."""
     entry = imp.entry(node.inputs[0])
-    rank = len(_shape_of(entry))
+    rank = len(shape_of(entry))
     perm = tuple(range(rank))[::-1] if attrs["perm"] is None else attrs["perm"]
     if sorted(perm) != list(range(rank)):
         raise imp.misfit("Transpose: every axis must be named once", f"{rank} axes", str(perm))
@@ -162,7 +95,7 @@ def _axes(imp: Importer, node: Node, attrs: Attrs) -> tuple[int, ...] | None:
 def squeeze(imp: Importer, node: Node, attrs: Attrs) -> Entry:
     """1-axes dropped; by default all of them."""
     entry = imp.entry(node.inputs[0])
-    old, axes = _shape_of(entry), _axes(imp, node, attrs)
+    old, axes = shape_of(entry), _axes(imp, node, attrs)
     drop = {i for i, s in enumerate(old) if is_one(s)} if axes is None else {_axis(imp, a, len(old)) for a in axes}
     if any(not is_one(old[i]) for i in drop):
         raise imp.misfit("Squeeze: only an axis of size 1 can go", "1 at the axes", f"{old}, axes {axes}")
@@ -172,7 +105,7 @@ def squeeze(imp: Importer, node: Node, attrs: Attrs) -> Entry:
 def unsqueeze(imp: Importer, node: Node, attrs: Attrs) -> Entry:
     """New 1-axes."""
     entry, axes = imp.entry(node.inputs[0]), _axes(imp, node, attrs) or ()
-    old = list(_shape_of(entry))
+    old = list(shape_of(entry))
     places = sorted({_axis(imp, a, len(old) + len(axes)) for a in axes})
     for place in places:
         old.insert(place, 1)
@@ -203,7 +136,7 @@ def slice_(imp: Importer, node: Node, attrs: Attrs) -> Entry:
         given = [imp.ints(n) if n else None for n in node.inputs[1:]] + [None] * 4
         starts, ends, axes, steps = given[:4]
     entry = imp.entry(node.inputs[0])
-    old = _shape_of(entry)
+    old = shape_of(entry)
     axes = tuple(range(len(starts))) if axes is None else axes
     steps = (1,) * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
@@ -347,47 +280,9 @@ def _scalar(imp: Importer, name: str) -> float:
     return imp.number(name)
 
 
-_SHAPE_ONLY = "this op is read only where shapes are computed with it"
-
-
-def shape_only(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
-    """Refused: the op has a meaning here only over known integers."""
-    raise imp.unsupported(
-        _SHAPE_ONLY,
-        "integers known when the model is read",
-        "a tensor of the program",
-        "rewrite the model without this op",
-    )
-
-
 _AXES, _ONE_TWO = {"axes": Need.INTS}, (1, 2)
 
 READERS: Readers = {
-    "Identity": (Reader(same),),
-    "Dropout": (
-        Reader(dropout, 7, 11, attributes={"ratio": 0.5}),
-        Reader(dropout, 12, attributes={"seed": 0}, arity=(1, 3)),
-    ),
-    "Constant": (
-        Reader(constant, 1, 11, attributes={"value": Need.TENSOR}, arity=(0, 0)),
-        Reader(
-            constant,
-            12,
-            attributes={"value": Need.TENSOR, "value_int": Need.OPTIONAL_INT, "value_ints": Need.INTS},
-            arity=(0, 0),
-        ),
-    ),
-    "Shape": (
-        Reader(shape, 1, 14),
-        Reader(shape, 15, attributes={"start": 0, "end": Need.OPTIONAL_INT}),
-    ),
-    "Size": (Reader(size),),
-    "ConstantOfShape": (Reader(constant_of_shape, 9, attributes={"value": Need.TENSOR}),),
-    "Cast": (
-        Reader(cast, 6, 18, attributes={"to": Need.INT}),
-        Reader(cast, 19, 23, attributes={"to": Need.INT, "saturate": 1}),
-        Reader(cast, 24, attributes={"to": Need.INT, "saturate": 1, "round_mode": "up"}),
-    ),
     "Reshape": (
         Reader(reshape, 5, 13, arity=(2, 2)),
         Reader(reshape, 14, attributes={"allowzero": 0}, arity=(2, 2)),
@@ -413,9 +308,4 @@ READERS: Readers = {
         Reader(pad, 11, 17, attributes={"mode": "constant"}, arity=(2, 3)),
         Reader(pad, 18, attributes={"mode": "constant"}, arity=(2, 4)),
     ),
-    "ReduceProd": (
-        Reader(shape_only, 1, 17, attributes={"axes": Need.INTS, "keepdims": 1}),
-        Reader(shape_only, 18, attributes={"keepdims": 1, "noop_with_empty_axes": 0}, arity=_ONE_TWO),
-    ),
-    "Range": (Reader(shape_only, 11, arity=(3, 3)),),
 }

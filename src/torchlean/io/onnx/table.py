@@ -5,11 +5,13 @@ from __future__ import annotations
 from functools import cache
 
 from torchlean import ops
-from torchlean.io.onnx import read_layout, read_linear, read_reduce, read_window
+from torchlean.io.onnx import read_layout, read_linear, read_reduce, read_values, read_window
 from torchlean.io.onnx.reader import Reader, Readers
 from torchlean.ir import ALIGNED, Onnx
 
-FAMILIES: tuple[Readers, ...] = (read_linear.READERS, read_window.READERS, read_reduce.READERS, read_layout.READERS)
+FAMILIES: tuple[Readers, ...] = tuple(
+    family.READERS for family in (read_linear, read_window, read_reduce, read_layout, read_values)
+)
 
 
 @cache
