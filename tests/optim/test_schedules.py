@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from torchlean import optim
@@ -16,7 +18,7 @@ def test_cosine_falls_from_base_to_floor_and_stays() -> None:
     rule = optim.Cosine(1.0, steps=100, floor=0.1)
     rates = [rule.rate(k) for k in range(150)]
     assert rates[0] == 1.0 and rates[50] == pytest.approx(0.55) and rates[100] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(rates, rates[1:], strict=False)) and rates[149] == rates[100]
+    assert all(a >= b for a, b in pairwise(rates)) and rates[149] == rates[100]
 
 
 def test_warmup_grows_linearly_into_the_schedule_that_follows() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ from torchlean.errors import DataError, Diverged, FileError, ShapeError, TorchLe
 from torchlean.run.program import Program
 from torchlean.train import losses
 from torchlean.train.data import Order, examples
+from torchlean.train.predict import mean_loss
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(50, 3)).astype(np.float32)
 Y = (X @ np.array([[1.0], [-2.0], [0.5]]) + 0.3).astype(np.float32)
 LABELS = (X[:, 0] > 0).astype(np.int64) + (X[:, 1] > 0.5)
+
+
+HOLED = np.where(X > 2, np.nan, X)
 
 
 def mlp(outputs: int = 1, hidden: int = 8) -> Program:
@@ -114,8 +119,8 @@ def test_targets_of_one_axis_fit_a_program_with_one_output() -> None:
 
 
 def test_probes_are_evaluated_before_and_after() -> None:
-    run = trainer().fit(mlp(), (X, Y), steps=20, batch_size=10,
-                        probes={"first": X[:1], "norm": lambda p: float(np.abs(p.parameters["layers.0.bias"]).sum())})  # fmt: skip
+    probes = {"first": X[:1], "norm": lambda p: float(np.abs(p.parameters["layers.0.bias"]).sum())}
+    run = trainer().fit(mlp(), (X, Y), steps=20, batch_size=10, probes=probes)
     assert np.array_equal(run.probes["first"].before, mlp()(X[:1], backend="eager"))
     assert np.array_equal(run.probes["first"].after, run.program(X[:1], backend="eager"))
     assert run.probes["norm"].before != run.probes["norm"].after
@@ -128,6 +133,14 @@ def test_validation_is_the_loss_over_all_examples() -> None:
     found = run.evaluate(held)
     assert run.history.validation[-1][1]["loss"] == pytest.approx(found["rmse"] ** 2, rel=1e-6)
     assert run.history.validation[-1][1]["mae"] == found["mae"]
+
+
+def test_chunks_do_not_change_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    program, held = mlp(), examples(mlp(), (X, Y))
+    whole = mean_loss(program, losses.mse, held), train.predict(program, X)
+    monkeypatch.setattr(importlib.import_module("torchlean.train.predict"), "CHUNK", 7)
+    assert mean_loss(program, losses.mse, held) == pytest.approx(whole[0], rel=1e-6)
+    np.testing.assert_allclose(train.predict(program, X), whole[1], rtol=1e-5, atol=1e-6)
 
 
 def test_early_stopping_gives_back_the_best_parameters() -> None:
@@ -167,6 +180,16 @@ def test_a_loss_that_is_no_longer_finite_stops_with_the_step_and_the_node() -> N
     assert "first at node %" in error.got and "in step " in error.got
 
 
+@pytest.mark.parametrize("backend", ["eager", "reference"])
+def test_an_update_that_spoils_a_parameter_is_found_in_the_step_that_made_it(backend: str) -> None:
+    with pytest.raises(Diverged) as caught:
+        trainer(optim.SGD(3e38), backend=backend).fit(mlp(), (X, 100 * Y), steps=50, batch_size=10)
+    assert caught.value.where == "step 2 of 50" and caught.value.got.endswith(", in step 1")
+    with pytest.raises(Diverged, match="a state is no longer finite") as caught:
+        trainer(optim.SGD(3e38), backend=backend).fit(mlp(), (X, 100 * Y), steps=1, batch_size=10)
+    assert caught.value.got.endswith(", in step 1")
+
+
 def test_a_loss_function_with_a_hole_names_its_own_node() -> None:
     def log_loss(prediction: Any, target: Any) -> Any:
         return prediction.builder.log(prediction - 100.0).mean() + target.mean()
@@ -179,20 +202,22 @@ def test_a_loss_function_with_a_hole_names_its_own_node() -> None:
 BAD: dict[str, tuple[Callable[[], object], type[TorchLeanError]]] = {
     "no steps": (lambda: trainer().fit(mlp(), (X, Y), steps=0, batch_size=8), UsageError),
     "negative steps": (lambda: trainer().fit(mlp(), (X, Y), steps=-5, batch_size=8), UsageError),
-    "fractional steps": (lambda: trainer().fit(mlp(), (X, Y), steps=1.5, batch_size=8), UsageError),  # type: ignore[arg-type]
+    "fractional steps": (lambda: trainer().fit(mlp(), (X, Y), steps=1.5, batch_size=8), UsageError),
     "large batch": (lambda: trainer().fit(mlp(), (X, Y), steps=1, batch_size=51), UsageError),
     "no batch": (lambda: trainer().fit(mlp(), (X, Y), steps=1, batch_size=0), UsageError),
     "sizes": (lambda: trainer().fit(mlp(), (X, Y[:49]), steps=1, batch_size=8), ShapeError),
     "columns": (lambda: trainer().fit(mlp(), (X[:, :2], Y), steps=1, batch_size=8), ShapeError),
     "targets": (lambda: trainer().fit(mlp(2), (X, Y), steps=1, batch_size=8), ShapeError),
-    "nan": (lambda: trainer().fit(mlp(), (np.where(X > 2, np.nan, X), Y), steps=1, batch_size=8), DataError),
+    "nan": (lambda: trainer().fit(mlp(), (HOLED, Y), steps=1, batch_size=8), DataError),
     "infinite target": (lambda: trainer().fit(mlp(), (X, Y * np.inf), steps=1, batch_size=8), DataError),
     "empty": (lambda: trainer().fit(mlp(), (X[:0], Y[:0]), steps=1, batch_size=8), DataError),
     "text": (lambda: trainer().fit(mlp(), (X.astype(str), Y), steps=1, batch_size=8), DataError),
     "no dataset": (lambda: trainer().fit(mlp(), X, steps=1, batch_size=8), UsageError),
     "label": (lambda: trainer(loss=losses.cross_entropy).fit(mlp(2), (X, LABELS), steps=1, batch_size=8), DataError),
     "labels of rank 2": (
-        lambda: trainer(loss=losses.cross_entropy).fit(mlp(3), (X, LABELS[:, None]), steps=1, batch_size=8), ShapeError),
+        lambda: trainer(loss=losses.cross_entropy).fit(mlp(3), (X, LABELS[:, None]), steps=1, batch_size=8),
+        ShapeError,
+    ),
     "wrong loss": (lambda: trainer(loss=losses.cross_entropy).fit(mlp(), (X, Y), steps=1, batch_size=8), ShapeError),
     "no scalar": (lambda: trainer(loss=lambda p, t: p - t).fit(mlp(), (X, Y), steps=1, batch_size=8), TorchLeanError),
     "backend": (lambda: trainer(backend="gpu").fit(mlp(), (X, Y), steps=1, batch_size=8), UsageError),

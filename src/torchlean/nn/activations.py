@@ -16,7 +16,7 @@ class ReLU(Layer):
     """max(x, 0)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.builder.relu(x)  # type: ignore[no-any-return]
+        return x.builder.relu(x)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class LeakyReLU(Layer):
     slope: float = 0.01
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.builder.leaky_relu(x, slope=self.slope)  # type: ignore[no-any-return]
+        return x.builder.leaky_relu(x, slope=self.slope)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sigmoid(Layer):
     """1 / (1 + exp(-x))."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.builder.sigmoid(x)  # type: ignore[no-any-return]
+        return x.builder.sigmoid(x)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Tanh(Layer):
     """tanh(x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.builder.tanh(x)  # type: ignore[no-any-return]
+        return x.builder.tanh(x)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Softmax(Layer):
     axis: int = -1
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.builder.softmax(x, axis=self.axis)  # type: ignore[no-any-return]
+        return x.builder.softmax(x, axis=self.axis)
 
 
 @dataclass(frozen=True)
@@ -62,4 +62,4 @@ class LogSoftmax(Layer):
     axis: int = -1
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.builder.log_softmax(x, axis=self.axis)  # type: ignore[no-any-return]
+        return x.builder.log_softmax(x, axis=self.axis)

@@ -83,7 +83,7 @@ class Residual(Layer):
                 got=f"body(x): {y.type}",
                 fix="give a shortcut layer, such as nn.Linear or nn.Conv2d(kernel=1)",
             )
-        return kept + y  # type: ignore[no-any-return]
+        return kept + y
 
 
 @dataclass(frozen=True, init=False)

@@ -58,6 +58,6 @@ class Linear(Layer):
         default = torch_default(self.inputs)
         weight = self.parameter(x, "weight", (self.outputs, self.inputs), self.weight_init or default)
         if not self.bias:
-            return x.builder.linear(x, weight)  # type: ignore[no-any-return]
+            return x.builder.linear(x, weight)
         bias = self.parameter(x, "bias", (self.outputs,), self.bias_init or default)
-        return x.builder.linear(x, weight, bias)  # type: ignore[no-any-return]
+        return x.builder.linear(x, weight, bias)

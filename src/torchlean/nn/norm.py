@@ -128,7 +128,7 @@ class BatchNorm(Layer):
         variance = self.state(x, "running_variance", size, ones())
         g = x.builder
         if not tracing(g).training:
-            return g.batch_norm(x, weight, bias, mean, variance, epsilon=self.epsilon)  # type: ignore[no-any-return]
+            return g.batch_norm(x, weight, bias, mean, variance, epsilon=self.epsilon)
         return self._train(x, weight, bias, mean, variance)
 
     def _train(self, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

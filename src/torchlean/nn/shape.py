@@ -13,4 +13,4 @@ class Flatten(Layer):
     """[batch, *s] -> [batch, prod(s)], row-major."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.builder.flatten(x)  # type: ignore[no-any-return]
+        return x.builder.flatten(x)

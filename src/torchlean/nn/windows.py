@@ -91,7 +91,7 @@ class _Conv(Layer):
         if self.bias:
             values.append(self.parameter(x, "bias", (self.outputs,), self.bias_init or default))
         padding = per_axis(self, "padding", self.padding, self.axes, 0)
-        return x.builder.conv(  # type: ignore[no-any-return]
+        return x.builder.conv(
             *values,
             stride=per_axis(self, "stride", self.stride, self.axes),
             padding=tuple((p, p) for p in padding),
@@ -136,7 +136,7 @@ class MaxPool(Layer):
     padding: PerAxis = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.builder.max_pool(x, **_window(self, x))  # type: ignore[no-any-return]
+        return x.builder.max_pool(x, **_window(self, x))
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,7 @@ class AvgPool(Layer):
     count_padding: bool = True
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.builder.avg_pool(  # type: ignore[no-any-return]
-            x, **_window(self, x), count_include_pad=self.count_padding
-        )
+        return x.builder.avg_pool(x, **_window(self, x), count_include_pad=self.count_padding)
 
 
 def _window(layer: MaxPool | AvgPool, x: Tensor) -> dict[str, tuple[object, ...]]:
