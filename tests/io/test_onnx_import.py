@@ -245,6 +245,12 @@ MODELS: dict[str, tuple[bytes, tuple[int, ...]]] = {
         build([node("Constant", "-> c", value=numpy_helper.from_array(floats(3))), node("Add", "x,c")], (2, 3)),
         (2, 3),
     ),
+    "Constant by value_float": (build([node("Constant", "-> c", value_float=1.5), node("Mul", "x,c")], (2, 3)), (2, 3)),
+    "Softmax before opset 13": (
+        build([node("Sub", "x,x -> z"), node("Softmax", "z", axis=1)], (2, 2, 4), opset=11),
+        (2, 2, 4),
+    ),
+    "Softmax": (build([node("Sub", "x,x -> z"), node("Softmax", "z", axis=1)], (2, 2, 4)), (2, 2, 4)),
     "an output that is an initializer": (
         build(
             [node("Relu", "x -> z")],
@@ -422,6 +428,17 @@ def test_symbols_and_names_are_kept() -> None:
     assert list(program.graph.output_types) == ["y"] and list(program.parameters) == ["w"]
     assert str(read_onnx(build([RELU], (None, 3))).input_type) == "f32[batch, 3]"
     assert str(read_onnx(build([RELU], ("lambda", 3))).input_type) == "f32[lambda_, 3]"
+
+
+def test_different_names_stay_different_symbols() -> None:
+    inputs = [typed("u", F, ["n 1"]), typed("v", F, ["n-1"]), typed("w", F, ["n 1"])]
+    program = read_onnx(build([node("Add", "u,w")], ("n_1",), inputs=inputs))
+    assert [str(t) for t in program.graph.source_types("input").values()] == [
+        "f32[n_1]",
+        "f32[n_1_]",
+        "f32[n_1__]",
+        "f32[n_1_]",
+    ]
 
 
 def test_an_initializer_that_is_also_an_input_is_a_parameter() -> None:

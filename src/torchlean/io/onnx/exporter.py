@@ -245,7 +245,7 @@ class Exporter:
                 if node.op in ("input", "parameter"):
                     self.names[value] = node.name
                 else:
-                    self.names[value] = outputs.get(value) or self.fresh(f"{node.op}_{i}" + (f"_{j}" if j else ""))
+                    self.names[value] = outputs.get(value) or self.fresh(node.op)
 
     def _write(self, number: int, node: Node) -> None:
         from torchlean.io.onnx.write_rules import WRITERS
