@@ -165,6 +165,9 @@ def rows(rng, shape, wide):
 def test_dot_encloses_real_and_every_float_execution(m, n, k, seed, wide):
     rng = np.random.default_rng(seed)
     (xl, xh, x), (wl, wh, w) = rows(rng, (m, k), wide[0]), rows(rng, (n, k), wide[1])
+    if rng.random() < 0.7:  # the corner that makes entry [0, 0] largest or smallest, where only x has width
+        x = np.where((w[0] > 0) == (rng.random() < 0.5), xh, xl)
+        w = np.where(rng.random(w.shape) < 0.5, wl, wh)
     real_box = IR.dot(IR.enclose(xl, xh), IR.enclose(wl, wh))
     float_box = IF.dot(IF.enclose(xl, xh), IF.enclose(wl, wh))
     exact = REAL.dot(REAL.constant(x), REAL.constant(w))
@@ -178,6 +181,23 @@ def test_dot_encloses_real_and_every_float_execution(m, n, k, seed, wide):
         how = floats.Execution(order, fused=tuple((rng.random(k) < 0.5).tolist()), flush=bool(rng.random() < 0.5))
         got = np.array([[floats.execute(how, x[i], w[j]) for j in range(n)] for i in range(m)])
         assert float_box.contains(got).all()
+
+
+@law
+@given(k=st.integers(1, 12), seed=st.integers(0, 2**32), large=st.sampled_from([0, 10, 24]))
+def test_a_bias_may_enter_a_fold_anywhere(k, seed, large):
+    """An accumulator that starts at the bias rounds each partial sum at the bias's size."""
+    rng = np.random.default_rng(seed)
+    (xl, xh, x), (_, _, w) = rows(rng, (1, k), 0.5), rows(rng, (1, k), 0)
+    b = (rng.normal(size=1) * 2.0**large).astype(np.float32)
+    y = IF.permute(IF.reshape(IF.dot(IF.enclose(xl, xh), IF.constant(w)), (1, 1, 1)), (2, 0, 1))
+    box = IF.add(y, IF.constant(b))
+    for order in (floats.left_fold(k + 1), floats.random_order(k + 1, rng)):
+        order = floats.permuted(order, [k, *range(k)])  # the bias first
+        assert box.contains(floats.execute(floats.Execution(order), x, w, b)).all()
+    assert box.contains(FLOAT.add(FLOAT.dot(x, w), b)).all()
+    joined = IF.add(IF.constant(np.stack([b, b])), IF.reshape(IF.concat([y, y], 1), (2, 1)))
+    assert (joined.lo == box.lo.ravel()).all() and (joined.hi == box.hi.ravel()).all()
 
 
 @law

@@ -7,6 +7,7 @@ may be attained; the may-be-NaN bit also stands for "undefined over the reals".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -18,7 +19,7 @@ from torchlean.floats.sums import upper_matmul
 from torchlean.meaning import structure
 from torchlean.meaning.dtypes import AnyDType, cast_array, integer_range, kind_of, literal_array, name_of, round_array
 from torchlean.meaning.float_system import divide_integers
-from torchlean.meaning.ranges import Ranges, corners, enclose, hull, integer_arithmetic, of_array, winners
+from torchlean.meaning.ranges import Fold, Ranges, corners, enclose, hull, integer_arithmetic, of_array, winners
 
 F64: TypeAlias = NDArray[np.float64]
 Operand: TypeAlias = "Ranges | NDArray[Any] | float | int"
@@ -131,11 +132,9 @@ class IntervalReal:
         through = _holds_zero(b)
         nan = a.nan | b.nan | (_holds_infinity(a) & _holds_infinity(b)) | (through & self._divided_by_zero(a))
         divisor = Ranges(np.where(through, 1.0, b.lo), np.where(through, 1.0, b.hi), b.nan, b.dtype)
-        # inf / inf has no value; finite values near it give anything between 0 and inf of that sign.
         lo = corners(lambda p, q: _zero_if_nan(floats.div_down(p, q)), a, divisor)[0]
         hi = corners(lambda p, q: _zero_if_nan(floats.div_up(p, q)), a, divisor)[1]
-        loose = through | (_holds_infinity(a) & _holds_infinity(b))
-        return self._rounded("div", np.where(loose, -np.inf, lo), np.where(loose, np.inf, hi), nan, a.dtype)
+        return self._rounded("div", np.where(through, -np.inf, lo), np.where(through, np.inf, hi), nan, a.dtype)
 
     def neg(self, x: Ranges) -> Ranges:
         if not self._is_float(x):
@@ -376,12 +375,14 @@ class IntervalReal:
         return x.move(lambda a: structure.slice_axes(a, starts, stops, steps))
 
     def concat(self, xs: Sequence[Ranges], axis: int) -> Ranges:
-        return Ranges(
-            np.concatenate([x.lo for x in xs], axis=axis),
-            np.concatenate([x.hi for x in xs], axis=axis),
-            np.concatenate([x.nan for x in xs], axis=axis),
-            xs[0].dtype,
-        )
+        def join(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+            return np.concatenate(list(parts), axis=axis)
+
+        folds = [x.fold for x in xs if x.fold is not None]
+        fold = None
+        if len(folds) == len(xs):
+            fold = Fold(*(join([getattr(f, part.name) for f in folds]) for part in fields(Fold)))
+        return Ranges(join([x.lo for x in xs]), join([x.hi for x in xs]), join([x.nan for x in xs]), xs[0].dtype, fold)
 
     def _filled(self, x: Ranges, value: float, f: Callable[[NDArray[Any], Any], NDArray[Any]]) -> Ranges:
         """A structural step that brings in a constant."""
@@ -462,7 +463,8 @@ class IntervalFloat(IntervalReal):
     Elementwise   the ends are rounded to the dtype, since rounding is monotone; a range that meets the subnormals also
                   holds 0, since they may be flushed
     Folds         widened by floats.any_order_bound: every order, fused or not; NaN and infinities where a partial sum
-                  may overflow
+                  may overflow. A term added to a fold's result (a bias) counts as one more leaf of it.
+    Not covered   an op computed by another formula than its definition: `widen` the real enclosure by its rounding rule
     tolerances    operation -> (a, r): an implementation may differ from the exact value f by a + r |f|, clamped to
                   nothing; operations not named are rounded once (the reference executor)
     """
@@ -511,7 +513,23 @@ class IntervalFloat(IntervalReal):
     def _folded(self, x: Ranges, weighted: Any, leaves: Any, weights: Any, inputs: Any) -> Ranges:
         fmt = floats.format_of(x.dtype)
         error = floats.any_order_bound(weighted, leaves, weights, inputs, fmt=fmt)
-        return self._widened(x, error, ~floats.stays_finite(weighted, error, fmt))
+        result = self._widened(x, error, ~floats.stays_finite(weighted, error, fmt))
+        parts = (np.broadcast_to(np.asarray(p, np.float64), x.shape) for p in (weighted, leaves, weights, inputs))
+        return replace(result, fold=Fold(x.lo, x.hi, *parts))
+
+    def add(self, x: Operand, y: Operand) -> Ranges:
+        """Where one operand is a fold, the other is one more leaf: it may be added anywhere in its order."""
+        a, b = self._pair(x, y)
+        if (a.fold is None) == (b.fold is None):
+            return super().add(a, b)
+        summed, other = (a, b) if a.fold is not None else (b, a)
+        fold = summed.fold
+        assert fold is not None
+        exact = _PLAIN.add(Ranges(fold.lo, fold.hi, summed.nan, summed.dtype), replace(other, fold=None))
+        size = np.maximum(np.abs(other.lo), np.abs(other.hi))
+        weighted = floats.add_up(fold.weighted, size)
+        result = self._folded(exact, weighted, fold.leaves + (size > 0), fold.weights, fold.inputs)
+        return replace(result, fold=None)
 
     def _folded_products(self, exact: Ranges, most_a: F64, most_b: F64) -> Ranges:
         used_a, used_b = (most_a > 0).astype(np.float64), (most_b > 0).astype(np.float64)
@@ -541,7 +559,7 @@ def _defined(lo: F64, hi: F64) -> tuple[F64, F64]:
 
 
 def _zero_if_nan(x: F64) -> F64:
-    """0 * inf at a corner: the products near it are 0 or, on another corner, infinite; NaN itself is in the bit."""
+    """0 * inf or inf / inf at a corner: what lies near it is 0 or reaches another corner; NaN itself is in the bit."""
     return np.where(np.isnan(x), 0.0, x)
 
 

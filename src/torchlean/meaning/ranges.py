@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,18 +17,39 @@ Bool: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
+class Fold:
+    """What a float sum was made of, so that a bias added next can take part in its order.
+
+    lo, hi                             [*s] ends of the exact sum
+    weighted, leaves, weights, inputs  [*s] the arguments of floats.any_order_bound
+    """
+
+    lo: Array
+    hi: Array
+    weighted: Array
+    leaves: Array
+    weights: Array
+    inputs: Array
+
+    def move(self, f: Callable[[Array], Array]) -> Fold:
+        return Fold(f(self.lo), f(self.hi), f(self.weighted), f(self.leaves), f(self.weights), f(self.inputs))
+
+
+@dataclass(frozen=True, eq=False)
 class Ranges:
     """What each element may be: any value of [lo, hi], both ends included, or NaN where `nan` says so.
 
     lo, hi   [*s]: float64 for float dtypes, int64 for integers, bool for bools (lo: certainly true, hi: may be true)
     nan      [*s] bool: may be NaN, or undefined over the reals
     dtype    numpy name of the declared dtype
+    fold     in IntervalFloat, for a sum that only moved since
     """
 
     lo: Array
     hi: Array
     nan: Bool
     dtype: str
+    fold: Fold | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,7 +73,7 @@ class Ranges:
 
     def move(self, f: Callable[[Array], Array]) -> Ranges:
         """The same structural step on each array."""
-        return Ranges(f(self.lo), f(self.hi), f(self.nan), self.dtype)
+        return Ranges(f(self.lo), f(self.hi), f(self.nan), self.dtype, self.fold and self.fold.move(f))
 
 
 _CARRIERS = {"float": np.float64, "int": np.int64, "bool": np.bool_}
