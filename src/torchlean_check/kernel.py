@@ -33,7 +33,7 @@ Splits = Sequence[tuple[int, int, int, float, float]]  # value, index, side, thr
 U32 = 2.0**-24
 TINY32 = 2.0**-126
 UNDERFLOW = 2.0**-800  # over all underflows of one bound in float64, each at most 2^-1022 times a magnitude below 2^127
-WIDER = 1.0 + 2.0**-24  # covers the rounding of sums of up to 2^28 terms of one sign
+WIDER = 1.0 + 2.0**-32  # covers the rounding of sums of up to 2^20 terms of one sign
 SEMANTICS = ("float32", "real")
 
 
@@ -163,6 +163,8 @@ class Kernel:
         self.absolute = {k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)}
         self.compress = self.arith.name == "rounded" and any(isinstance(m, Dense) for n in network.nodes if isinstance(n, Affine) for m, _ in n.terms)
         width = max(node.size for node in network.nodes)
+        if width > 1 << 20:
+            raise CheckError("a value is too large", where="network", expected="at most 2^20 entries", got=str(width), fix="use a smaller network")
         self.row_chunk = max(64, (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
         with np.errstate(all="ignore"):
@@ -179,19 +181,23 @@ class Kernel:
             if isinstance(node, Affine):
                 self.charges[k] = self._charge(k, node)
             values[k] = self._interval(k, node, state, values)
+            self._size(k, values[k])
             if k in self.network.relu_inputs:
                 state.boxes[k] = values[k]
                 if derive and not self.tight[k]:
                     self._tighten(Facts(state, None, self.compress), k)
                     values[k] = state.boxes[k]
-            lo, hi = values[k]
-            if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
-                raise CheckError("a value is not shown to be finite", where=f"node {k}", expected="finite bounds", got="an overflow",
-                                 fix="use a smaller region or root rule `derive`")  # fmt: skip
-            mag = np.maximum(np.abs(lo[0]), np.abs(hi[0]))
-            self.mags.append(mag)
-            self.sums.append(float(mag.sum()) * WIDER)
+                    self._size(k, values[k])
         self._root = state
+
+    def _size(self, k: int, box: tuple[Floats, Floats]) -> None:
+        """Take the magnitudes of value k from its box at the root."""
+        lo, hi = box[0][0], box[1][0]
+        if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
+            raise CheckError("a value is not shown to be finite", where=f"node {k}", expected="finite bounds", got="an overflow",
+                             fix="use a smaller region, or root rule `derive`")  # fmt: skip
+        self.mags[k:] = [np.maximum(np.abs(lo), np.abs(hi))]
+        self.sums[k:] = [float(self.mags[k].sum()) * WIDER]
 
     def _charge(self, k: int, node: Affine) -> Charges:
         v, ones, total, depth = node.magnitude[None], np.zeros((1, node.size)), 0.0, len(node.terms)
@@ -212,7 +218,7 @@ class Kernel:
             exact_sum = np.logical_and(len(node.terms) == 1, node.bias == 0.0)  # adding a zero term is no rounding
             error = error + np.where(exact_sum, 0.0, U32 * (v + error)) + TINY32
         error = error * (1.0 + 2.0**-20)
-        if not (v * (1.0 + g) + error < 2.0**127).all():
+        if self.semantics == "float32" and not (v * (1.0 + g) + error < 2.0**127).all():
             raise CheckError("overflow of float32 is not excluded", where=f"node '{node.where}'", expected="magnitudes below 2^127",
                              got=str(float(v.max())), fix="use a smaller region")  # fmt: skip
         if self.semantics == "real":
@@ -273,15 +279,15 @@ class Kernel:
     # -- backward walk -----------------------------------------------------------------------------------------------
 
     def walk(self, facts: Facts, target: int, box: Ints, start: Floats | tuple[Ints, Floats], *, split: Splits = (), real: bool = False
-             ) -> tuple[Floats, Floats]:  # fmt: skip
-        """Linear lower bounds: start . value(target) >= form x + offset on each row's box.
+             ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
+        """Linear lower bounds: start . value(target) >= form x + offset on each row's box; and the kappa charges inside offset.
 
         start  rows [R, size], or (index [R], sign [R]) for single entries;  box [R]: the state's row that each row belongs to
         split  (value, index, side, at, m) with m >= 0: adds -m side (z - at), which is <= 0 where the split holds
-        Shapes ([R, inputs], [R]);  NaN  an overflow gives an infinite or nan offset, since every |L| is multiplied by kappa >= 0
+        Shapes ([R, inputs], [R], [R]);  NaN  an overflow gives an infinite or nan offset, since every |L| is multiplied by kappa >= 0
         """
         nodes, rows = self.network.nodes, len(box)
-        const, mass, terms = np.zeros(rows), np.zeros(rows), 8
+        const, mass, charged, terms = np.zeros(rows), np.zeros(rows), np.zeros(rows), 8
         acc: dict[int, Coefficients] = {}
         node = nodes[target]
         if not isinstance(start, tuple):
@@ -321,7 +327,7 @@ class Kernel:
                     kappa = self.charges[k].real if real else self.charges[k].kappa
                     charge = self.arith.against(np.abs(L), kappa if columns is None else kappa[columns])
                 shift = self.arith.against(L, node.bias if columns is None else node.bias[columns])
-                const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
+                const, mass, charged, terms = const + shift - charge, mass + np.abs(shift) + charge, charged + charge, terms + 2
                 for linear, source in node.terms:
                     if isinstance(linear, Dense):
                         matrix, below = self._matrix(facts, k, linear, columns, source)
@@ -348,7 +354,7 @@ class Kernel:
                 const, mass, terms = self._add(acc, node.source, (L, live.columns), const, mass, terms)
         form = self._full(*acc[0], self.network.inputs) if 0 in acc else np.zeros((rows, self.network.inputs))
         # The rounding of `terms` additions of numbers whose sizes `mass` adds up, and all underflows.
-        return form, const - mass * (terms * 2.0**-51) - UNDERFLOW
+        return form, const - mass * (terms * 2.0**-51) - UNDERFLOW, charged
 
     def _add(self, acc: dict[int, Coefficients], k: int, new: Coefficients, const: Floats, mass: Floats, terms: int) -> tuple[Floats, Floats, int]:
         """Add coefficients on value k. Where two paths join, the sum's rounding is charged."""
@@ -409,7 +415,7 @@ class Kernel:
         for at in range(0, len(rows), self.row_chunk // 2):
             r, i = rows[at : at + self.row_chunk // 2], index[at : at + self.row_chunk // 2]
             box, sign = np.concatenate([r, r]), np.repeat([1.0, -1.0], len(r))
-            low = self.lowest(state, box, *self.walk(facts, k, box, (np.concatenate([i, i]), sign), split=split))
+            low = self.lowest(state, box, *self.walk(facts, k, box, (np.concatenate([i, i]), sign), split=split)[:2])
             new_lo[r, i] = np.maximum(lo[r, i], low[: len(r)])
             new_hi[r, i] = np.minimum(hi[r, i], -low[len(r) :])
         self._settle(state, k, new_lo, new_hi)
@@ -427,12 +433,15 @@ class Kernel:
             raise CheckError("a derived box is not finite", where=f"value {k}", expected="finite bounds", got="nan or infinity", fix="report this")
         state.boxes[k] = (lo, hi)
 
-    def derive(self, state: State) -> Facts:
-        """Default derivation, in place: interval walk, intersection with what is known, backward walks for unstable neurons."""
+    def derive(self, state: State, local: bool = False) -> Facts:
+        """Default derivation, in place: interval walk, intersection with what is known, backward walks for unstable neurons.
+
+        With `local`, error boxes and rounding are charged with the magnitudes of each row's own boxes instead of the root's.
+        """
         values: Boxes = {}
         facts = Facts(state, None, self.compress)
-        for k in range(len(self.network.nodes)):
-            lo, hi = self._interval(k, self.network.nodes[k], state, values, facts)
+        for k in range(len(self.network.nodes) if local else max(self.network.relu_inputs, default=-1) + 1):
+            lo, hi = self._interval(k, self.network.nodes[k], state, values, facts if local else None)
             if k in state.boxes:
                 self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))
                 if not self.tight[k]:
@@ -448,33 +457,35 @@ class Kernel:
 
     # -- clauses -----------------------------------------------------------------------------------------------------
 
-    def _objective(self, facts: Facts, box: Ints, rows: Objective, split: Splits = (), real: bool = False) -> tuple[Floats, Floats]:
-        form, offset = self.walk(facts, self.network.output, box, rows.y, split=split, real=real)
+    def _objective(self, facts: Facts, box: Ints, rows: Objective, split: Splits = (), real: bool = False) -> tuple[Floats, Floats, Floats]:
+        form, offset, charged = self.walk(facts, self.network.output, box, rows.y, split=split, real=real)
         if rows.x.any():
             form = form + rows.x
             offset = offset - self.arith.against(np.abs(form), self.mags[0]) * 2.0**-51
         loss = self.arith.against(rows.err_y, self.mags[self.network.output]) + self.arith.against(rows.err_x, self.mags[0]) + rows.err_c
         offset = offset + rows.c - loss * WIDER
-        return form, offset - 2.0**-50 * (np.abs(offset) + np.abs(rows.c) + loss) - UNDERFLOW
+        return form, offset - 2.0**-50 * (np.abs(offset) + np.abs(rows.c) + loss) - UNDERFLOW, charged
 
     def bound(self, state: State, derive: bool, real: bool = False) -> Bounds:
         """Bounds of every inequality of the open clauses; with `derive`, after the default derivation (which tightens `state`)."""
         with np.errstate(all="ignore"):
-            facts = self.derive(state) if derive else Facts(state, None, self.compress)
-            region = self.region
-            count, rows, inputs = len(state), len(region.rows_c), self.network.inputs
-            margin, form, offset = np.full((count, rows), -np.inf), np.zeros((count, rows, inputs)), np.full((count, rows), -np.inf)
-            margin_real = np.full((count, rows), -np.inf) if real else None
-            box, row = np.nonzero(state.open[:, region.row_clause] & ~state.empty[:, None])
-            for at in range(0, len(box), self.row_chunk):
-                b, r = box[at : at + self.row_chunk], row[at : at + self.row_chunk]
-                objective = Objective.of(region, r)
-                f, o = self._objective(facts, b, objective)
-                margin[b, r], form[b, r], offset[b, r] = self.lowest(state, b, f, o), f, o
-                if margin_real is not None:
-                    f, o = self._objective(facts, b, objective, real=True)
-                    margin_real[b, r] = self.lowest(state, b, f, o)
-        return Bounds(margin, margin_real, self.refuted(state, margin), form, offset)
+            facts = self.derive(state, local=True) if derive else Facts(state, None, self.compress)
+            return self._bound(state, facts, real)[0]
+
+    def _bound(self, state: State, facts: Facts, real: bool) -> tuple[Bounds, Floats]:
+        region = self.region
+        count, rows, inputs = len(state), len(region.rows_c), self.network.inputs
+        margin, form, offset = np.full((count, rows), -np.inf), np.zeros((count, rows, inputs)), np.full((count, rows), -np.inf)
+        margin_real, charged = np.full((count, rows), -np.inf) if real else None, np.zeros((count, rows))
+        box, row = np.nonzero(state.open[:, region.row_clause] & ~state.empty[:, None])
+        for at in range(0, len(box), self.row_chunk):
+            b, r = box[at : at + self.row_chunk], row[at : at + self.row_chunk]
+            objective = Objective.of(region, r)
+            f, o, charged[b, r] = self._objective(facts, b, objective)
+            margin[b, r], form[b, r], offset[b, r] = self.lowest(state, b, f, o), f, o
+            if margin_real is not None:
+                margin_real[b, r] = self.lowest(state, b, *self._objective(facts, b, objective, real=True)[:2])
+        return Bounds(margin, margin_real, self.refuted(state, margin), form, offset), charged
 
     def refuted(self, state: State, margin: Floats, slack: float | Floats = 0.0) -> Bools:
         """Clauses closed before, or with an inequality whose bound is > slack (>= for a strict one).   Shapes  [B, clauses]"""
@@ -501,7 +512,7 @@ class Kernel:
                 candidates = [(one.combine(w), bool((region.row_strict[rows] & (w > 0.0)).any()))]
             facts = Facts(state, slopes, self.compress)
             for objective, strict in candidates:
-                low = self.lowest(state, box, *self._objective(facts, box, objective, split))[0]
+                low = self.lowest(state, box, *self._objective(facts, box, objective, split)[:2])[0]
                 if low > 0.0 or (strict and low >= 0.0):
                     return True
         return False

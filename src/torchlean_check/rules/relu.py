@@ -35,7 +35,7 @@ def lines(lo: Floats, hi: Floats, slope: Floats | None = None) -> Lines:
     """Lines for finite lo <= hi; `slope` may be any finite numbers, nan where the default rule is meant.
 
     Bounds  relu(z) - a z >= p and relu(z) - s z <= t on [lo, hi], also after a G and s G are rounded to nearest (2^-53 relative)
-            and after sums of n < 2^28 such terms of one sign are rounded in any order (the factors 1 + 2^-24)
+            and after sums of n < 2^20 such terms of one sign are rounded in any order (the factors 1 + 2^-32)
     """
     a = default_slope(lo, hi)
     if slope is not None:
@@ -47,9 +47,9 @@ def lines(lo: Floats, hi: Floats, slope: Floats | None = None) -> Lines:
     s = np.where(unstable, u / (u - l), a)
     size = np.maximum(-l, u)
     # Three roundings, each at most 2^-53 size max(1, |s|), and the rounding of s G: 4 * 2^-53 size; s is at most 1.
-    t = np.where(unstable, (np.maximum(np.maximum(-s * l, u - s * u), 0.0) + 2.0**-50 * size) * (1.0 + 2.0**-24), 0.0)
+    t = np.where(unstable, (np.maximum(np.maximum(-s * l, u - s * u), 0.0) + 2.0**-50 * size) * (1.0 + 2.0**-32), 0.0)
     if ((a >= 0.0) & (a <= 1.0)).all():
         return Lines(a, s, None, t)  # a rounded product a G stays in [0, G]: the minimum is exactly 0
     low = np.minimum(np.minimum(-a * l, u - a * u), 0.0) - 2.0**-50 * size * (1.0 + np.abs(a))
-    p = np.where(unstable & ((a < 0.0) | (a > 1.0)), low * (1.0 + 2.0**-24), 0.0)
+    p = np.where(unstable & ((a < 0.0) | (a > 1.0)), low * (1.0 + 2.0**-32), 0.0)
     return Lines(a, s, p, t)

@@ -1,0 +1,106 @@
+"""torchlean-check: the first word is the verdict, exit codes say it again, every bad file is one error."""
+
+import ast
+import io
+import json
+import subprocess
+import sys
+import tokenize
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import torchlean_check as tc
+from torchlean_check.cli import main
+
+SOURCE = Path(tc.__file__).parents[1]
+
+
+@pytest.fixture
+def files(small, tmp_path):
+    paths = [tmp_path / name for name in ("model.onnx", "claim.vnnlib", "proof.tlcert")]
+    for path, data in zip(paths, (small.model, small.claim, small.data), strict=True):
+        path.write_bytes(data)
+    return [str(p) for p in paths]
+
+
+def test_valid(files, capsys):
+    assert main(files) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("valid ") and "holds for every float32 execution" in out and "rounded arithmetic" in out and "sha256" in out
+
+
+def test_exact_json(files, capsys):
+    assert main([*files, "--exact", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["status"] == "valid" and answer["arithmetic"] == "exact" and answer["assumed"] == 0
+
+
+def test_holey_is_3(small, files, capsys):
+    builder = tc.TreeBuilder()
+    builder.hole([0])
+    Path(files[2]).write_bytes(tc.encode(replace(small.certificate, trees=(builder.build()[0],))))
+    assert main(files) == 3
+    assert capsys.readouterr().out.startswith("holey ")
+
+
+def test_invalid_is_4(small, files, capsys):
+    Path(files[2]).write_bytes(tc.encode(replace(small.certificate, trees=(tc.TreeBuilder().build()[0],))))
+    assert main(files) == 4
+    out = capsys.readouterr().out
+    assert out.startswith("invalid ") and "node 0: not refuted" in out and "holds" not in out
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("data", [b"", b"\x1f\x8b\x08", b"hello", bytes(100)])
+def test_damaged_files_give_one_error_of_five_parts(files, capsys, which, data):
+    Path(files[which]).write_bytes(data)
+    assert main(files) == 4
+    got = capsys.readouterr()
+    assert got.out.startswith("invalid") and got.err.count("CheckError") == 1
+    assert all(part in got.err for part in ("where:", "expected:", "got:", "fix:"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["a"], ["absent", "absent", "absent"], ["--workers", "0", "a", "b", "c"], ["--fast", "a", "b", "c"], ["--ex", "a", "b", "c"]])
+def test_usage_is_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+
+
+def test_runs_without_torchlean_and_its_dependencies(files):
+    """The checker's process loads the standard library, numpy and itself."""
+    code = ("import sys\nfrom torchlean_check.cli import main\ncode = main(sys.argv[1:])\n"
+            "own = {m.split('.')[0] for m in sys.modules} - set(sys.stdlib_module_names)\n"
+            "print(sorted(own - {'numpy', 'torchlean_check', '__main__'}))\nsys.exit(code)")  # fmt: skip
+    done = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {[str(SOURCE), *[p for p in sys.path if 'site-packages' in p]]!r}\n{code}", *files],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("[]"), done.stdout
+
+
+def code_lines(text):
+    """Lines that hold code: no blank lines, comments or docstrings."""
+    tree = ast.parse(text)
+    notes = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            notes |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    skip = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    return len({t.start[0] for t in tokenize.generate_tokens(io.StringIO(text).readline) if t.type not in skip} - notes)
+
+
+def test_imports_are_the_promised_ones_and_the_core_is_small():
+    core = 0
+    for path in sorted((SOURCE / "torchlean_check").rglob("*.py")):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.split(".")[0] in sys.stdlib_module_names | {"numpy", "flint", "torchlean_check"}, f"{path.name} imports {name}"
+        if path.parent.name == "rules":
+            assert text.count("\n") <= 100, path.name
+        if path.name in ("kernel.py", "tree.py", "onnx_reader.py", "vnnlib_reader.py"):
+            core += code_lines(text)
+    assert core <= 1500

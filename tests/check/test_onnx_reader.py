@@ -1,0 +1,169 @@
+"""ONNX: what is read computes what the ONNX reference evaluator computes; traps are refused."""
+
+import gzip
+
+import numpy as np
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from torchlean_check import wire
+from torchlean_check.errors import CheckError
+from torchlean_check.network import Affine, Relu
+from torchlean_check.onnx_reader import read_network
+
+RNG = np.random.default_rng(0)
+
+
+def f32(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def i64(*values):
+    return np.array(values, np.int64)
+
+
+IMAGE = (1, 2, 6, 5)
+CASES = {
+    "gemm without transB": ([("Gemm", "xw", "y", {})], {"w": f32(2, 3)}, (1, 2)),
+    "gemm with row bias": ([("Gemm", "xwb", "y", {"transB": 1})], {"w": f32(3, 2), "b": f32(1, 3)}, (1, 2)),
+    "matmul and add": ([("MatMul", "xw", "t", {}), ("Add", "bt", "y", {})], {"w": f32(2, 3), "b": f32(3)}, (1, 2)),
+    "matmul of rows": ([("MatMul", "xw", "y", {})], {"w": f32(2, 3)}, (1, 4, 2)),
+    "matmul from the left": ([("Reshape", "xs", "t", {}), ("MatMul", "wt", "y", {})], {"w": f32(3, 4), "s": i64(4, 2)}, (1, 8)),
+    "sub constant and from constant": ([("Sub", "xb", "t", {}), ("Sub", "bt", "y", {})], {"b": f32(3)}, (1, 3)),
+    "residual": ([("Relu", "x", "t", {}), ("Add", "xt", "u", {}), ("Sub", "ut", "y", {})], {}, (1, 3)),
+    "product read twice, sum in between": ([("MatMul", "xw", "m", {}), ("Identity", "m", "n", {}), ("Add", "nb", "t", {}), ("Add", "tm", "y", {})], {"w": f32(3, 3), "b": f32(3)}, (1, 3)),
+    "mul div neg": ([("Mul", "xb", "t", {}), ("Div", "tc", "u", {}), ("Neg", "u", "y", {})], {"b": f32(3), "c": f32(3)}, (1, 3)),
+    "conv 1d strided dilated": ([("Conv", "xw", "y", {"strides": [2], "dilations": [2], "pads": [1, 2]})], {"w": f32(4, 2, 3)}, (1, 2, 11)),
+    "conv 2d grouped with bias": ([("Conv", "xwb", "y", {"group": 2, "pads": [1, 0, 1, 2], "strides": [1, 2]})], {"w": f32(4, 1, 3, 2), "b": f32(4)}, IMAGE),
+    "conv 3d": ([("Conv", "xw", "y", {"pads": [0, 1, 0, 0, 0, 1]})], {"w": f32(2, 1, 2, 2, 2)}, (1, 1, 3, 4, 3)),
+    "average pools": ([("AveragePool", "x", "t", {"kernel_shape": [3, 2], "strides": [1, 2]}), ("GlobalAveragePool", "t", "y", {})], {}, IMAGE),
+    "batch norm": ([("BatchNormalization", "xgbmv", "y", {"epsilon": 0.01})], {"g": f32(2), "b": f32(2), "m": f32(2), "v": np.abs(f32(2))}, IMAGE),
+    "layout": ([("Transpose", "x", "t", {"perm": [0, 3, 1, 2]}), ("Squeeze", "ta", "u", {}), ("Unsqueeze", "ua", "v", {}), ("Flatten", "v", "y", {})], {"a": i64(0)}, IMAGE),
+    "slice and concat": ([("Slice", "xsea", "t", {}), ("Concat", "txc", "y", {"axis": 1})], {"s": i64(1), "e": i64(2**40), "a": i64(-3), "c": f32(1, 1, 6, 5)}, IMAGE),
+    "reshape with 0 and -1": ([("Reshape", "xs", "y", {})], {"s": i64(0, -1, 5)}, IMAGE),
+    "dropout and constant": ([("Dropout", "x", "t", {}), ("Identity", "t", "u", {}), ("Add", "ub", "y", {})], {"b": f32(1)}, (1, 3)),
+}  # fmt: skip
+
+
+def forward(network, x):
+    values = [x]
+    for node in network.nodes[1:]:
+        if isinstance(node, Relu):
+            values.append(np.maximum(values[node.source], 0))
+        else:
+            assert isinstance(node, Affine)
+            values.append(sum(m.apply(values[s], lambda a, b: a @ b) for m, s in node.terms) + node.bias)
+    return values[network.output]
+
+
+@pytest.mark.parametrize("title", CASES)
+def test_reads_what_onnx_means(tools, title):
+    nodes, weights, shape = CASES[title]
+    data = tools.model_bytes(nodes, weights, shape, opset=15)  # the evaluator mishandles epsilon before 14
+    network = read_network(data)
+    x = f32(3, *shape[1:]) if len(shape) > 1 else f32(3)
+    for row in x:
+        (want,) = ReferenceEvaluator(tools.onnx.load_model_from_string(data)).run(None, {"x": row[None]})
+        got = forward(network, row.reshape(1, -1).astype(np.float64))[0]
+        np.testing.assert_allclose(got, want.reshape(-1), rtol=2e-5, atol=2e-5)  # the evaluator computes in float32
+    for node in network.nodes[1:]:
+        for linear, source in node.terms if isinstance(node, Affine) else ():
+            a, b = RNG.normal(size=(2, network.nodes[source].size)), RNG.normal(size=(2, node.size))
+            assert np.allclose((linear.apply(a, np.matmul) * b).sum(1), (linear.transpose(b, np.matmul) * a).sum(1))
+
+
+def test_initializers_may_stand_among_the_inputs_of_old_files(tools):
+    nodes, weights, shape = CASES["matmul and add"]
+    network = read_network(tools.model_bytes(nodes, weights, shape, listed=True, opset=8, ir_version=3))
+    assert len(network.nodes) == 2 and network.nodes[1].adds  # matmul and add are one node with two roundings
+
+
+def test_symbolic_batch_is_one(tools):
+    assert read_network(tools.model_bytes([("Relu", "x", "y", {})], {}, ("n", 3))).inputs == 3
+
+
+def test_leaves_count_nonzero_weights_and_bias(tools):
+    w = np.array([[1, 0, 2], [0, 0, 0]], np.float32)
+    network = read_network(tools.model_bytes([("Gemm", "xwb", "y", {"transB": 1})], {"w": w, "b": f32(2)}, (1, 3)))
+    assert network.nodes[1].leaves.tolist() == [3.0, 1.0]
+
+
+GEMM = [("Gemm", "xw", "y", {})]
+W = {"w": f32(2, 3)}
+BAD = {
+    "unknown op": ([("Softplus", "x", "y", {})], {}, {}),
+    "other domain": ([("Relu", "x", "y", {"domain": "com.example"})], {}, {}),
+    "unknown attribute": ([("Relu", "x", "y", {"alpha": 1.0})], {}, {}),
+    "attribute of another type": ([("Flatten", "x", "y", {"axis": 1.0})], {}, {}),
+    "alpha": ([("Gemm", "xw", "y", {"alpha": 0.5})], W, {}),
+    "transA": ([("Gemm", "xw", "y", {"transA": 1})], W, {}),
+    "auto_pad": ([("Conv", "xw", "y", {"auto_pad": "SAME_UPPER"})], {"w": f32(1, 2, 1)}, {"shape": (1, 2, 3)}),
+    "ceil_mode": ([("AveragePool", "x", "y", {"kernel_shape": [2], "ceil_mode": 1})], {}, {"shape": (1, 2, 3)}),
+    "count_include_pad": ([("AveragePool", "x", "y", {"kernel_shape": [2], "count_include_pad": 1})], {}, {"shape": (1, 2, 3)}),
+    "padded average": ([("AveragePool", "x", "y", {"kernel_shape": [2], "pads": [1, 1]})], {}, {"shape": (1, 2, 3)}),
+    "training batch norm": ([("BatchNormalization", "xbbbb", "y", {"training_mode": 1})], {"b": np.ones(2, np.float32)}, {"opset": 15}),
+    "training dropout": ([("Dropout", "xrt", "y", {})], {"r": np.float32(0.5), "t": np.array(True)}, {}),
+    "negative variance": ([("BatchNormalization", "xbbbv", "y", {})], {"b": np.ones(2, np.float32), "v": -np.ones(2, np.float32)}, {}),
+    "nan weight": (GEMM, {"w": np.array([[np.nan], [1]], np.float32)}, {}),
+    "infinite weight": (GEMM, {"w": np.array([[np.inf], [1]], np.float32)}, {}),
+    "float64 weight": (GEMM, {"w": np.ones((2, 3))}, {}),
+    "shapes that do not fit": (GEMM, {"w": f32(3, 3)}, {}),
+    "name defined twice": ([("Relu", "x", "t", {}), ("Relu", "x", "t", {}), ("Relu", "t", "y", {})], {}, {}),
+    "node that shadows the input": ([("Relu", "x", "x", {}), ("Relu", "x", "y", {})], {}, {}),
+    "use before definition": ([("Relu", "t", "y", {}), ("Relu", "x", "t", {})], {}, {}),
+    "output not computed": ([("Relu", "x", "t", {})], {}, {}),
+    "two outputs": ([("Relu", "x", "y", {}), ("Relu", "x", "z", {})], {}, {"outputs": ("y", "z")}),
+    "two inputs": ([("Add", "xz", "y", {})], {}, {"inputs": ("x", "z")}),
+    "dynamic axis": ([("Relu", "x", "y", {})], {}, {"shape": (1, "n")}),
+    "opset too old": ([("Relu", "x", "y", {})], {}, {"opset": 6}),
+    "opset too new": ([("Relu", "x", "y", {})], {}, {"opset": 23, "ir_version": 10}),
+    "constant arithmetic": ([("Add", "ww", "t", {}), ("Add", "xt", "y", {})], {"w": f32(2)}, {}),
+    "broadcast of the value": ([("Add", "xw", "y", {})], {"w": f32(4, 2)}, {}),
+    "division by zero": ([("Div", "xw", "y", {})], {"w": np.array([1, 0], np.float32)}, {}),
+    "reshape to another size": ([("Reshape", "xs", "y", {})], {"s": i64(1, 3)}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("title", BAD)
+def test_refused(tools, title):
+    nodes, weights, options = BAD[title]
+    with pytest.raises(CheckError) as error:
+        read_network(tools.model_bytes(nodes, weights, **options))
+    assert error.value.where.startswith("ONNX model") and error.value.expected and error.value.fix
+
+
+def test_external_data_is_refused(tools):
+    model = tools.onnx.load_model_from_string(tools.model_bytes(GEMM, W))
+    model.graph.initializer[0].data_location = tools.onnx.TensorProto.EXTERNAL
+    with pytest.raises(CheckError, match="another file"):
+        read_network(model.SerializeToString())
+
+
+def test_repeated_singular_field_is_refused(tools):
+    data = tools.model_bytes(GEMM, W)
+    with pytest.raises(CheckError, match="twice"):
+        read_network(data + b"\x08\x07")  # ir_version again
+
+
+def test_initializer_given_twice_is_refused(tools):
+    model = tools.onnx.load_model_from_string(tools.model_bytes(GEMM, W))
+    model.graph.initializer.append(model.graph.initializer[0])
+    with pytest.raises(CheckError, match="twice"):
+        read_network(model.SerializeToString())
+
+
+def test_every_truncation_is_refused(tools):
+    data = tools.model_bytes(GEMM, W)
+    for size in range(len(data)):
+        with pytest.raises(CheckError):
+            read_network(data[:size])
+
+
+def test_gzip_is_bounded_and_whole():
+    packed = gzip.compress(bytes(1000))
+    assert wire.unpack(packed) == bytes(1000)
+    for bad in (packed[:-1], packed + b"x", b""):
+        with pytest.raises(CheckError):
+            wire.unpack(bad)
+    with pytest.raises(CheckError, match="too large"):
+        wire.unpack(packed, limit=999)
