@@ -145,6 +145,7 @@ def test_casts_have_one_meaning_each():
     assert N.cast(np.array([2**24 + 1, 2**62 + 2**37]), "f32").tolist() == [2.0**24, 2.0**62]
     twice = 2**62 + 2**54 + 1  # above the midpoint of two bfloat16 numbers by less than float32 sees
     assert float(N.cast(np.array([twice]), "bf16")[0]) == 2.0**62 + 2.0**55
+    assert float(N.cast(np.array([1 + 2.0**-8 + 2.0**-40]), "bf16")[0]) == 1 + 2.0**-7
     with pytest.raises(Unsupported, match="fp8"):
         N.cast(x, "f8e4m3")
     with pytest.raises(ShapeError, match="no dtype"):

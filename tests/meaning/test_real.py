@@ -66,6 +66,12 @@ def test_sums_and_casts_do_not_round():
     assert N.cast(N.constant(np.array([1.9, -1.9, 400.0])), "i8").tolist() == [1, -1, 127]
 
 
+def test_round_takes_ties_to_even():
+    ties = N.constant(np.array([0.5, 1.5, 2.5, -0.5, -1.5]))
+    assert fractions(N.round(ties)) == [0, 2, 2, 0, -2]
+    assert fractions(N.round_to(N.constant(np.array([2.5, 300.0])), "i8")) == [2, 127]
+
+
 def test_a_close_comparison_raises_the_precision():
     x = N.constant(np.array([2.0]))
     nearly = N.add(N.exp(N.log(x)), N.constant(np.array([2.0**-600])))  # 2 + 2^-600 in balls
