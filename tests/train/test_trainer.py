@@ -94,6 +94,16 @@ def test_the_backends_make_nearly_the_same_steps_and_each_repeats_its_bits() -> 
     np.testing.assert_allclose(runs[0].history.loss, runs[1].history.loss, rtol=1e-5)
 
 
+@pytest.mark.parametrize("optimizer", [optim.SGD(0.1, momentum=0.5), optim.AdamW(1e-2)])
+def test_a_float64_program_trains_in_float64(optimizer: optim.Optimizer) -> None:
+    program = nn.trace(nn.Sequential(nn.Normalize([0.1] * 3, [2.0] * 3), nn.MLP(3, 8, 1)), tl.f64["n", 3], seed=0)
+    run = trainer(optimizer).fit(program, (X, Y), steps=20, batch_size=10)
+    assert all(a.dtype == np.float64 for a in run.program.parameters.values())
+    single = nn.trace(nn.Sequential(nn.Normalize([0.1] * 3, [2.0] * 3), nn.MLP(3, 8, 1)), tl.f32["n", 3], seed=0)
+    near = trainer(optimizer).fit(single, (X, Y), steps=20, batch_size=10)
+    np.testing.assert_allclose(run.history.loss, near.history.loss, rtol=1e-4)
+
+
 @pytest.mark.parametrize("partial", ["drop", "keep"])
 def test_an_epoch_reads_each_example_once(partial: str) -> None:
     order = Order(examples(mlp(), (X, Y)), 8, 0, partial)

@@ -32,16 +32,6 @@ def caller() -> str:
     return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of a summary: a layer, its result, and the parameters that it declares itself."""
-
-    path: str
-    kind: str
-    result: str
-    parameters: tuple[str, ...]
-
-
 @dataclass
 class Tracing:
     """What is known while one graph is built: the layers' paths, who declares what, and how it starts."""
@@ -52,7 +42,6 @@ class Tracing:
     initializers: dict[str, Initializer] = field(default_factory=dict)
     owners: dict[str, int] = field(default_factory=dict)
     updates: dict[str, Tensor] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
 
     def adopt(self, model: object) -> None:
         """Give every layer reachable from `model` its path."""
@@ -105,21 +94,16 @@ class Layer(ABC):
         """Apply the layer. Raises ShapeError that names the layer and the line that made it."""
         builder = _builder(self, x)
         context = tracing(builder)
-        path, label = context.path(self)
-        before, outside = set(context.owners), builder.line
-        ours = type(self).__module__.startswith("torchlean.")
-        builder.line = self._where if ours else outside
+        context.path(self)
+        outside = builder.line
+        if type(self).__module__.startswith("torchlean."):
+            builder.line = self._where
         try:
-            result = self.forward(*x)
+            return self.forward(*x)
         except TorchLeanError as error:
-            raise _in_layer(error, label, self._where) from None
+            raise _in_layer(error, context.path(self)[1], self._where) from None
         finally:
             builder.line = outside
-        declared = tuple(n for n, owner in context.owners.items() if n not in before and owner == id(self))
-        if not any(True for _ in walk(self)):
-            shown = str(result.type) if isinstance(result, Tensor) else "..."
-            context.rows.append(Row(path, type(self).__name__, shown, declared))
-        return result
 
     def parameter(self, x: Tensor, name: str, shape: Shape, init: Initializer, dtype: DType | None = None) -> Tensor:
         """Declare the parameter PATH.name with its one initializer, in x's dtype unless another is given."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from torchlean.ir import Builder, Tensor, TensorType, f32, f64
-from torchlean.optim.optimizer import Optimizer, Tensors, fraction, not_negative, zeros_for
+from torchlean.ir import Builder, Tensor, TensorType, f64
+from torchlean.optim.optimizer import Optimizer, Tensors, cast, fraction, not_negative, zeros_for
 from torchlean.optim.schedules import Schedule
 
 
@@ -52,11 +52,15 @@ class Adam(Optimizer):
         power1 = states["beta1_power"] * self.beta1
         power2 = states["beta2_power"] * self.beta2
         kept = {"beta1_power": power1, "beta2_power": power2}
-        size = g.cast(g.cast(rate, dtype=f64) / (1.0 - power1), dtype=f32)
-        spread = g.cast(g.sqrt(1.0 - power2), dtype=f32)
+        exact = cast(g, rate, f64) / (1.0 - power1), g.sqrt(1.0 - power2)
+        scales = {
+            dtype: [cast(g, t, dtype) for t in (*exact, rate)]
+            for dtype in dict.fromkeys(p.dtype for p in parameters.values())
+        }
         new = {}
         for name, p in parameters.items():
-            p, d = self.decay(p, gradients[name], rate)
+            size, spread, own = scales[p.dtype]
+            p, d = self.decay(p, gradients[name], own)
             m, v = states[f"moment1/{name}"], states[f"moment2/{name}"]
             m = m + (d - m) * (1.0 - self.beta1)
             v = v * self.beta2 + d * d * (1.0 - self.beta2)

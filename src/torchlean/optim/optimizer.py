@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from torchlean.errors import UsageError
-from torchlean.ir import Builder, Tensor, TensorType
+from torchlean.ir import Builder, DType, Tensor, TensorType
 from torchlean.optim.schedules import Schedule, as_schedule
 
 Tensors = Mapping[str, Tensor]
@@ -51,6 +51,11 @@ class Optimizer(ABC):
 def zeros_for(prefix: str, parameters: Mapping[str, TensorType]) -> dict[str, np.ndarray]:
     """A zero array `PREFIX/NAME` for every parameter."""
     return {f"{prefix}/{n}": np.zeros(t.sizes, dtype=t.dtype.numpy) for n, t in parameters.items()}
+
+
+def cast(g: Builder, x: Tensor, dtype: DType) -> Tensor:
+    """x in another dtype; x itself where it has that one."""
+    return x if x.dtype == dtype else g.apply("cast", x, dtype=dtype)
 
 
 def fraction(where: str, **values: float) -> None:

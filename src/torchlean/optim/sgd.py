@@ -9,7 +9,7 @@ import numpy as np
 
 from torchlean.errors import UsageError
 from torchlean.ir import Builder, Tensor, TensorType
-from torchlean.optim.optimizer import Optimizer, Tensors, fraction, not_negative, zeros_for
+from torchlean.optim.optimizer import Optimizer, Tensors, cast, fraction, not_negative, zeros_for
 from torchlean.optim.schedules import Schedule
 
 
@@ -55,5 +55,5 @@ class SGD(Optimizer):
                 v = states[f"velocity/{name}"] * self.momentum + d
                 kept[f"velocity/{name}"] = v
                 d = d + v * self.momentum if self.nesterov else v
-            new[name] = p - d * rate
+            new[name] = p - d * cast(g, rate, p.dtype)
         return new, kept

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,9 @@ class Eager(Engine):
 
     def update(self, rows: np.ndarray, rate: float) -> float:
         torch = self._torch
-        with torch.inference_mode():
+        # A kernel that makes an array of its own makes it on the CPU unless told; telling costs time at every call.
+        device = torch.device(self._device) if self._device != "cpu" else nullcontext()
+        with torch.inference_mode(), device:
             if len(rows) not in self._calls:
                 self._calls[len(rows)] = compiled(self.step.sized(len(rows)), self._xp, torch, self._device)
             chosen = torch.from_numpy(rows).to(self._device)
