@@ -1,0 +1,266 @@
+"""The backward linear walk (CROWN): linear lower bounds of chosen values over each box.
+
+Coefficients go backward from the values asked about. A linear node is crossed by its transpose, a nonlinear one by the
+lines of its `relax`; what a line or a constant adds goes to the offset. With `float32` semantics every rounding node's
+error box is charged by the full coefficient at its value (SEMANTICS 3). Written over an array namespace: numpy, or torch
+on a device.
+
+Shapes   R rows (the values asked about), B boxes; coefficients of a node [R, *its shape], where its shape starts with B
+Floats   a search: the walk's own rounding is not charged. A claim rests on the certificate kernel, never on this
+Source   Zhang et al. 2018, arXiv:1811.00866; Xu et al. 2020, arXiv:2002.12920, section 3 (general graphs)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchlean import ops
+from torchlean.bounds.boxed import Boxed
+from torchlean.bounds.crossing import cross
+from torchlean.bounds.interval import node_box, source_box
+from torchlean.bounds.rounding import error_box, magnitude
+from torchlean.errors import Exhausted, MissingRule
+from torchlean.ir import Linear, Node, TensorType, Value
+from torchlean.meaning import Ranges
+
+F64 = NDArray[np.float64]
+
+KINK_AT_ZERO = frozenset({"relu", "leaky_relu", "abs"})  # exact unless 0 is inside: only then are tighter bounds wanted
+
+
+@dataclass
+class Walk:
+    """The facts about every node that the walk has so far, in node order; `refine` adds the next node's.
+
+    boxes    per node and output: what its value may be        errors   per node: its error box, or None
+    slopes   node number -> [B, *shape]: the free lower slope of a nonlinear node; absent: the rule's own choice
+    xp, put  the namespace, and numpy array -> its array       budget   bytes that the coefficients may take
+    """
+
+    boxed: Boxed
+    semantics: str
+    xp: Any
+    put: Any
+    budget: int
+    slopes: Mapping[int, Any]
+    boxes: list[tuple[Ranges, ...]] = field(default_factory=list)
+    errors: list[Any] = field(default_factory=list)
+    _lines: dict[int, Any] = field(default_factory=dict)
+    _constants: dict[int, Any] = field(default_factory=dict)
+
+    def refine(self, tighten: bool) -> None:
+        """Find every node's box, first by its interval rule, then, where a kink or curve reads it, by the walk."""
+        graph = self.boxed.graph
+        wanted = {v for node in graph.nodes for v in node.inputs if _nonlinear(node) and v.node in self.boxed.dependent}
+        for number, node in enumerate(graph.nodes):
+            if node.op in ("input", "parameter"):
+                found: tuple[Ranges, ...] = (source_box(self.semantics, self.boxed, number),)
+                error = None
+            else:
+                inputs = [self.boxes[v.node][v.index] for v in node.inputs]
+                found = node_box(self.semantics, node, inputs)
+                error = error_box(node, inputs, found[0]) if self.semantics == "float32" else None
+            self.boxes.append(found)
+            self.errors.append(error)
+            if tighten and Value(number) in wanted and node.op != "input":
+                self.boxes[number] = (self._tightened(number), *found[1:])
+
+    def _tightened(self, number: int) -> Ranges:
+        box = self.boxes[number][0]
+        readers = [n.op for n in self.boxed.graph.nodes if Value(number) in n.inputs and _nonlinear(n)]
+        loose = (box.lo < 0) & (box.hi > 0) if set(readers) <= KINK_AT_ZERO else box.lo < box.hi
+        targets = np.flatnonzero(loose.reshape(len(loose), -1).any(axis=0))
+        if not len(targets):
+            return box
+        low, high = self.bound(number, targets)
+        lo, hi = box.lo.reshape(len(loose), -1).copy(), box.hi.reshape(len(loose), -1).copy()
+        lo[:, targets], hi[:, targets] = np.maximum(lo[:, targets], low), np.minimum(hi[:, targets], high)
+        crossed = lo > hi  # by the walk's own rounding, at most
+        lo, hi = np.where(crossed, box.lo.reshape(lo.shape), lo), np.where(crossed, box.hi.reshape(hi.shape), hi)
+        return Ranges(lo.reshape(box.shape), hi.reshape(box.shape), box.nan, box.dtype)
+
+    def bound(self, number: int, targets: NDArray[np.intp]) -> tuple[F64, F64]:
+        """Lower and upper bounds [B, len(targets)] of the entries `targets` of a node's value in each box.
+
+        Rows are walked in chunks that fit the budget; the budget is halved when memory runs out all the same.
+        Raises   Exhausted when not even one row fits.
+        """
+        low, high = (np.empty((self.boxed.boxes, len(targets))) for _ in range(2))
+        widest = max(int(np.prod(n.types[0].sizes)) for n in self.boxed.graph.nodes[: number + 1])
+        first = 0
+        while first < len(targets):
+            rows = max(1, min(len(targets) - first, self.budget // (widest * 8 * 6 * 2)))
+            chunk = targets[first : first + rows]
+            try:
+                both = self._walk(number, np.concatenate([chunk, chunk]), np.repeat([1.0, -1.0], rows))
+            except (MemoryError, RuntimeError) as problem:
+                if isinstance(problem, RuntimeError) and "out of memory" not in str(problem):
+                    raise
+                if rows == 1:
+                    raise Exhausted(
+                        "memory ran out",
+                        where=f"bounds of {self.boxed.graph.describe(number)}",
+                        expected="one row of coefficients to fit",
+                        got=str(problem),
+                        fix="bound fewer boxes at once",
+                    ) from None
+                self.budget //= 2
+                continue
+            low[:, first : first + rows], high[:, first : first + rows] = both[:rows].T, -both[rows:].T
+            first += rows
+        return low, high
+
+    def _walk(self, number: int, targets: NDArray[np.intp], signs: F64) -> F64:
+        """Lower bounds [R, B] of signs[r] * (entry targets[r] of the value) over each box."""
+        graph = self.boxed.graph
+        shape = graph.nodes[number].types[0].sizes
+        seed = np.zeros((len(targets), shape[0], int(np.prod(shape[1:]))))
+        seed[np.arange(len(targets)), :, targets] = signs[:, None]
+        pending: dict[int, Any] = {number: self.put(seed.reshape(len(targets), *shape))}
+        offset = self.put(np.zeros((len(targets), shape[0])))
+        for at in range(number, -1, -1):
+            rows = pending.pop(at, None)
+            if rows is None:
+                continue
+            node = graph.nodes[at]
+            if at == self.boxed.input:
+                box = self.boxes[at][0]
+                offset = offset + self._least(rows, (box.lo + box.hi) / 2, (box.hi - box.lo) / 2)
+                continue
+            if self.errors[at] is not None:
+                offset = offset - self._spread(rows, np.broadcast_to(self.errors[at], shape_of(node)))
+            for value, part in self._back(at, node, rows):
+                if isinstance(value, int):
+                    pending[value] = part if value not in pending else pending[value] + part
+                else:
+                    offset = offset + part
+        result: F64 = _numpy(offset).astype(np.float64)
+        return result
+
+    def _back(self, at: int, node: Node, rows: Any) -> Any:
+        """(node number, coefficients) of each input, and (None, [R, B]) for what goes to the offset."""
+        inputs = [self.boxes[v.node][v.index] for v in node.inputs]
+        relax = ops.ALL[node.op].rule("relax")
+        types = tuple(self.boxed.graph.type(v) for v in node.inputs)
+        if isinstance(relax, Linear):
+            yield from self._back_linear(at, node, rows, relax, inputs, types)
+        else:
+            yield from self._back_lines(at, node, rows, inputs)
+
+    def _back_linear(
+        self, at: int, node: Node, rows: Any, relax: Linear, inputs: list[Ranges], types: tuple[TensorType, ...]
+    ) -> Any:
+        moving = [i for i, v in enumerate(node.inputs) if v.node in self.boxed.dependent]
+        if not set(moving) <= set(relax.args) or (len(moving) > 1 and not relax.jointly):
+            raise MissingRule(
+                f"{node.op} has several factors that depend on the input",
+                where=self.boxed.graph.describe(at),
+                expected="one perturbed factor, the others constant",
+                got=f"inputs {moving} depend on the region",
+                fix="use method='interval', which has a rule for it",
+            )
+        if at not in self._constants:
+            self._constants[at] = self._constant_part(node, inputs, moving, relax)
+        given, shift, spread = self._constants[at]
+        for i in moving:
+            yield node.inputs[i].node, cross(self.xp, node, types, i, rows, given)
+        if shift is not None:
+            yield None, self._total(rows * self.put(shift))
+        if spread is not None:
+            yield None, -self._spread(rows, spread)
+
+    def _constant_part(self, node: Node, inputs: list[Ranges], moving: list[int], relax: Linear) -> Any:
+        """The constant inputs at the middle of their ranges; the value that they alone give; and by how much either may
+        be off, since a computed constant is known to a range only.
+        """
+        from array_api_compat import numpy as namespace
+
+        def value(arrays: list[F64]) -> F64:
+            found: F64 = ops.ALL[node.op].rule("lower")(namespace, *arrays, **node.attributes)
+            return found
+
+        fixed = [i for i in range(len(inputs)) if i not in moving]
+        middle = [_middle(b) for b in inputs]
+        given = [self.put(m, exact=m.dtype != np.float64) if i in fixed else None for i, m in enumerate(middle)]
+        addends = [i for i in fixed if relax.jointly and i in relax.args]
+        still = [np.zeros_like(m) if i in moving else m for i, m in enumerate(middle)]
+        shift = value(still) if addends else None
+        spread: F64 | None = None
+        for i in fixed:
+            radius = (inputs[i].hi - inputs[i].lo) / 2 if middle[i].dtype == np.float64 else np.zeros(())
+            if radius.any():
+                sizes = [
+                    np.zeros_like(m) if j in moving and i in addends else magnitude(inputs[j]) if j in moving else m
+                    for j, m in enumerate(middle)
+                ]
+                sizes[i] = radius
+                for j in addends:
+                    sizes[j] = radius if j == i else np.zeros_like(middle[j])
+                part = np.abs(value(sizes))
+                spread = part if spread is None else spread + part
+        return given, shift, spread
+
+    def _back_lines(self, at: int, node: Node, rows: Any, inputs: list[Ranges]) -> Any:
+        xp = self.xp
+        if at not in self._lines:
+            ends = tuple((self.put(b.lo), self.put(b.hi)) for b in inputs)
+            lines = ops.ALL[node.op].rule("relax")(xp, ends, self.slopes.get(at), **node.attributes)
+            self._lines[at] = lines
+        lines = self._lines[at]
+        above, below = xp.maximum(rows, xp.zeros_like(rows)), xp.minimum(rows, xp.zeros_like(rows))
+        yield None, self._total(above * lines.lower_bias + below * lines.upper_bias)
+        for i, v in enumerate(node.inputs):
+            part = self._spread_back(above, lines.lower[i], node) + self._spread_back(below, lines.upper[i], node)
+            yield v.node, self._reduced(part, self.boxed.graph.type(v).sizes)
+
+    def _spread_back(self, rows: Any, slope: Any, node: Node) -> Any:
+        """rows * slope; a reduction's rows are repeated over the axes that it took away."""
+        if node.op == "max":
+            rank = len(slope.shape)
+            kept = tuple(1 if i - rank in node.attributes["axes"] else n for i, n in enumerate(slope.shape))  # type: ignore[operator]
+            rows = self.xp.reshape(rows, (rows.shape[0], *kept))
+        return rows * slope
+
+    def _reduced(self, part: Any, shape: tuple[int, ...]) -> Any:
+        """Sum the coefficients over axes along which the input was broadcast."""
+        extra = len(part.shape) - 1 - len(shape)
+        if extra:
+            part = self.xp.sum(part, axis=tuple(range(1, 1 + extra)))
+        ones = tuple(i + 1 for i, n in enumerate(shape) if n == 1 and part.shape[i + 1] != 1)
+        return self.xp.sum(part, axis=ones, keepdims=True) if ones else part
+
+    def _least(self, rows: Any, middle: F64, radius: F64) -> Any:
+        """[R, B]: the least of rows . x over x in middle +- radius."""
+        return self._total(rows * self.put(middle)) - self._spread(rows, radius)
+
+    def _spread(self, rows: Any, radius: F64) -> Any:
+        return self._total(self.xp.abs(rows) * self.put(np.ascontiguousarray(radius)))
+
+    def _total(self, terms: Any) -> Any:
+        """Sum over all axes but the rows and the boxes."""
+        axes = tuple(range(2, len(terms.shape)))
+        return self.xp.sum(terms, axis=axes) if axes else terms
+
+
+def _middle(box: Ranges) -> np.ndarray:
+    """A constant's value: exact for integers and bools, the middle of the range for floats."""
+    return (box.lo + box.hi) / 2 if box.lo.dtype == np.float64 else box.lo
+
+
+def shape_of(node: Node) -> tuple[int, ...]:
+    """The sizes of a node's first output."""
+    return node.types[0].sizes
+
+
+def _nonlinear(node: Node) -> bool:
+    return not isinstance(ops.ALL[node.op].relax, Linear)
+
+
+def _numpy(x: Any) -> np.ndarray:
+    array: np.ndarray = x if isinstance(x, np.ndarray) else x.detach().cpu().numpy()
+    return array
