@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 
 from torchlean import ops
-from torchlean.errors import FileError, Unsupported
+from torchlean.errors import FileError, GraphError, Unsupported
 from torchlean.io.onnx import read_onnx, write_onnx
 from torchlean.ir import Builder, f32, f64, i64, symbol
 from torchlean.run.program import Program
@@ -120,6 +120,12 @@ def test_outputs_that_are_inputs_parameters_or_each_other() -> None:
     program = Program(g.finish({"a": y, "b": y, "c": x, "d": w}), {"w": np.ones(2, np.float32)})
     found = runtime(write_onnx(program)).run(None, {"x": np.zeros(2, np.float32)})
     assert [f.tolist() for f in found] == [[1, 1], [1, 1], [0, 0], [1, 1]]
+
+
+def test_an_output_with_the_name_of_another_value_is_refused() -> None:
+    g = Builder(ops.ALL)
+    with pytest.raises(GraphError, match="output x"):
+        write_onnx(Program(g.finish({"x": g.relu(g.input("x", f32[2]))})))
 
 
 def test_names_of_inner_values_give_way_to_the_users() -> None:

@@ -13,8 +13,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from torchlean import ops
 from torchlean.errors import DataError, FileError, GraphError, ShapeError, TorchLeanError, Unsupported
 from torchlean.io.onnx import read_onnx, write_onnx
+from torchlean.ir.lint import lint
 from torchlean.meaning import Float
 from torchlean.meaning.evaluate import evaluate
 from torchlean.passes import specialise
@@ -64,6 +66,7 @@ def same_as_runtime(raw: bytes, shape: tuple[int, ...]) -> Program:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     wanted = onnxruntime.InferenceSession(raw, options).run(None, {"x": x})
+    lint(program.graph, ops.ALL)
     found = run(program, {"x": x})
     again = run(read_onnx(write_onnx(program)), {"x": x})
     for a, b, c in zip(found, wanted, again, strict=True):

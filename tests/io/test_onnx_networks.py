@@ -15,6 +15,7 @@ from torchlean.io.onnx import read_onnx, write_onnx
 from torchlean.io.onnx.importer import Importer
 from torchlean.io.vnnlib import read_vnnlib
 from torchlean.ir import Graph, Tensor, Value
+from torchlean.ir.lint import lint
 from torchlean.meaning import IntervalFloat
 from torchlean.passes import specialise
 from torchlean_check import wire
@@ -114,6 +115,7 @@ def test_every_network_is_read(name: str) -> None:
         program = read_onnx(path)
         assert len(program.graph.inputs) == 1 and len(program.graph.outputs) == 1, path
         assert program.parameters and not program.states
+        lint(program.graph, ops.ALL, allow_dead=False)
 
 
 @pytest.mark.parametrize("name", NAMES)

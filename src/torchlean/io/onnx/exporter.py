@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from torchlean import __version__, ops
-from torchlean.errors import Exhausted, InternalError, Unsupported
+from torchlean.errors import Exhausted, GraphError, InternalError, Unsupported
 from torchlean.files import atomic_write
 from torchlean.io.onnx.dtypes import CODES
 from torchlean.ir import (
@@ -55,8 +55,8 @@ def write_onnx(program: Program, path: str | os.PathLike[str] | None = None) -> 
             got=f"{len(program.graph.states)} states",
             fix="write_onnx(program.inference(), path)",
         )
-    exporter = Exporter(_expanded(program.graph), program)
-    model = exporter.model()
+    _check_outputs(program.graph)
+    model = Exporter(_expanded(program.graph), program).model()
     if model.ByteSize() > LIMIT:
         raise Exhausted(
             "the model is too large for one ONNX file",
@@ -79,6 +79,20 @@ def write_onnx(program: Program, path: str | os.PathLike[str] | None = None) -> 
     if path is not None:
         atomic_write(path, raw)
     return raw
+
+
+def _check_outputs(graph: Graph) -> None:
+    """ONNX has one space of names: an output may have a source's name only where it is that source."""
+    for name, value in graph.outputs:
+        for kind in ("input", "parameter"):
+            if graph.sources(kind).get(name, value.node) != value.node:
+                raise GraphError(
+                    "an output and another value have one name, which ONNX does not allow",
+                    where=f"output {name}",
+                    expected="a name that no input or parameter has",
+                    got=f"the {kind} {name}",
+                    fix="name the output differently",
+                )
 
 
 def _writable(op: Op) -> bool:
