@@ -238,7 +238,10 @@ def _tensor(data: memoryview, what: str) -> tuple[str, Array]:
         raise refuse(f"{what}: its data do not fit its type", at=what, expected=f"{dtype} values", got=str(error)) from None
     if array.size != count:
         raise refuse(f"{what}: its data do not fit its shape", at=what, expected=f"{count} values for {dims}", got=str(array.size))
-    return name, array.astype(dtype).reshape(dims)
+    try:
+        return name, array.astype(dtype).reshape(dims)
+    except ValueError as error:  # over 64 dimensions, or a size that overflows beside a dimension of 0
+        raise refuse(f"{what} has an impossible shape", at=what, expected="a shape that numpy holds", got=str(error)) from None
 
 
 def _attribute(data: memoryview, what: str, depth: int) -> tuple[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import random
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -469,3 +471,28 @@ def test_every_node_says_where_it_came_from() -> None:
     assert [n.where for n in graph.nodes] == [
         "net.onnx: input x", "net.onnx: initializer w", "net.onnx: node Gemm_y (Gemm)", "net.onnx: node Gemm_y (Gemm)",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_damaged_file_is_read_or_refused_but_never_crashes(seed: int) -> None:
+    rng = random.Random(seed)
+    for raw, _ in MODELS.values():
+        for _ in range(2):
+            damaged = bytearray(raw)
+            if rng.random() < 0.8:
+                for _ in range(rng.choice((1, 2, 4))):
+                    damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+            else:
+                del damaged[rng.randrange(len(damaged)) :]
+            with suppress(TorchLeanError):
+                read_onnx(bytes(damaged))
+
+
+def test_impossible_shapes_of_tensors_are_refused() -> None:
+    for dims in ([0, *(1 << 30 for _ in range(3))], [1] * 80):
+        model = onnx.load_from_string(build([node("Add", "x,w")], (2,)))
+        model.graph.initializer.append(
+            onnx.TensorProto(name="w", data_type=F, dims=dims, raw_data=b"\0" * 4 * min(dims))
+        )
+        with pytest.raises(FileError, match="impossible shape"):
+            read_onnx(model.SerializeToString())
