@@ -376,6 +376,7 @@ REFUSED: dict[str, tuple[bytes, type[TorchLeanError], str]] = {
         Unsupported,
         "training",
     ),
+    "a slope above 1": (build([node("LeakyRelu", "x", alpha=2.0)], (2,)), Unsupported, "alpha from 0 to 1"),
     "another power": (build([node("Pow", "x,e")], (2,), {"e": np.float32(3)}), Unsupported, "square"),
     "reflected padding": (
         build([node("Pad", "x,p", mode="reflect")], (3,), {"p": np.array([1, 1])}),

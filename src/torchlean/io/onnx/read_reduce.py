@@ -110,7 +110,9 @@ def clip(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
 
 
 def leaky_relu(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
-    """x where x >= 0, else alpha x."""
+    """x where x >= 0, else alpha x; the larger of both, since alpha lies between 0 and 1."""
+    if not 0.0 <= attrs["alpha"] <= 1.0:
+        raise imp.unsupported("this slope is not read", "alpha from 0 to 1", str(attrs["alpha"]), "use Where")
     result: Tensor = imp.builder.apply("leaky_relu", imp.tensor(node.inputs[0]), slope=_f32(attrs["alpha"]))
     return result
 
