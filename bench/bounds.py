@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from table import report
 
 SETS = Path(__file__).resolve().parents[2] / "shared" / "vnncomp"

@@ -231,3 +231,13 @@ def test_cuda_bounds_hold_and_are_near(case: str) -> None:
     np.testing.assert_allclose(
         np.stack(tl.bounds(p, region, device="cuda")), np.stack(tl.bounds(p, region)), rtol=1e-4, atol=1e-4
     )
+
+
+def test_a_partial_sum_that_may_overflow_leaves_no_bound() -> None:
+    """The real sum is 0, but an execution may add the two large products first."""
+    p = Program(trace(ops.ALL, lambda g, x: g.linear(x, weights(g, "w", 1, 4)), x=f32[1, 4]),
+                {"w": np.array([[3e38, 3e38, -3e38, -3e38]], np.float32)})  # fmt: skip
+    lo, hi = tl.bounds(p, tl.box(np.ones(4), 0), "interval", semantics="float32")
+    assert lo == -np.inf and hi == np.inf
+    lo, hi = tl.bounds(p, tl.box(np.ones(4), 0), "interval")
+    assert lo == hi == 0

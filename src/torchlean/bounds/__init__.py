@@ -52,13 +52,13 @@ def bounds(
             fix="tl.bounds(program, region, 'crown', semantics='float32')",
         )
     several = not isinstance(region, Box)
-    what = boxed(program, list(region) if several else [region])  # type: ignore[arg-type, list-item]
+    what = boxed(program, list(region) if several else [region], semantics)  # type: ignore[arg-type, list-item]
     value = what.graph.output(output)
     if method == "interval" or value.node not in what.dependent:
-        found = interval_walk(what, semantics)[value.node][value.index]
+        found = interval_walk(what)[value.node][value.index]
         low, high = np.where(found.nan, -np.inf, found.lo), np.where(found.nan, np.inf, found.hi)
     else:
-        low, high = _crown(what, value.node, semantics, device, slopes or {}, budget)
+        low, high = _crown(what, value.node, device, slopes or {}, budget)
     shape = what.graph.type(value).sizes
     low, high = (np.broadcast_to(a, shape).reshape(shape) for a in (low, high))
     keep = several or _leading(program)
@@ -72,13 +72,13 @@ def _leading(program: Any) -> bool:
 
 
 def _crown(
-    what: Any, number: int, semantics: str, device: str | None, slopes: Mapping[int, Any], budget: int
+    what: Any, number: int, device: str | None, slopes: Mapping[int, Any], budget: int
 ) -> tuple[np.ndarray, np.ndarray]:
     from torchlean.bounds.linear import Walk
     from torchlean.bounds.namespace import namespace
 
     xp, put = namespace(device)
-    walk = Walk(what, semantics, xp, put, budget, {n: put(np.asarray(s)) for n, s in slopes.items()})
+    walk = Walk(what, xp, put, budget, {n: put(np.asarray(s)) for n, s in slopes.items()})
     walk.refine(tighten=True)
     shape = what.graph.nodes[number].types[0].sizes
     low, high = walk.bound(number, np.arange(int(np.prod(shape[1:]))))

@@ -31,6 +31,7 @@ class Boxed:
     lo, hi       float64 [B, *s] for the only input: they enclose each region and its float32 hull
     arrays       parameters by name
     dependent    the nodes whose value depends on the input
+    semantics    `real` or `float32`: what the boxes are to enclose
     """
 
     graph: Graph
@@ -38,6 +39,7 @@ class Boxed:
     hi: F64
     arrays: dict[str, np.ndarray]
     dependent: frozenset[int]
+    semantics: str
 
     @property
     def boxes(self) -> int:
@@ -50,7 +52,7 @@ class Boxed:
         return number
 
 
-def boxed(program: Program, regions: Sequence[Box]) -> Boxed:
+def boxed(program: Program, regions: Sequence[Box], semantics: str = "real") -> Boxed:
     """The program with one leading axis for the boxes.
 
     A symbolic leading axis of the input becomes that axis; where every size is known, a new one is added in front.
@@ -63,7 +65,8 @@ def boxed(program: Program, regions: Sequence[Box]) -> Boxed:
     program = program.inference() if program.graph.states or program.graph.updates else program
     t = program.input_type
     graph = drop_unreachable(freeze(program.graph))
-    graph = expand(graph, lambda op: EXPAND in (op.relax, op.interval))
+    rules = ("relax", "interval", "rounding") if semantics == "float32" else ("relax", "interval")
+    graph = expand(graph, lambda op: EXPAND in (getattr(op, rule) for rule in rules))
     name = next(iter(graph.inputs))
     size = len(regions)
     lead = str(t.shape[0]) if t.rank and not isinstance(t.shape[0], int) else ""
@@ -90,4 +93,4 @@ def boxed(program: Program, regions: Sequence[Box]) -> Boxed:
     for number, node in enumerate(graph.nodes):
         if any(v.node in dependent for v in node.inputs):
             dependent.add(number)
-    return Boxed(graph, lo, hi, dict(program.parameters), frozenset(dependent))
+    return Boxed(graph, lo, hi, dict(program.parameters), frozenset(dependent), semantics)

@@ -1,56 +1,63 @@
 """The interval walk: every node's box from its inputs' boxes, by each op's interval rule.
 
-Rigorous: the number systems `IntervalReal` and `IntervalFloat` round outward.
+Rigorous: `IntervalReal` rounds outward. For `float32` each node's box is widened by its error box, so it holds the value of
+every float32 execution and, since every error box contains 0, the real value too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from torchlean import ops
+import numpy as np
+from numpy.typing import NDArray
+
+from torchlean import floats, ops
 from torchlean.bounds.boxed import Boxed
+from torchlean.bounds.rounding import error_box, magnitude
 from torchlean.ir import DERIVED, Node
-from torchlean.meaning import IntervalFloat, IntervalReal
-from torchlean.meaning.ranges import hull
-from torchlean.ops.tolerances import TOLERANCES
+from torchlean.meaning import IntervalReal, Ranges
 
-SYSTEMS: dict[str, tuple[Any, ...]] = {
-    "real": (IntervalReal(),),
-    # The real meaning is enclosed as well: a claim about every float32 execution implies the claim about the reals.
-    "float32": (IntervalFloat({name: (t.a, t.r) for name, t in TOLERANCES.items()}), IntervalReal()),
-}
+F64 = NDArray[np.float64]
+N = IntervalReal()
 
 
-def source_box(semantics: str, boxed: Boxed, number: int) -> Any:
-    """The box of an input or parameter."""
-    N, node = SYSTEMS[semantics][0], boxed.graph.nodes[number]
-    if number == boxed.input:
-        return N.enclose(boxed.lo, boxed.hi, node.type.dtype.numpy)
-    return N.constant(boxed.arrays[node.name])
+def node_box(boxed: Boxed, number: int, inputs: Sequence[Ranges]) -> tuple[tuple[Ranges, ...], F64 | None]:
+    """The boxes of a node's results, and its error box: None where there is none, or the claim is about the reals.
 
-
-def node_box(semantics: str, node: Node, inputs: list[Any]) -> tuple[Any, ...]:
-    """The boxes of a node's results. Raises MissingRule where the op has no interval rule."""
-    op = ops.ALL[node.op]
-    rule = op.rule("interval")
-    if rule is DERIVED:
-        rule = op.rule("meaning")
-    found: list[tuple[Any, ...]] = []
-    for N in SYSTEMS[semantics]:
-        result = rule(N, *inputs, **node.attributes)
-        found.append(result if isinstance(result, tuple) and len(node.types) > 1 else (result,))
-    return found[0] if len(found) == 1 else tuple(hull(pair) for pair in zip(*found, strict=True))
-
-
-def interval_walk(boxed: Boxed, semantics: str = "real") -> list[tuple[Any, ...]]:
-    """The boxes of every node's results, in node order.
-
-    semantics   `real`: of the real meaning; `float32`: of every float32 execution, and of the real meaning
+    Raises   MissingRule where the op lacks the interval rule, or for `float32` the rounding rule
     """
-    found: list[tuple[Any, ...]] = []
+    node = boxed.graph.nodes[number]
+    if number == boxed.input:
+        return (N.enclose(boxed.lo, boxed.hi, node.type.dtype.numpy),), None
+    if node.op == "parameter":
+        return (N.constant(boxed.arrays[node.name]),), None
+    found = _real_boxes(node, inputs)
+    error = error_box(node, inputs, found[0]) if boxed.semantics == "float32" else None
+    return (found, None) if error is None else ((widened(found[0], error), *found[1:]), error)
+
+
+def _real_boxes(node: Node, inputs: Sequence[Ranges]) -> tuple[Ranges, ...]:
+    op = ops.ALL[node.op]
+    rule: Any = op.rule("interval")
+    result = (op.rule("meaning") if rule is DERIVED else rule)(N, *inputs, **node.attributes)
+    return result if isinstance(result, tuple) and len(node.types) > 1 else (result,)
+
+
+def widened(box: Ranges, error: F64) -> Ranges:
+    """The box of the value after an error of at most `error`; anything at all where a partial sum may overflow.
+
+    Partial sums are bounded through the error box: E >= 2^-24 (sum |w| X + |b|) for every rounding rule.
+    """
+    finite = floats.stays_finite(np.maximum(magnitude(box), error * 2.0**24), error)
+    lo = np.where(finite, floats.sub_down(box.lo, error), -np.inf)
+    hi = np.where(finite, floats.add_up(box.hi, error), np.inf)
+    return Ranges(lo, hi, box.nan | ~finite, box.dtype)
+
+
+def interval_walk(boxed: Boxed) -> list[tuple[Ranges, ...]]:
+    """The boxes of every node's results, in node order."""
+    found: list[tuple[Ranges, ...]] = []
     for number, node in enumerate(boxed.graph.nodes):
-        if node.op in ("input", "parameter"):
-            found.append((source_box(semantics, boxed, number),))
-        else:
-            found.append(node_box(semantics, node, [found[v.node][v.index] for v in node.inputs]))
+        found.append(node_box(boxed, number, [found[v.node][v.index] for v in node.inputs])[0])
     return found

@@ -2,7 +2,7 @@
 
 Coefficients go backward from the values asked about. A linear node is crossed by its transpose, a nonlinear one by the
 lines of its `relax`; what a line or a constant adds goes to the offset. With `float32` semantics every rounding node's
-error box is charged by the full coefficient at its value (SEMANTICS 3). Written over an array namespace: numpy, or torch
+error box is charged by the full coefficient at its value (SEMANTICS 3). Written over an array namespace: numpy or torch
 on a device.
 
 Shapes   R rows (the values asked about), B boxes; coefficients of a node [R, *its shape], where its shape starts with B
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from torchlean import ops
 from torchlean.bounds.boxed import Boxed
 from torchlean.bounds.crossing import cross
-from torchlean.bounds.interval import node_box, source_box
-from torchlean.bounds.rounding import error_box, magnitude
+from torchlean.bounds.interval import node_box
+from torchlean.bounds.rounding import magnitude
 from torchlean.errors import Exhausted, MissingRule
 from torchlean.ir import Linear, Node, TensorType, Value
 from torchlean.meaning import Ranges
@@ -43,7 +43,6 @@ class Walk:
     """
 
     boxed: Boxed
-    semantics: str
     xp: Any
     put: Any
     budget: int
@@ -58,13 +57,7 @@ class Walk:
         graph = self.boxed.graph
         wanted = {v for node in graph.nodes for v in node.inputs if _nonlinear(node) and v.node in self.boxed.dependent}
         for number, node in enumerate(graph.nodes):
-            if node.op in ("input", "parameter"):
-                found: tuple[Ranges, ...] = (source_box(self.semantics, self.boxed, number),)
-                error = None
-            else:
-                inputs = [self.boxes[v.node][v.index] for v in node.inputs]
-                found = node_box(self.semantics, node, inputs)
-                error = error_box(node, inputs, found[0]) if self.semantics == "float32" else None
+            found, error = node_box(self.boxed, number, [self.boxes[v.node][v.index] for v in node.inputs])
             self.boxes.append(found)
             self.errors.append(error)
             if tighten and Value(number) in wanted and node.op != "input":
