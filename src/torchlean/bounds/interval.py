@@ -1,7 +1,7 @@
 """The interval walk: every node's box from its inputs' boxes, by each op's interval rule.
 
-Rigorous: `IntervalReal` rounds outward. For `float32` each node's box is widened by its error box, so it holds the value of
-every float32 execution and, since every error box contains 0, the real value too.
+Rigorous: `IntervalReal` rounds outward. For `float32` each node's box is widened by its error box, so it holds the
+value of every float32 execution and, since every error box contains 0, the real value too.
 """
 
 from __future__ import annotations
