@@ -11,6 +11,7 @@ from typing import Any
 import flint
 import numpy as np
 import pytest
+import torch
 from law_cases import CASES, Case
 
 from torchlean import ops
@@ -103,6 +104,19 @@ def test_library_executions_are_enclosed(case: Case, scale: float) -> None:
             assert within(np.asarray(got), exact, bound)
 
 
+@pytest.mark.gpu
+@each_rounded
+def test_cuda_executions_are_enclosed(case: Case) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    for scale in (1.0, 2.0**-70):
+        values = scaled(case, scale, 0)
+        exact = exact_values(case, values)
+        (got,) = execute(case.graph(f32), values, "eager-cuda").values()
+        if got.dtype == np.float32:
+            assert within(np.asarray(got), exact, bound_of(case, values, exact))
+
+
 LINEAR = tuple(
     c
     for c in ROUNDED
@@ -139,9 +153,12 @@ def executions(count: int, rng: np.random.Generator) -> list[Execution]:
 
 
 @pytest.mark.parametrize("case", LINEAR, ids=str)
-@pytest.mark.parametrize("scale", [1.0, 2.0**-70])
+@pytest.mark.parametrize("scale", [1.0, 2.0**-70, 2.0**-128])
 def test_any_order_of_a_linear_op_is_enclosed(case: Case, scale: float) -> None:
-    values = scaled(case, scale, 0)
+    values = scaled(case, 1.0, 0)
+    values["x0"] = np.asarray(values["x0"] * np.float32(scale))
+    if scale < 2.0**-126 and 1 in case.constant:  # what a flush of x loses is as large as the weight makes it
+        values["x1"] = np.asarray(values["x1"] * np.float32(1024))
     exact = exact_values(case, values)
     bound = np.broadcast_to(bound_of(case, values, exact), exact.shape)
     jacobian, x = terms(case, values), values["x0"].ravel()

@@ -49,7 +49,7 @@ def close(found: dict[str, np.ndarray], wanted: list[np.ndarray], case: Case) ->
 
 
 @each_case
-@pytest.mark.parametrize("how", ["meaning", "numpy", "torch"])
+@pytest.mark.parametrize("how", ["meaning", "numpy", "torch", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_value_against_pytorch(case: Case, how: str) -> None:
     graph, values = case.graph(f64), case.values(f64)
     if how == "meaning":
@@ -58,7 +58,9 @@ def test_value_against_pytorch(case: Case, how: str) -> None:
     elif how == "numpy":
         found = {k: np.asarray(v) for k, v in schedule(graph).run(np, values).items()}
     else:
-        found = execute(graph, values, "eager-cpu")
+        if how == "cuda" and not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+        found = execute(graph, values, "eager-cuda" if how == "cuda" else "eager-cpu")
     close(found, expected(case, values), case)
 
 

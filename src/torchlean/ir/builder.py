@@ -60,7 +60,7 @@ class Builder:
     def literal(self, value: float | int | bool | Dim, like: Tensor) -> Tensor:
         """A scalar of `like`'s dtype; a symbolic dimension becomes a `size` node."""
         if isinstance(value, Dim):
-            return self.apply("size", of=value, dtype=like.dtype)  # type: ignore[no-any-return]
+            return self.apply("size", of=value, dtype=like.dtype)
         return self.constant(value, like.dtype)
 
     def shape(self, x: Tensor) -> Shape:
@@ -120,7 +120,7 @@ class Builder:
         """x[*s, m, k] . w[*s, n, k] over the last axis: the fold that number systems define products by."""
         rank = w.type.rank
         axes = (*range(-rank, -2), -1, -2)
-        return self.apply("matmul", x, self.apply("permute", w, axes=axes))  # type: ignore[no-any-return]
+        return self.apply("matmul", x, self.apply("permute", w, axes=axes))
 
     def apply(self, op: str, *inputs: Any, **attrs: Any) -> Any:
         """Add a node. Python numbers among the inputs become constants of the first numeric tensor's dtype.
@@ -253,7 +253,7 @@ def _attr(value: Any) -> Attr:
     if isinstance(value, np.ndarray):
         return Literal.of(value)
     if isinstance(value, np.generic):
-        return value.item()  # type: ignore[no-any-return]
+        return value.item()
     if value is None or isinstance(value, bool | int | float | str | Dim | DType | TensorType | Literal | Graph):
         return value
     raise ShapeError(
