@@ -1,4 +1,5 @@
-"""The trusted checker: re-derives every bound of a certificate from the original ONNX and VNN-LIB files. Never imports torchlean."""
+"""The trusted checker: re-derives every bound of a certificate from the original ONNX and VNN-LIB files. Never
+imports torchlean."""
 
 from __future__ import annotations
 
@@ -7,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchlean_check.build import TreeBuilder
-    from torchlean_check.verdict import Verdict, check, load
     from torchlean_check.errors import CheckError
     from torchlean_check.format import Certificate, decode, encode, write_certificate
     from torchlean_check.kernel import Bounds, Kernel, State
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Tree,
         replay,
     )
+    from torchlean_check.verdict import Verdict, check, load
 
 _HOMES = {
     "build": ("TreeBuilder",),
@@ -30,7 +31,18 @@ _HOMES = {
     "errors": ("CheckError",),
     "format": ("Certificate", "decode", "encode", "write_certificate"),
     "kernel": ("Bounds", "Kernel", "State"),
-    "tree": ("DERIVE", "EXAMINE", "Derivation", "Front", "Record", "Refutation", "Replay", "SlopeTable", "Tree", "replay"),
+    "tree": (
+        "DERIVE",
+        "EXAMINE",
+        "Derivation",
+        "Front",
+        "Record",
+        "Refutation",
+        "Replay",
+        "SlopeTable",
+        "Tree",
+        "replay",
+    ),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [

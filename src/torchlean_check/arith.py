@@ -1,7 +1,8 @@
 """The two arithmetics of the check: how rows of coefficients are multiplied by weights, and what error that may have.
 
-Every product here satisfies |product(rows, matrix) - rows matrix| <= gamma(n) |rows| |matrix| + underflow, entry by entry, n being
-the number of terms; `dots` the same for n-term dot products. Underflow (below 2^-800 in any bound) is charged once, by the kernel.
+Every product here satisfies |product(rows, matrix) - rows matrix| <= gamma(n) |rows| |matrix| + underflow, entry by
+entry, n being the number of terms; `dots` the same for n-term dot products. Underflow (below 2^-800 in any bound) is
+charged once, by the kernel.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ class Rounded:
 class Exact:
     """Products without any rounding, in every order, so every machine sees the same numbers.
 
-    Rows are trimmed to 44 bits below their largest entry and cut into two integer slices of at most 22 bits; weights are cut into integer
-    slices such that bits + log2 n <= 53. Slice products are exact integers; only their 2 K scaled sums round, elementwise, at most
+    Rows are trimmed to 44 bits below their largest entry and cut into two integer slices of at most 22 bits; weights
+    are cut into integer
+    slices such that bits + log2 n <= 53. Slice products are exact integers; only their 2 K scaled sums round,
+    elementwise, at most
     2 K 9 2^-53 < 2^-43 for K <= 14 slices (float32 weights need no more).
     """
 
@@ -94,7 +97,8 @@ class Exact:
         return total
 
     def _cut(self, matrix: Floats) -> list[tuple[Floats, Floats]]:
-        """Integer slices and their scales, smallest first; kept per matrix object.   Shapes  [n, m] -> ([n, m], [1, m]) each"""
+        """Integer slices and their scales, smallest first; kept per matrix object.   Shapes  [n, m] -> ([n, m], [1,
+        m]) each"""
         kept = self._kept.get(id(matrix))
         if kept is None or kept[0] is not matrix:
             kept = (matrix, _Slices(matrix))
@@ -118,8 +122,13 @@ class _Slices:
     def __init__(self, matrix: Floats) -> None:
         bits = 53 - 22 - max(int(matrix.shape[0] - 1).bit_length(), 1)
         if bits < 8:
-            raise CheckError("a sum has too many terms for exact arithmetic", where="network", expected="fewer than 2^22 terms",
-                             got=str(matrix.shape[0]), fix="use rounded arithmetic")  # fmt: skip
+            raise CheckError(
+                "a sum has too many terms for exact arithmetic",
+                where="network",
+                expected="fewer than 2^22 terms",
+                got=str(matrix.shape[0]),
+                fix="use rounded arithmetic",
+            )
         scale = np.ldexp(1.0, np.frexp(np.abs(matrix).max(axis=0, keepdims=True))[1] - bits)
         parts = []
         rest = matrix
@@ -129,8 +138,13 @@ class _Slices:
             parts.append((part, scale))
             scale = scale * 2.0**-bits
             if len(parts) > 14:
-                raise CheckError("the weights spread too widely for exact arithmetic", where="network", expected="float32 weights",
-                                 got="more than 14 slices", fix="use rounded arithmetic")  # fmt: skip
+                raise CheckError(
+                    "the weights spread too widely for exact arithmetic",
+                    where="network",
+                    expected="float32 weights",
+                    got="more than 14 slices",
+                    fix="use rounded arithmetic",
+                )
         self.parts = parts[::-1]
 
 
@@ -139,7 +153,9 @@ Arithmetic = Rounded | Exact
 
 def arithmetic(name: str) -> Arithmetic:
     if name not in ("rounded", "exact"):
-        raise CheckError("unknown arithmetic", where="argument arithmetic", expected="rounded or exact", got=name, fix="choose one")
+        raise CheckError(
+            "unknown arithmetic", where="argument arithmetic", expected="rounded or exact", got=name, fix="choose one"
+        )
     return Rounded() if name == "rounded" else Exact()
 
 
@@ -151,11 +167,24 @@ def self_test() -> None:
             "rounding to nearest even": bool((one + eps == 1.0).all() and (one + 3 * eps == 1.0 + 2.0**-51).all()),
             "no extended precision": bool(((one + eps) - 1.0 == 0.0).all()),
             "subnormals": bool((one * 2.0**-1074 > 0.0).all() and (one * 2.0**-1022 * 0.5 == 2.0**-1023).all()),
-            "infinities and nan": bool(np.isinf(one * 1e308 * 10).all() and np.isnan(np.inf * (one - 1)).all() and not (np.full(4, np.nan) > 0).any()),
-            "products": bool((np.full((3, 3), 2.0**26 + 1) @ np.full((3, 3), 2.0**25 + 1) == 3 * (2.0**51 + 2.0**26 + 2.0**25 + 1)).all()),
+            "infinities and nan": bool(
+                np.isinf(one * 1e308 * 10).all()
+                and np.isnan(np.inf * (one - 1)).all()
+                and not (np.full(4, np.nan) > 0).any()
+            ),
+            "products": bool(
+                (
+                    np.full((3, 3), 2.0**26 + 1) @ np.full((3, 3), 2.0**25 + 1) == 3 * (2.0**51 + 2.0**26 + 2.0**25 + 1)
+                ).all()
+            ),
             "subnormal products": bool((np.full((2, 2), 2.0**-540) @ np.full((2, 2), 2.0**-530) == 2.0**-1069).all()),
         }
     failed = [name for name, ok in checks.items() if not ok]
     if failed:
-        raise CheckError("this machine's float64 does not follow IEEE 754", where="start-up self-test", expected="binary64 to nearest",
-                         got=", ".join(failed), fix="run on another machine, without flush-to-zero")  # fmt: skip
+        raise CheckError(
+            "this machine's float64 does not follow IEEE 754",
+            where="start-up self-test",
+            expected="binary64 to nearest",
+            got=", ".join(failed),
+            fix="run on another machine, without flush-to-zero",
+        )

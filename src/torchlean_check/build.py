@@ -30,7 +30,9 @@ class TreeBuilder:
 
     def _grow(self, size: int) -> None:
         while size > len(self._op):
-            self._op, self._axis, self._at = (np.concatenate([a, np.zeros_like(a)]) for a in (self._op, self._axis, self._at))
+            self._op, self._axis, self._at = (
+                np.concatenate([a, np.zeros_like(a)]) for a in (self._op, self._axis, self._at)
+            )
             self._low = np.concatenate([self._low, np.full_like(self._low, -1)])
 
     def _children(self, nodes: Ints, kind: int, flags: int) -> tuple[Ints, Ints]:
@@ -43,8 +45,11 @@ class TreeBuilder:
         self._low[nodes] = low
         return low, low + 1
 
-    def split(self, nodes: npt.ArrayLike, axis: npt.ArrayLike, at: npt.ArrayLike | None = None, flags: int = 0) -> tuple[Ints, Ints]:
-        """Split leaves on input coordinates, at the midpoint of the replayed box or at thresholds; returns the children's ids."""
+    def split(
+        self, nodes: npt.ArrayLike, axis: npt.ArrayLike, at: npt.ArrayLike | None = None, flags: int = 0
+    ) -> tuple[Ints, Ints]:
+        """Split leaves on input coordinates, at the midpoint of the replayed box or at thresholds; returns the
+        children's ids."""
         ids = np.atleast_1d(np.asarray(nodes, np.int64))
         out = self._children(ids, SPLIT if at is None else SPLIT_AT, flags)
         self._axis[ids] = axis
@@ -52,12 +57,19 @@ class TreeBuilder:
             self._at[ids] = at
         return out
 
-    def split_value(self, nodes: npt.ArrayLike, value: Any, index: Any, at: Any = 0.0, flags: int = 0) -> tuple[Ints, Ints]:
+    def split_value(
+        self, nodes: npt.ArrayLike, value: Any, index: Any, at: Any = 0.0, flags: int = 0
+    ) -> tuple[Ints, Ints]:
         """Split leaves on neurons: value ids and flat indices of relu inputs; returns (z <= at, z >= at)."""
         ids = np.atleast_1d(np.asarray(nodes, np.int64))
         out = self._children(ids, SPLIT_VALUE, flags)
         self._at[ids] = at
-        for i, v, k in zip(ids.tolist(), np.broadcast_to(value, ids.shape).tolist(), np.broadcast_to(index, ids.shape).tolist(), strict=True):
+        for i, v, k in zip(
+            ids.tolist(),
+            np.broadcast_to(value, ids.shape).tolist(),
+            np.broadcast_to(index, ids.shape).tolist(),
+            strict=True,
+        ):
             self._axis[i] = len(self._values)
             self._values.append((v, k))
         return out
@@ -90,9 +102,21 @@ class TreeBuilder:
         position[order] = np.arange(len(order))
         op = self._op[order]
         kind = op & KIND
-        by_axis, by_at, values = order[(kind == SPLIT) | (kind == SPLIT_AT)], order[kind == SPLIT_AT], order[kind == SPLIT_VALUE]
+        by_axis, by_at, values = (
+            order[(kind == SPLIT) | (kind == SPLIT_AT)],
+            order[kind == SPLIT_AT],
+            order[kind == SPLIT_VALUE],
+        )
         pairs: Sequence[tuple[int, int]] = [self._values[i] for i in self._axis[values].tolist()]
         table = np.array(pairs, np.uint32).reshape(-1, 2)
         records = tuple(self._records[i] for i in order[(op & RECORD) > 0].tolist())
-        tree = Tree(op, self._axis[by_axis].astype(np.uint16), self._at[by_at], table[:, 0].copy(), table[:, 1].copy(), self._at[values], records)
+        tree = Tree(
+            op,
+            self._axis[by_axis].astype(np.uint16),
+            self._at[by_at],
+            table[:, 0].copy(),
+            table[:, 1].copy(),
+            self._at[values],
+            records,
+        )
         return tree, position

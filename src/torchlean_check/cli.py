@@ -12,18 +12,25 @@ from dataclasses import asdict
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
 CLAIMS = {
-    "float32": "holds for every float32 execution (any order of sums, with or without FMA; not Winograd, FFT, Strassen, TF32, bf16 splitting or rewritten graphs)",
+    "float32": "holds for every float32 execution (any order of sums, with or without FMA; not Winograd, FFT, "
+    "Strassen, TF32, bf16 splitting or rewritten graphs)",
     "real": "holds over the real numbers only",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 valid, 3 holey, 4 invalid, 2 usage."""
-    parser = argparse.ArgumentParser(prog="torchlean-check", allow_abbrev=False, description="Check a certificate against its ONNX and VNN-LIB files.")
+    parser = argparse.ArgumentParser(
+        prog="torchlean-check",
+        allow_abbrev=False,
+        description="Check a certificate against its ONNX and VNN-LIB files.",
+    )
     parser.add_argument("model", help="ONNX file, plain or gzip")
     parser.add_argument("property", help="VNN-LIB file, plain or gzip")
     parser.add_argument("certificate", help="certificate file")
-    parser.add_argument("--exact", action="store_true", help="error-free products: the same verdict on every machine, slower")
+    parser.add_argument(
+        "--exact", action="store_true", help="error-free products: the same verdict on every machine, slower"
+    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for large trees (default 1)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     options = parser.parse_args(argv)
@@ -31,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--workers must be from 1 to 256, not {options.workers}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # small products: threads cost more than they give
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from torchlean_check.verdict import check
     from torchlean_check.errors import CheckError
+    from torchlean_check.verdict import check
 
     files = []
     for path in (options.model, options.property, options.certificate):
@@ -42,10 +49,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             parser.error(f"cannot read {path}: {error.strerror or error}")
     begin = time.monotonic()
+    model, claim, certificate = files
     try:
-        verdict = check(*files, arithmetic="exact" if options.exact else "rounded", workers=options.workers)
+        verdict = check(
+            model, claim, certificate, arithmetic="exact" if options.exact else "rounded", workers=options.workers
+        )
     except CheckError as error:
-        print(json.dumps({"status": "invalid", "error": str(error)}) if options.json else "invalid      a file was refused")
+        print(
+            json.dumps({"status": "invalid", "error": str(error)})
+            if options.json
+            else "invalid      a file was refused"
+        )
         print(error, file=sys.stderr)
         return CODES["invalid"]
     seconds = time.monotonic() - begin
@@ -55,7 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{verdict.status:<13}{verdict.leaves} leaves checked, {verdict.assumed} assumed    {seconds:.1f} s")
         if verdict.status != "invalid":
             print(f"{'claim':<13}{CLAIMS[verdict.semantics]}")
-        print(f"{'semantics':<13}{verdict.semantics}, tolerance table {verdict.table}, {verdict.arithmetic} arithmetic, rules {', '.join(verdict.rules)}")
+        print(
+            f"{'semantics':<13}{verdict.semantics}, tolerance table {verdict.table}, {verdict.arithmetic} arithmetic, "
+            f"rules {', '.join(verdict.rules)}"
+        )
         print(f"{'certificate':<13}sha256 {verdict.hash}")
         for line in verdict.where:
             print(f"{'':<13}{line}")

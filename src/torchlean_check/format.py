@@ -1,6 +1,8 @@
-"""The certificate file: a JSON header of strings and integers, then one zlib stream of arrays. Numbers are bit patterns.
+"""The certificate file: a JSON header of strings and integers, then one zlib stream of arrays. Numbers are bit
+patterns.
 
-Reading trusts nothing: sizes are bounded before anything is expanded, every key, array, count and bit must be accounted for.
+Reading trusts nothing: sizes are bounded before anything is expanded, every key, array, count and bit must be
+accounted for.
 """
 
 from __future__ import annotations
@@ -30,10 +32,31 @@ from torchlean_check.wire import unpack
 MAGIC = b"TLCERT1\n"
 MAX_HEADER, MAX_BODY = 1 << 24, 1 << 30
 TOLERANCES = "none/1"  # no elementary function has a rule yet
-COLUMNS = {"op": "u1", "axis": "u2", "at": "f8", "value": "u4", "index": "u4", "value_at": "f8", "record": "i8", "slope_table": "u4",
-           "slope_value": "u4", "slope_size": "u4", "slope": "i2"}  # fmt: skip
-KEYS = {"format": int, "model": str, "property": str, "semantics": str, "table": str, "writer": str, "root": str, "trees": list, "tables": int,
-        "arrays": list}  # fmt: skip
+COLUMNS = {
+    "op": "u1",
+    "axis": "u2",
+    "at": "f8",
+    "value": "u4",
+    "index": "u4",
+    "value_at": "f8",
+    "record": "i8",
+    "slope_table": "u4",
+    "slope_value": "u4",
+    "slope_size": "u4",
+    "slope": "i2",
+}
+KEYS = {
+    "format": int,
+    "model": str,
+    "property": str,
+    "semantics": str,
+    "table": str,
+    "writer": str,
+    "root": str,
+    "trees": list,
+    "tables": int,
+    "arrays": list,
+}
 
 
 def digest(data: bytes) -> str:
@@ -54,10 +77,21 @@ class Certificate:
     table: str = TOLERANCES
 
     @staticmethod
-    def of(model_bytes: bytes, property_bytes: bytes, *, semantics: str, trees: Sequence[Tree], tables: Sequence[SlopeTable] = (), root: str = "derive",
-           writer: str) -> Certificate:  # fmt: skip
+    def of(
+        model_bytes: bytes,
+        property_bytes: bytes,
+        *,
+        semantics: str,
+        trees: Sequence[Tree],
+        tables: Sequence[SlopeTable] = (),
+        root: str = "derive",
+        writer: str,
+    ) -> Certificate:
         """For a prover: files as read from disk, gzip or plain."""
-        model, claim = unpack(model_bytes, MAX_MODEL, "ONNX model"), unpack(property_bytes, MAX_PROPERTY, "VNN-LIB property")
+        model, claim = (
+            unpack(model_bytes, MAX_MODEL, "ONNX model"),
+            unpack(property_bytes, MAX_PROPERTY, "VNN-LIB property"),
+        )
         return Certificate(digest(model), digest(claim), semantics, root, writer, tuple(trees), tuple(tables))
 
 
@@ -70,10 +104,22 @@ def _flatten(records: Sequence[Record]) -> list[int]:
     for record in records:
         out += [len(record.derivations), len(record.refutations)]
         for d in record.derivations:
-            out += [d.value, d.table, -1 if d.targets is None else len(d.targets), *(d.targets or ()), len(d.multipliers)]
+            out += [
+                d.value,
+                d.table,
+                -1 if d.targets is None else len(d.targets),
+                *(d.targets or ()),
+                len(d.multipliers),
+            ]
             out += [x for v, i, side, m in d.multipliers for x in (v, i, side, _bits(m))]
         for r in record.refutations:
-            out += [r.clause, r.table, len(r.weights), *(x for i, w in r.weights for x in (i, _bits(w))), len(r.multipliers)]
+            out += [
+                r.clause,
+                r.table,
+                len(r.weights),
+                *(x for i, w in r.weights for x in (i, _bits(w))),
+                len(r.multipliers),
+            ]
             out += [x for v, i, side, m in r.multipliers for x in (v, i, side, _bits(m))]
     return out
 
@@ -91,12 +137,28 @@ def encode(certificate: Certificate) -> bytes:
             for name, x in (("slope_table", number), ("slope_value", value), ("slope_size", len(slopes))):
                 columns[name].append(np.array([x]))
             columns["slope"].append(slopes)
-    arrays = {name: np.concatenate([np.asarray(p) for p in parts]).astype("<" + COLUMNS[name]) if parts else np.zeros(0, "<" + COLUMNS[name])
-              for name, parts in columns.items()}  # fmt: skip
-    header = {"format": 1, "model": c.model, "property": c.property, "semantics": c.semantics, "table": c.table, "writer": c.writer, "root": c.root,
-              "trees": [len(t.op) for t in c.trees], "tables": len(c.tables), "arrays": [[k, COLUMNS[k], len(a)] for k, a in arrays.items()]}  # fmt: skip
+    arrays = {
+        name: np.concatenate([np.asarray(p) for p in parts]).astype("<" + COLUMNS[name])
+        if parts
+        else np.zeros(0, "<" + COLUMNS[name])
+        for name, parts in columns.items()
+    }
+    header = {
+        "format": 1,
+        "model": c.model,
+        "property": c.property,
+        "semantics": c.semantics,
+        "table": c.table,
+        "writer": c.writer,
+        "root": c.root,
+        "trees": [len(t.op) for t in c.trees],
+        "tables": len(c.tables),
+        "arrays": [[k, COLUMNS[k], len(a)] for k, a in arrays.items()],
+    }
     head = json.dumps(header, separators=(",", ":")).encode()
-    return MAGIC + struct.pack("<I", len(head)) + head + zlib.compress(b"".join(a.tobytes() for a in arrays.values()), 6)
+    return (
+        MAGIC + struct.pack("<I", len(head)) + head + zlib.compress(b"".join(a.tobytes() for a in arrays.values()), 6)
+    )
 
 
 def write_certificate(path: str | os.PathLike[str], certificate: Certificate) -> bytes:
@@ -119,12 +181,22 @@ def write_certificate(path: str | os.PathLike[str], certificate: Certificate) ->
 
 
 def refuse(what: str, expected: str, got: object) -> CheckError:
-    return CheckError(what, where="certificate", expected=expected, got=str(got)[:200], fix="give the certificate that was written for these files")
+    return CheckError(
+        what,
+        where="certificate",
+        expected=expected,
+        got=str(got)[:200],
+        fix="give the certificate that was written for these files",
+    )
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
     if data[:8] != MAGIC or len(data) < 12:
-        raise refuse("this is not a certificate", f"a file that starts with {MAGIC!r}", repr(data[:8]) if data else "an empty file")
+        raise refuse(
+            "this is not a certificate",
+            f"a file that starts with {MAGIC!r}",
+            repr(data[:8]) if data else "an empty file",
+        )
     size = struct.unpack("<I", data[8:12])[0]
     if size > min(MAX_HEADER, len(data) - 12):
         raise refuse("the header is truncated or too long", f"at most {min(MAX_HEADER, len(data) - 12)} bytes", size)
@@ -138,11 +210,21 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
         raise refuse("the header holds a number that is not an integer", "integers and strings", text)
 
     try:
-        header = json.loads(data[12 : 12 + size].decode("utf-8"), object_pairs_hook=pairs, parse_float=no_float, parse_constant=no_float)
+        header = json.loads(
+            data[12 : 12 + size].decode("utf-8"), object_pairs_hook=pairs, parse_float=no_float, parse_constant=no_float
+        )
     except (ValueError, RecursionError) as error:
         raise refuse("the header is not JSON", "one JSON object", error) from None
-    if not isinstance(header, dict) or set(header) != set(KEYS) or any(type(header[k]) is not t for k, t in KEYS.items()):
-        raise refuse("the header's keys are not the format's", ", ".join(KEYS), sorted(header) if isinstance(header, dict) else header)
+    if (
+        not isinstance(header, dict)
+        or set(header) != set(KEYS)
+        or any(type(header[k]) is not t for k, t in KEYS.items())
+    ):
+        raise refuse(
+            "the header's keys are not the format's",
+            ", ".join(KEYS),
+            sorted(header) if isinstance(header, dict) else header,
+        )
     return header, 12 + size
 
 
@@ -151,17 +233,38 @@ def _counts(values: Any, most: int) -> bool:
 
 
 def decode(data: bytes) -> Certificate:
-    """The certificate in a file's bytes; CheckError says what is wrong with it. Fit to a network is the replay's matter."""
+    """The certificate in a file's bytes; CheckError says what is wrong with it. Fit to a network is the replay's
+    matter."""
     header, at = _header(data)
-    if header["format"] != 1 or header["semantics"] not in SEMANTICS or header["root"] not in ("derive", "interval") or header["table"] != TOLERANCES:
-        raise refuse("format, semantics, root rule or tolerance table is unknown", f"format 1, {SEMANTICS}, derive or interval, {TOLERANCES}",
-                     [header[k] for k in ("format", "semantics", "root", "table")])  # fmt: skip
-    counts = [entry[2] if isinstance(entry, list) and len(entry) == 3 else None for entry in header["arrays"]]
-    if not _counts(counts, MAX_BODY) or [entry[:2] for entry in header["arrays"]] != [[k, t] for k, t in COLUMNS.items()]:
+    if (
+        header["format"] != 1
+        or header["semantics"] not in SEMANTICS
+        or header["root"] not in ("derive", "interval")
+        or header["table"] != TOLERANCES
+    ):
+        raise refuse(
+            "format, semantics, root rule or tolerance table is unknown",
+            f"format 1, {SEMANTICS}, derive or interval, {TOLERANCES}",
+            [header[k] for k in ("format", "semantics", "root", "table")],
+        )
+    counts: list[Any] = [
+        entry[2] if isinstance(entry, list) and len(entry) == 3 else None for entry in header["arrays"]
+    ]
+    if not _counts(counts, MAX_BODY) or [entry[:2] for entry in header["arrays"]] != [
+        [k, t] for k, t in COLUMNS.items()
+    ]:
         raise refuse("the list of arrays is not the format's", str(list(COLUMNS.items())), header["arrays"])
-    if not _counts(header["trees"], trees.MAX_NODES) or not 0 < len(header["trees"]) <= 1 << 14 or not 0 <= header["tables"] <= 1 << 20:
-        raise refuse("the list of trees or the number of tables is out of range", f"1 to {1 << 14} trees of at most {trees.MAX_NODES} nodes", header["trees"])
-    total = sum(n * int(t[1]) for n, t in zip(counts, COLUMNS.values(), strict=True))
+    if (
+        not _counts(header["trees"], trees.MAX_NODES)
+        or not 0 < len(header["trees"]) <= 1 << 14
+        or not 0 <= header["tables"] <= 1 << 20
+    ):
+        raise refuse(
+            "the list of trees or the number of tables is out of range",
+            f"1 to {1 << 14} trees of at most {trees.MAX_NODES} nodes",
+            header["trees"],
+        )
+    total: int = sum(n * int(t[1]) for n, t in zip(counts, COLUMNS.values(), strict=True))
     if total > MAX_BODY:
         raise refuse("the certificate is too large", f"at most {MAX_BODY} bytes", total)
     stream = zlib.decompressobj()
@@ -170,7 +273,9 @@ def decode(data: bytes) -> Certificate:
     except zlib.error as error:
         raise refuse("the arrays are damaged", "a zlib stream", error) from None
     if len(body) != total or not stream.eof or stream.unused_data:
-        raise refuse("the arrays are truncated, or bytes follow them", f"{total} bytes and no more", f"{len(body)} bytes")
+        raise refuse(
+            "the arrays are truncated, or bytes follow them", f"{total} bytes and no more", f"{len(body)} bytes"
+        )
     arrays: dict[str, npt.NDArray[Any]] = {}
     start = 0
     for (name, kind), count in zip(COLUMNS.items(), counts, strict=True):
@@ -179,8 +284,16 @@ def decode(data: bytes) -> Certificate:
     for name in ("at", "value_at"):
         if not np.isfinite(arrays[name]).all():
             raise refuse("a threshold is nan or infinite", "finite thresholds", name)
-    return Certificate(header["model"], header["property"], header["semantics"], header["root"], header["writer"], _trees(arrays, header["trees"]),
-                       _tables(arrays, header["tables"]), header["table"])  # fmt: skip
+    return Certificate(
+        header["model"],
+        header["property"],
+        header["semantics"],
+        header["root"],
+        header["writer"],
+        _trees(arrays, header["trees"]),
+        _tables(arrays, header["tables"]),
+        header["table"],
+    )
 
 
 def _trees(arrays: dict[str, npt.NDArray[Any]], sizes: list[int]) -> tuple[Tree, ...]:
@@ -202,13 +315,24 @@ def _trees(arrays: dict[str, npt.NDArray[Any]], sizes: list[int]) -> tuple[Tree,
         n = {"op": size, "at": int((kind == trees.SPLIT_AT).sum()), "value": int((kind == trees.SPLIT_VALUE).sum())}
         n["axis"] = int((kind == trees.SPLIT).sum()) + n["at"]
         records = tuple(_record(words) for _ in range(int(((op & trees.RECORD) > 0).sum())))
-        out.append(Tree(op, cut("axis", n["axis"], "axis"), cut("at", n["at"], "at"), cut("value", n["value"], "value"), cut("index", n["value"], "value"),
-                        cut("value_at", n["value"], "value"), records))  # fmt: skip
+        out.append(
+            Tree(
+                op,
+                cut("axis", n["axis"], "axis"),
+                cut("at", n["at"], "at"),
+                cut("value", n["value"], "value"),
+                cut("index", n["value"], "value"),
+                cut("value_at", n["value"], "value"),
+                records,
+            )
+        )
         for key in used:
             used[key] += n[key]
     ends = {"axis": "axis", "at": "at", "value": "value", "index": "value", "value_at": "value"}
     if any(len(arrays[name]) != used[key] for name, key in ends.items()) or next(words, None) is not None:
-        raise refuse("a column is longer than the trees need", "no spare entries", {name: len(arrays[name]) for name in ends})
+        raise refuse(
+            "a column is longer than the trees need", "no spare entries", {name: len(arrays[name]) for name in ends}
+        )
     return tuple(out)
 
 
@@ -252,7 +376,11 @@ def _tables(arrays: dict[str, npt.NDArray[Any]], count: int) -> tuple[SlopeTable
     start = 0
     for number, value, size in zip(arrays["slope_table"].tolist(), arrays["slope_value"].tolist(), sizes, strict=True):
         if number >= count or value in found[number]:
-            raise refuse("a slope table is unknown, or lists a value twice", f"tables below {count}", f"table {number}, value {value}")
+            raise refuse(
+                "a slope table is unknown, or lists a value twice",
+                f"tables below {count}",
+                f"table {number}, value {value}",
+            )
         found[number][value] = arrays["slope"][start : start + size]
         start += size
     return tuple(SlopeTable(f) for f in found)

@@ -1,10 +1,11 @@
 """The bound kernel: weak duality with a charged residual (SEMANTICS 5).
 
-A lower bound of L . z is carried backward with arbitrary coefficients; what each step changes is charged with proved magnitudes. So no
-number that comes from outside (slopes, multipliers, thresholds) can make a bound wrong; it can only make it worse.
+A lower bound of L . z is carried backward with arbitrary coefficients; what each step changes is charged with proved
+magnitudes. So no number that comes from outside (slopes, multipliers, thresholds) can make a bound wrong; it can only
+make it worse.
 
-Magnitudes |x| <= mag come from the boxes: the root's, and in a batch that is derived again the boxes of each row, in topological
-order, so that every execution that reaches a row obeys them. Per affine node
+Magnitudes |x| <= mag come from the boxes: the root's, and in a batch that is derived again the boxes of each row, in
+topological order, so that every execution that reaches a row obeys them. Per affine node
     v     >= |W| mag + |b|
     error >= the float32 error box E of SEMANTICS 3 (0 for `real`), plus the distance of stored weights from exact ones
     kappa >= error + gamma v      charged as |L| kappa: float32's error and this walk's own rounding at once
@@ -68,8 +69,13 @@ class State:
     def join(states: Sequence[State]) -> State:
         if len(states) == 1:
             return states[0]
-        boxes = {k: (np.concatenate([s.boxes[k][0] for s in states]), np.concatenate([s.boxes[k][1] for s in states])) for k in states[0].boxes}
-        lo, hi, opens, empty, given = (np.concatenate([getattr(s, name) for s in states]) for name in ("lo", "hi", "open", "empty", "given"))
+        boxes = {
+            k: (np.concatenate([s.boxes[k][0] for s in states]), np.concatenate([s.boxes[k][1] for s in states]))
+            for k in states[0].boxes
+        }
+        lo, hi, opens, empty, given = (
+            np.concatenate([getattr(s, name) for s in states]) for name in ("lo", "hi", "open", "empty", "given")
+        )
         return State(lo, hi, boxes, opens, empty, given, tuple(p for s in states for p in s.paths))
 
 
@@ -89,14 +95,17 @@ class Bounds:
     offset: Floats
 
 
-Coefficients = tuple[Floats, Ints | None]  # rows, and the entries of the value that their columns are (None: all, in order)
+Coefficients = tuple[
+    Floats, Ints | None
+]  # rows, and the entries of the value that their columns are (None: all, in order)
 
 
 @dataclass(frozen=True, eq=False)
 class Live:
     """One relu over a batch of boxes. Shapes of lines: [B, unstable].
 
-    columns  entries that are not 0 in every box: first those unstable in some box, then those active in all; None: all, all first kind
+    columns  entries that are not 0 in every box: first those unstable in some box, then those active in all; None:
+             all, all first kind
     """
 
     columns: Ints | None
@@ -111,7 +120,9 @@ class Facts:
         self.state, self.slopes, self.compress = state, slopes, compress
         self._live: dict[int, Live] = {}
         self.matrices: dict[tuple[int, int, bool], Floats] = {}
-        self.local: dict[int, tuple[Floats, Floats]] = {}  # kappa and real of affine nodes, for each row's own boxes: [B, size]
+        self.local: dict[
+            int, tuple[Floats, Floats]
+        ] = {}  # kappa and real of affine nodes, for each row's own boxes: [B, size]
 
     def live(self, value: int) -> Live:
         if value not in self._live:
@@ -130,7 +141,8 @@ class Facts:
 
 @dataclass(frozen=True, eq=False)
 class Charges:
-    """Of one affine node: kappa, kappa without float32's error boxes, and the widening of its interval.   Shapes  [size] each
+    """Of one affine node: kappa, kappa without float32's error boxes, and the widening of its interval.   Shapes
+    [size] each
 
     rate, base, rate_real, base_real: kappa and its real part as rate v + base, for any v that bounds |W| mag + |b|
     """
@@ -147,24 +159,51 @@ class Charges:
 class Kernel:
     """The kernel on one region. It holds the root's boxes and the charges that they imply; all else is in states."""
 
-    def __init__(self, network: Network, region: Region, semantics: str = "float32", arithmetic: str = "rounded", root: str = "derive") -> None:
+    def __init__(
+        self,
+        network: Network,
+        region: Region,
+        semantics: str = "float32",
+        arithmetic: str = "rounded",
+        root: str = "derive",
+    ) -> None:
         if semantics not in SEMANTICS or root not in ("derive", "interval"):
-            raise CheckError("unknown semantics or root rule", where="kernel", expected="float32 or real; derive or interval",
-                             got=f"{semantics}, {root}", fix="choose one of them")  # fmt: skip
+            raise CheckError(
+                "unknown semantics or root rule",
+                where="kernel",
+                expected="float32 or real; derive or interval",
+                got=f"{semantics}, {root}",
+                fix="choose one of them",
+            )
         if len(region.lo) != network.inputs or region.rows_y.shape[1] != network.outputs:
-            raise CheckError("the property does not fit the network", where="sizes", expected=f"{network.inputs} inputs, {network.outputs} outputs",
-                             got=f"{len(region.lo)} inputs, {region.rows_y.shape[1]} outputs", fix="give the property of this network")  # fmt: skip
+            raise CheckError(
+                "the property does not fit the network",
+                where="sizes",
+                expected=f"{network.inputs} inputs, {network.outputs} outputs",
+                got=f"{len(region.lo)} inputs, {region.rows_y.shape[1]} outputs",
+                fix="give the property of this network",
+            )
         self.network, self.region, self.semantics = network, region, semantics
         self.arith = arith.arithmetic(arithmetic)
         self.charges: dict[int, Charges] = {}
         self.mags: list[Floats] = []
         self.sums: list[float] = []  # sum of each value's magnitudes
         self.tight = [_tight(network.nodes, k) for k in range(len(network.nodes))]
-        self.absolute = {k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)}
-        self.compress = self.arith.name == "rounded" and any(isinstance(m, Dense) for n in network.nodes if isinstance(n, Affine) for m, _ in n.terms)
+        self.absolute = {
+            k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)
+        }
+        self.compress = self.arith.name == "rounded" and any(
+            isinstance(m, Dense) for n in network.nodes if isinstance(n, Affine) for m, _ in n.terms
+        )
         width = max(node.size for node in network.nodes)
         if width > 1 << 20:
-            raise CheckError("a value is too large", where="network", expected="at most 2^20 entries", got=str(width), fix="use a smaller network")
+            raise CheckError(
+                "a value is too large",
+                where="network",
+                expected="at most 2^20 entries",
+                got=str(width),
+                fix="use a smaller network",
+            )
         self.row_chunk = max(64, (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
         with np.errstate(all="ignore"):
@@ -174,8 +213,15 @@ class Kernel:
 
     def _start(self, derive: bool) -> None:
         region = self.region
-        state = State(region.lo[None].copy(), region.hi[None].copy(), {}, np.ones((1, len(region.clauses)), np.bool_), np.zeros(1, np.bool_),
-                      np.zeros(1, np.bool_), ((),))  # fmt: skip
+        state = State(
+            region.lo[None].copy(),
+            region.hi[None].copy(),
+            {},
+            np.ones((1, len(region.clauses)), np.bool_),
+            np.zeros(1, np.bool_),
+            np.zeros(1, np.bool_),
+            ((),),
+        )
         values: Boxes = {}
         for k, node in enumerate(self.network.nodes):
             if isinstance(node, Affine):
@@ -194,8 +240,13 @@ class Kernel:
         """Take the magnitudes of value k from its box at the root."""
         lo, hi = box[0][0], box[1][0]
         if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
-            raise CheckError("a value is not shown to be finite", where=f"node {k}", expected="finite bounds", got="an overflow",
-                             fix="use a smaller region, or root rule `derive`")  # fmt: skip
+            raise CheckError(
+                "a value is not shown to be finite",
+                where=f"node {k}",
+                expected="finite bounds",
+                got="an overflow",
+                fix="use a smaller region, or root rule `derive`",
+            )
         self.mags[k:] = [np.maximum(np.abs(lo), np.abs(hi))]
         self.sums[k:] = [float(self.mags[k].sum()) * WIDER]
 
@@ -203,24 +254,38 @@ class Kernel:
         v, ones, total, depth = node.magnitude[None], np.zeros((1, node.size)), 0.0, len(node.terms)
         for linear, (_, source) in zip(self.absolute[k], node.terms, strict=True):
             v = v + linear.apply(self.arith.trim_up(self.mags[source][None]), self.arith.product)
-            ones = ones + linear.apply(self.arith.trim_up(np.ones((1, self.network.nodes[source].size))), self.arith.product)
+            ones = ones + linear.apply(
+                self.arith.trim_up(np.ones((1, self.network.nodes[source].size))), self.arith.product
+            )
             total += self.sums[source]
             depth = max(depth, linear.depth + len(node.terms))
         v, ones = v[0] * (1.0 + 2.0**-20), ones[0] * (1.0 + 2.0**-20) + 1.0
         if node.leaves.max() * U32 > 0.125:
-            raise CheckError("a sum has too many terms", where=f"node '{node.where}'", expected="at most 2^21 terms", got=str(node.leaves.max()),
-                             fix="split the layer")  # fmt: skip
+            raise CheckError(
+                "a sum has too many terms",
+                where=f"node '{node.where}'",
+                expected="at most 2^21 terms",
+                got=str(node.leaves.max()),
+                fix="split the layer",
+            )
         g = node.leaves * U32 * (1.0 + 2.0 * node.leaves * U32) * (1.0 + 2.0**-40)  # >= (1 + u)^N - 1
         moves = all(isinstance(linear, Select) for linear, _ in node.terms)
-        error = np.where(node.leaves > 0, g * v + TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total), 0.0 if moves else TINY32)
+        error = np.where(
+            node.leaves > 0, g * v + TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total), 0.0 if moves else TINY32
+        )
         exact_sum = np.zeros(node.size, np.bool_)
         if node.adds:
             exact_sum = np.logical_and(len(node.terms) == 1, node.bias == 0.0)  # adding a zero term is no rounding
             error = error + np.where(exact_sum, 0.0, U32 * (v + error)) + TINY32
         error = error * (1.0 + 2.0**-20)
         if self.semantics == "float32" and not (v * (1.0 + g) + error < 2.0**127).all():
-            raise CheckError("overflow of float32 is not excluded", where=f"node '{node.where}'", expected="magnitudes below 2^127",
-                             got=str(float(v.max())), fix="use a smaller region")  # fmt: skip
+            raise CheckError(
+                "overflow of float32 is not excluded",
+                where=f"node '{node.where}'",
+                expected="magnitudes below 2^127",
+                got=str(float(v.max())),
+                fix="use a smaller region",
+            )
         if self.semantics == "real":
             error = np.zeros_like(error)
         stored = (node.weight_rel * v + node.bias_err) * (1.0 + 2.0**-20)
@@ -230,11 +295,15 @@ class Kernel:
         rate, base = rate_real, base_real
         if self.semantics != "real":  # the same sums with v left out: tiny terms keep the root's, which are larger
             grow = np.where(exact_sum, 0.0, U32) if node.adds else np.zeros_like(v)
-            tiny = np.where(node.leaves > 0, TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total), 0.0 if moves else TINY32)
+            tiny = np.where(
+                node.leaves > 0, TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total), 0.0 if moves else TINY32
+            )
             tiny = (1.0 + grow) * tiny + (TINY32 if node.adds else 0.0)
             rate = rate + (g + grow * (1.0 + g)) * (1.0 + 2.0**-18)
             base = base + tiny * (1.0 + 2.0**-18)
-        return Charges((error + own) * WIDER, own * WIDER, (error + own + 2.0**-46 * v) * WIDER, rate, base, rate_real, base_real)
+        return Charges(
+            (error + own) * WIDER, own * WIDER, (error + own + 2.0**-46 * v) * WIDER, rate, base, rate_real, base_real
+        )
 
     def _localise(self, k: int, node: Affine, values: Boxes, facts: Facts) -> Floats:
         """The charges of node k for the boxes of each row, into `facts`; returns v.   Shapes  [B, size]"""
@@ -254,7 +323,9 @@ class Kernel:
 
     # -- interval walk -----------------------------------------------------------------------------------------------
 
-    def _interval(self, k: int, node: AnyNode, state: State, values: Boxes, facts: Facts | None = None) -> tuple[Floats, Floats]:
+    def _interval(
+        self, k: int, node: AnyNode, state: State, values: Boxes, facts: Facts | None = None
+    ) -> tuple[Floats, Floats]:
         """The box of value k from the boxes that it reads; with `facts`, charged for each row's own magnitudes."""
         if isinstance(node, Input):
             return state.lo, state.hi
@@ -278,13 +349,24 @@ class Kernel:
 
     # -- backward walk -----------------------------------------------------------------------------------------------
 
-    def walk(self, facts: Facts, target: int, box: Ints, start: Floats | tuple[Ints, Floats], *, split: Splits = (), real: bool = False
-             ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
-        """Linear lower bounds: start . value(target) >= form x + offset on each row's box; and the kappa charges inside offset.
+    def walk(
+        self,
+        facts: Facts,
+        target: int,
+        box: Ints,
+        start: Floats | tuple[Ints, Floats],
+        *,
+        split: Splits = (),
+        real: bool = False,
+    ) -> tuple[Floats, Floats, Floats]:
+        """Linear lower bounds: start . value(target) >= form x + offset on each row's box; and the kappa charges
+        inside offset.
 
-        start  rows [R, size], or (index [R], sign [R]) for single entries;  box [R]: the state's row that each row belongs to
+        start  rows [R, size], or (index [R], sign [R]) for single entries;  box [R]: the state's row that each row
+               belongs to
         split  (value, index, side, at, m) with m >= 0: adds -m side (z - at), which is <= 0 where the split holds
-        Shapes ([R, inputs], [R], [R]);  NaN  an overflow gives an infinite or nan offset, since every |L| is multiplied by kappa >= 0
+        Shapes ([R, inputs], [R], [R]);  NaN  an overflow gives an infinite or nan offset, since every |L| is
+        multiplied by kappa >= 0
         """
         nodes, rows = self.network.nodes, len(box)
         const, mass, charged, terms = np.zeros(rows), np.zeros(rows), np.zeros(rows), 8
@@ -327,7 +409,12 @@ class Kernel:
                     kappa = self.charges[k].real if real else self.charges[k].kappa
                     charge = self.arith.against(np.abs(L), kappa if columns is None else kappa[columns])
                 shift = self.arith.against(L, node.bias if columns is None else node.bias[columns])
-                const, mass, charged, terms = const + shift - charge, mass + np.abs(shift) + charge, charged + charge, terms + 2
+                const, mass, charged, terms = (
+                    const + shift - charge,
+                    mass + np.abs(shift) + charge,
+                    charged + charge,
+                    terms + 2,
+                )
                 for linear, source in node.terms:
                     if isinstance(linear, Dense):
                         matrix, below = self._matrix(facts, k, linear, columns, source)
@@ -356,7 +443,9 @@ class Kernel:
         # The rounding of `terms` additions of numbers whose sizes `mass` adds up, and all underflows.
         return form, const - mass * (terms * 2.0**-51) - UNDERFLOW, charged
 
-    def _add(self, acc: dict[int, Coefficients], k: int, new: Coefficients, const: Floats, mass: Floats, terms: int) -> tuple[Floats, Floats, int]:
+    def _add(
+        self, acc: dict[int, Coefficients], k: int, new: Coefficients, const: Floats, mass: Floats, terms: int
+    ) -> tuple[Floats, Floats, int]:
         """Add coefficients on value k. Where two paths join, the sum's rounding is charged."""
         if k in acc:
             size = self.network.nodes[k].size
@@ -374,7 +463,9 @@ class Kernel:
         out[:, columns] = L
         return out
 
-    def _matrix(self, facts: Facts, k: int, linear: Dense, columns: Ints | None, source: int) -> tuple[Floats, Ints | None]:
+    def _matrix(
+        self, facts: Facts, k: int, linear: Dense, columns: Ints | None, source: int
+    ) -> tuple[Floats, Ints | None]:
         """The weights of the live outputs and inputs of a dense map, and which inputs those are (None: all).
 
         An input that relu makes 0 on every box of the batch needs no coefficient: G 0 - 0 z is 0.
@@ -421,22 +512,36 @@ class Kernel:
         self._settle(state, k, new_lo, new_hi)
 
     def _settle(self, state: State, k: int, lo: Floats, hi: Floats) -> None:
-        """Store boxes. Two proved bounds that contradict show that no execution gets here, which only a case distinction can cause."""
+        """Store boxes. Two proved bounds that contradict show that no execution gets here, which only a case
+        distinction can cause."""
         empty = (lo > hi).any(axis=1)
         if empty.any():
             if not (state.given | ~empty).all():
-                raise CheckError("two proved bounds contradict each other", where=f"value {k}", expected="lower <= upper", got="lower > upper",
-                                 fix="report this: the checker or the machine is faulty")  # fmt: skip
+                raise CheckError(
+                    "two proved bounds contradict each other",
+                    where=f"value {k}",
+                    expected="lower <= upper",
+                    got="lower > upper",
+                    fix="report this: the checker or the machine is faulty",
+                )
             state.empty = state.empty | empty
             hi = np.maximum(lo, hi)
         if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
-            raise CheckError("a derived box is not finite", where=f"value {k}", expected="finite bounds", got="nan or infinity", fix="report this")
+            raise CheckError(
+                "a derived box is not finite",
+                where=f"value {k}",
+                expected="finite bounds",
+                got="nan or infinity",
+                fix="report this",
+            )
         state.boxes[k] = (lo, hi)
 
     def derive(self, state: State, local: bool = False) -> Facts:
-        """Default derivation, in place: interval walk, intersection with what is known, backward walks for unstable neurons.
+        """Default derivation, in place: interval walk, intersection with what is known, backward walks for unstable
+        neurons.
 
-        With `local`, error boxes and rounding are charged with the magnitudes of each row's own boxes instead of the root's.
+        With `local`, error boxes and rounding are charged with the magnitudes of each row's own boxes instead of the
+        root's.
         """
         values: Boxes = {}
         facts = Facts(state, None, self.compress)
@@ -457,17 +562,24 @@ class Kernel:
 
     # -- clauses -----------------------------------------------------------------------------------------------------
 
-    def _objective(self, facts: Facts, box: Ints, rows: Objective, split: Splits = (), real: bool = False) -> tuple[Floats, Floats, Floats]:
+    def _objective(
+        self, facts: Facts, box: Ints, rows: Objective, split: Splits = (), real: bool = False
+    ) -> tuple[Floats, Floats, Floats]:
         form, offset, charged = self.walk(facts, self.network.output, box, rows.y, split=split, real=real)
         if rows.x.any():
             form = form + rows.x
             offset = offset - self.arith.against(np.abs(form), self.mags[0]) * 2.0**-51
-        loss = self.arith.against(rows.err_y, self.mags[self.network.output]) + self.arith.against(rows.err_x, self.mags[0]) + rows.err_c
+        loss = (
+            self.arith.against(rows.err_y, self.mags[self.network.output])
+            + self.arith.against(rows.err_x, self.mags[0])
+            + rows.err_c
+        )
         offset = offset + rows.c - loss * WIDER
         return form, offset - 2.0**-50 * (np.abs(offset) + np.abs(rows.c) + loss) - UNDERFLOW, charged
 
     def bound(self, state: State, derive: bool, real: bool = False) -> Bounds:
-        """Bounds of every inequality of the open clauses; with `derive`, after the default derivation (which tightens `state`)."""
+        """Bounds of every inequality of the open clauses; with `derive`, after the default derivation (which tightens
+        `state`)."""
         with np.errstate(all="ignore"):
             facts = self.derive(state, local=True) if derive else Facts(state, None, self.compress)
             return self._bound(state, facts, real)[0]
@@ -475,7 +587,11 @@ class Kernel:
     def _bound(self, state: State, facts: Facts, real: bool) -> tuple[Bounds, Floats]:
         region = self.region
         count, rows, inputs = len(state), len(region.rows_c), self.network.inputs
-        margin, form, offset = np.full((count, rows), -np.inf), np.zeros((count, rows, inputs)), np.full((count, rows), -np.inf)
+        margin, form, offset = (
+            np.full((count, rows), -np.inf),
+            np.zeros((count, rows, inputs)),
+            np.full((count, rows), -np.inf),
+        )
         margin_real, charged = np.full((count, rows), -np.inf) if real else None, np.zeros((count, rows))
         box, row = np.nonzero(state.open[:, region.row_clause] & ~state.empty[:, None])
         for at in range(0, len(box), self.row_chunk):
@@ -488,15 +604,19 @@ class Kernel:
         return Bounds(margin, margin_real, self.refuted(state, margin), form, offset), charged
 
     def refuted(self, state: State, margin: Floats, slack: float | Floats = 0.0) -> Bools:
-        """Clauses closed before, or with an inequality whose bound is > slack (>= for a strict one).   Shapes  [B, clauses]"""
-        good = (margin > slack) | (self.region.row_strict & (margin >= slack))
-        out = ~state.open | state.empty[:, None]
+        """Clauses closed before, or with an inequality whose bound is > slack (>= for a strict one).   Shapes  [B,
+        clauses]"""
+        good: Bools = np.asarray((margin > slack) | (self.region.row_strict & (margin >= slack)))
+        out: Bools = ~state.open | state.empty[:, None]
         for r, clause in enumerate(self.region.row_clause):
             out[:, clause] |= good[:, r]
         return out
 
-    def refute(self, state: State, clause: int, weights: Sequence[tuple[int, float]], slopes: Slopes | None, split: Splits) -> bool:
-        """Whether the multipliers refute the clause at a state of one row; negative weights count as 0, no weights as the default."""
+    def refute(
+        self, state: State, clause: int, weights: Sequence[tuple[int, float]], slopes: Slopes | None, split: Splits
+    ) -> bool:
+        """Whether the multipliers refute the clause at a state of one row; negative weights count as 0, no weights as
+        the default."""
         with np.errstate(all="ignore"):
             region = self.region
             rows = np.nonzero(region.row_clause == clause)[0]
@@ -504,7 +624,9 @@ class Kernel:
             if state.empty[0]:
                 return True
             if not weights:
-                candidates = [(Objective.of(region, rows[i : i + 1]), bool(region.row_strict[rows[i]])) for i in range(len(rows))]
+                candidates = [
+                    (Objective.of(region, rows[i : i + 1]), bool(region.row_strict[rows[i]])) for i in range(len(rows))
+                ]
             else:
                 w = np.zeros(len(rows))
                 for i, x in weights:
@@ -520,9 +642,18 @@ class Kernel:
     def clip(self, state: State, bounds: Bounds) -> State:
         """Close what `bounds` refuted and shrink each input box to the hull of what the open clauses leave.
 
-        From form x + offset >= low on the box: where the clause holds, x_j <= lo_j - low / form_j (form_j > 0), and its mirror image.
+        From form x + offset >= low on the box: where the clause holds, x_j <= lo_j - low / form_j (form_j > 0), and
+        its mirror image.
         """
-        out = State(state.lo.copy(), state.hi.copy(), dict(state.boxes), ~bounds.refuted, state.empty.copy(), state.given.copy(), state.paths)
+        out = State(
+            state.lo.copy(),
+            state.hi.copy(),
+            dict(state.boxes),
+            ~bounds.refuted,
+            state.empty.copy(),
+            state.given.copy(),
+            state.paths,
+        )
         with np.errstate(all="ignore"):
             step = -bounds.margin[:, :, None] / np.abs(bounds.form) * (1.0 + 2.0**-50)
             step = np.where(np.isnan(step) | (step < 0.0), np.inf, step)
@@ -535,8 +666,11 @@ class Kernel:
                 left_lo = np.where(on, np.minimum(left_lo, lo[:, rows].max(axis=1)), left_lo)
                 left_hi = np.where(on, np.maximum(left_hi, hi[:, rows].min(axis=1)), left_hi)
             some = out.open.any(axis=1, keepdims=True)
-            left_lo, left_hi = np.where(some, np.maximum(left_lo, out.lo), out.lo), np.where(some, np.minimum(left_hi, out.hi), out.hi)
-            gone = (left_lo > left_hi).any(axis=1)
+            left_lo, left_hi = (
+                np.where(some, np.maximum(left_lo, out.lo), out.lo),
+                np.where(some, np.minimum(left_hi, out.hi), out.hi),
+            )
+            gone: Bools = np.asarray((left_lo > left_hi).any(axis=1))
             out.open[gone] = False
             out.given = out.given | (left_lo > out.lo).any(axis=1) | (left_hi < out.hi).any(axis=1)
             out.lo, out.hi = np.where(gone[:, None], out.lo, left_lo), np.where(gone[:, None], out.hi, left_hi)
@@ -555,7 +689,8 @@ class Kernel:
         return low, high
 
     def split_value(self, state: State, value: int, index: int, at: float) -> tuple[State, State]:
-        """Cases z <= at and z >= at of the executed value (after its error), closed both. An empty case is marked so."""
+        """Cases z <= at and z >= at of the executed value (after its error), closed both. An empty case is marked
+        so."""
         out = []
         for side in (-1, 1):
             child = state.take(np.arange(len(state)))
@@ -573,7 +708,8 @@ class Kernel:
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """Rows g = y Y + x X + c with what their floats differ from the exact numbers.   Shapes  [R, outputs], [R, inputs], [R]"""
+    """Rows g = y Y + x X + c with what their floats differ from the exact numbers.   Shapes  [R, outputs], [R,
+    inputs], [R]"""
 
     y: Floats
     x: Floats
@@ -584,7 +720,14 @@ class Objective:
 
     @staticmethod
     def of(region: Region, rows: Ints) -> Objective:
-        return Objective(region.rows_y[rows], region.rows_x[rows], region.rows_c[rows], region.err_y[rows], region.err_x[rows], region.err_c[rows])
+        return Objective(
+            region.rows_y[rows],
+            region.rows_x[rows],
+            region.rows_c[rows],
+            region.err_y[rows],
+            region.err_x[rows],
+            region.err_c[rows],
+        )
 
     def combine(self, weights: Floats) -> Objective:
         """The one row sum of weights * rows, weights >= 0; its own rounding goes into the errors."""
@@ -594,12 +737,18 @@ class Objective:
             out: Floats = (w * a.reshape(len(weights), -1)).sum(axis=0)
             return out
 
-        errors = [total(e) * WIDER + slack * total(np.abs(a)) for e, a in ((self.err_y, self.y), (self.err_x, self.x), (self.err_c, self.c))]
-        return Objective(total(self.y)[None], total(self.x)[None], total(self.c), errors[0][None], errors[1][None], errors[2])
+        errors = [
+            total(e) * WIDER + slack * total(np.abs(a))
+            for e, a in ((self.err_y, self.y), (self.err_x, self.x), (self.err_c, self.c))
+        ]
+        return Objective(
+            total(self.y)[None], total(self.x)[None], total(self.c), errors[0][None], errors[1][None], errors[2]
+        )
 
 
 def _tight(nodes: Sequence[AnyNode], k: int) -> bool:
-    """Whether the interval walk is already exact at value k: one matrix, and otherwise diagonal maps, between the input and it."""
+    """Whether the interval walk is already exact at value k: one matrix, and otherwise diagonal maps, between the
+    input and it."""
     matrices = 0
     while k > 0:
         node = nodes[k]

@@ -1,8 +1,8 @@
 """The checker's network: a flat list of affine and relu nodes over flat vectors.
 
-A node's position in `nodes` is its value id; value 0 is the input. Linear maps know three things: `apply` (forward on rows of
-vectors), `transpose` (backward on rows of coefficients) and `absolute` (the map with |weights|). All products go through the
-caller's `product(rows, matrix)`, so that each arithmetic brings its own.
+A node's position in `nodes` is its value id; value 0 is the input. Linear maps know three things: `apply` (forward on
+rows of vectors), `transpose` (backward on rows of coefficients) and `absolute` (the map with |weights|). All products
+go through the caller's `product(rows, matrix)`, so that each arithmetic brings its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Dense:
     forward: Floats = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", np.ascontiguousarray(self.weight))
+        object.__setattr__(self, "weight", np.ascontiguousarray(self.weight, dtype=np.float64))
         object.__setattr__(self, "forward", np.ascontiguousarray(self.weight.T))
 
     def apply(self, x: Floats, product: Product) -> Floats:
@@ -124,8 +124,15 @@ class Conv:
         out = []
         for k in np.ndindex(*self.weight.shape[2:]):
             starts = [a * d for a, d in zip(k, self.dilations, strict=True)]
-            out.append((k, tuple(slice(a, a + s * (n - 1) + 1, s)
-                                 for a, s, n in zip(starts, self.strides, self.out_shape[1:], strict=True))))  # fmt: skip
+            out.append(
+                (
+                    k,
+                    tuple(
+                        slice(a, a + s * (n - 1) + 1, s)
+                        for a, s, n in zip(starts, self.strides, self.out_shape[1:], strict=True)
+                    ),
+                )
+            )
         return out
 
     def _padded(self) -> list[int]:
@@ -141,7 +148,9 @@ class Conv:
         image = np.zeros((batch, self.in_shape[0], *self._padded()))
         image[(slice(None), slice(None), *self._inside())] = x.reshape(batch, *self.in_shape)
         columns = np.stack([image[(slice(None), slice(None), *w)] for _, w in self._windows()], axis=2)
-        columns = columns.reshape(batch, groups, -1, spots).transpose(1, 0, 3, 2)  # group, batch, spot, channel * kernel
+        columns = columns.reshape(batch, groups, -1, spots).transpose(
+            1, 0, 3, 2
+        )  # group, batch, spot, channel * kernel
         y = [product(columns[g].reshape(batch * spots, -1), self.forward[g]) for g in range(groups)]
         joined = np.stack(y).reshape(groups, batch, spots, -1).transpose(1, 0, 3, 2)
         return np.ascontiguousarray(joined).reshape(batch, -1)
@@ -150,19 +159,19 @@ class Conv:
         batch, spots, groups = len(rows), math.prod(self.out_shape[1:]), self.groups
         g = rows.reshape(batch, groups, -1, spots).transpose(1, 0, 3, 2)
         per = self.in_shape[0] // groups
-        kernel = self.weight.shape[2:]
         image = np.zeros((batch, self.in_shape[0], *self._padded()))
         for i in range(groups):
             part = product(np.ascontiguousarray(g[i]).reshape(batch * spots, -1), self.kernels[i])
-            part = part.reshape(batch, *self.out_shape[1:], per, *kernel)
-            part = np.moveaxis(part, 1 + len(kernel), 1)
-            for k, w in self._windows():
-                image[(slice(None), slice(i * per, (i + 1) * per), *w)] += part[(..., *k)]
+            parts = np.moveaxis(part.reshape(batch, *self.out_shape[1:], per, -1), (-1, -2), (0, 2))
+            for j, (_, w) in enumerate(self._windows()):
+                image[(slice(None), slice(i * per, (i + 1) * per), *w)] += parts[j]
         inside = image[(slice(None), slice(None), *self._inside())]
         return np.ascontiguousarray(inside).reshape(batch, -1)
 
     def absolute(self) -> Conv:
-        return Conv(np.abs(self.weight), self.strides, self.pads, self.dilations, self.groups, self.in_shape, self.out_shape)
+        return Conv(
+            np.abs(self.weight), self.strides, self.pads, self.dilations, self.groups, self.in_shape, self.out_shape
+        )
 
     def leaves(self) -> Floats:
         per_channel = np.count_nonzero(self.weight.reshape(len(self.weight), -1), axis=1)
@@ -188,7 +197,8 @@ class Affine:
 
     leaves    [size] number N of products and bias under one rounding tree; 0: no rounding
     adds      True where one more addition follows the tree: its error is u max|sum| + 2^-126
-    weight_rel, bias_err   how far the stored weights (relatively) and bias (absolutely, [size]) may be from the exact ones
+    weight_rel, bias_err   how far the stored weights (relatively) and bias (absolutely, [size]) may be from the exact
+    ones
     magnitude [size] what stands for |bias| in the magnitude sum; at least |bias|
     """
 

@@ -1,8 +1,8 @@
 """ONNX bytes to the checker's network, one rule per op, written from the ONNX operator specification.
 
-Refused: an op, attribute or opset meaning that is not listed here, a name defined twice, a second input or output, weights that are
-not finite float32. Layout ops leave no node. A leading symbolic axis is 1.
-Source  onnx.ai/onnx/operators; SEMANTICS 1, 3, 5.
+Refused: an op, attribute or opset meaning that is not listed here, a name defined twice, a second input or output,
+weights that are not finite float32. Layout ops leave no node. A leading symbolic axis is 1. Source
+onnx.ai/onnx/operators; SEMANTICS 1, 3, 5.
 """
 
 from __future__ import annotations
@@ -15,8 +15,22 @@ from typing import Any
 import numpy as np
 
 from torchlean_check import wire
+from torchlean_check.errors import CheckError
 from torchlean_check.hull import nearest
-from torchlean_check.network import Affine, AnyNode, Conv, Dense, Floats, Input, Map, Network, Relu, Scale, Select
+from torchlean_check.network import (
+    Affine,
+    AnyNode,
+    Conv,
+    Dense,
+    Floats,
+    Input,
+    Map,
+    Network,
+    Relu,
+    Scale,
+    Select,
+    as_floats,
+)
 from torchlean_check.wire import Array, Node, refuse
 
 MIN_OPSET, MAX_OPSET = 7, 22
@@ -41,21 +55,36 @@ class Reader:
         self.uses: dict[str, int] = {}
         self.first_name: dict[int, str] = {}  # value id -> the name of the node that made it
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
-            raise refuse("the opset is not supported", at="model", expected=f"opset {MIN_OPSET} to {MAX_OPSET} of domain ''", got=str(self.opset),
-                         fix="convert the model with onnx.version_converter")  # fmt: skip
+            raise refuse(
+                "the opset is not supported",
+                at="model",
+                expected=f"opset {MIN_OPSET} to {MAX_OPSET} of domain ''",
+                got=str(self.opset),
+                fix="convert the model with onnx.version_converter",
+            )
         graph = model.graph
         self.names.update(graph.initializers)
         outer = [value for value in graph.inputs if value.name not in graph.initializers]
         if len({value.name for value in graph.inputs}) != len(graph.inputs):
             raise refuse("an input is listed twice", at="graph inputs", expected="one name each", got="a repeated name")
         if len(outer) != 1 or len(graph.outputs) != 1:
-            raise refuse("the network must have one input and one output", at="graph", expected="1 input, 1 output",
-                         got=f"{len(outer)} inputs, {len(graph.outputs)} outputs")  # fmt: skip
+            raise refuse(
+                "the network must have one input and one output",
+                at="graph",
+                expected="1 input, 1 output",
+                got=f"{len(outer)} inputs, {len(graph.outputs)} outputs",
+            )
         for value in graph.inputs:
             array = graph.initializers.get(value.name)
-            if array is not None and (value.dtype != array.dtype.name or (value.shape is not None and value.shape != array.shape)):
-                raise refuse(f"initializer '{value.name}' shadows an input of another type", at="graph inputs", expected=f"{value.shape}",
-                             got=f"{array.dtype.name}{array.shape}")  # fmt: skip
+            if array is not None and (
+                value.dtype != array.dtype.name or (value.shape is not None and value.shape != array.shape)
+            ):
+                raise refuse(
+                    f"initializer '{value.name}' shadows an input of another type",
+                    at="graph inputs",
+                    expected=f"{value.shape}",
+                    got=f"{array.dtype.name}{array.shape}",
+                )
         self.input_shape = self.shape_of(outer[0])
         self.nodes.append(Input(math.prod(self.input_shape), self.input_shape))
         self.names[outer[0].name] = Ref(0, self.input_shape)
@@ -67,20 +96,36 @@ class Reader:
             self.read(node)
         out = self.names.get(self.output_name)
         if not isinstance(out, Ref):
-            raise refuse("the output is not computed from the input", at=f"output '{self.output_name}'", expected="a node's value", got="none")
+            raise refuse(
+                "the output is not computed from the input",
+                at=f"output '{self.output_name}'",
+                expected="a node's value",
+                got="none",
+            )
         self.output = out.value
 
     def shape_of(self, value: wire.Value) -> tuple[int, ...]:
         if value.dtype != "float32" or value.shape is None:
-            raise refuse(f"input '{value.name}' must be float32 with a shape", at="graph inputs", expected="float32[batch, ...]",
-                         got=f"{value.dtype}{value.shape}")  # fmt: skip
+            raise refuse(
+                f"input '{value.name}' must be float32 with a shape",
+                at="graph inputs",
+                expected="float32[batch, ...]",
+                got=f"{value.dtype}{value.shape}",
+            )
         shape = list(value.shape)
         if shape and (shape[0] is None or isinstance(shape[0], str)):
             shape[0] = 1
-        if not all(isinstance(d, int) and d > 0 for d in shape) or math.prod(d for d in shape if isinstance(d, int)) > MAX_SIZE:
-            raise refuse(f"input '{value.name}' has a dynamic, empty or huge shape", at="graph inputs",
-                         expected="positive sizes; only the first axis may be symbolic", got=str(value.shape),
-                         fix="fix the shape when exporting")  # fmt: skip
+        if (
+            not all(isinstance(d, int) and d > 0 for d in shape)
+            or math.prod(d for d in shape if isinstance(d, int)) > MAX_SIZE
+        ):
+            raise refuse(
+                f"input '{value.name}' has a dynamic, empty or huge shape",
+                at="graph inputs",
+                expected="positive sizes; only the first axis may be symbolic",
+                got=str(value.shape),
+                fix="fix the shape when exporting",
+            )
         return tuple(d for d in shape if isinstance(d, int))
 
     # -- one node --------------------------------------------------------------------------------------------------
@@ -88,7 +133,9 @@ class Reader:
     def read(self, node: Node) -> None:
         rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if rule is None:
-            raise self.bad(node, "the op is not supported", ", ".join(sorted(RULES)), f"{node.domain or 'ai.onnx'}.{node.op_type}")
+            raise self.bad(
+                node, "the op is not supported", ", ".join(sorted(RULES)), f"{node.domain or 'ai.onnx'}.{node.op_type}"
+            )
         method, allowed = rule
         unknown = sorted(set(node.attributes) - set(allowed.split()))
         if unknown:
@@ -100,7 +147,9 @@ class Reader:
             raise self.bad(node, "a name is defined twice", "a new name", outputs[0])
         missing = [name for name in node.inputs if name and name not in self.names]
         if missing:
-            raise self.bad(node, "an input is not defined before its use", "nodes in topological order", ", ".join(missing))
+            raise self.bad(
+                node, "an input is not defined before its use", "nodes in topological order", ", ".join(missing)
+            )
         result = getattr(self, method)(node)
         if isinstance(result, Ref) and math.prod(result.shape) != self.nodes[result.value].size:
             raise self.bad(node, "shapes do not fit", f"{self.nodes[result.value].size} entries", str(result.shape))
@@ -108,8 +157,14 @@ class Reader:
         if isinstance(result, Ref):
             self.first_name.setdefault(result.value, outputs[0])
 
-    def bad(self, node: Node, what: str, expected: str, got: str) -> wire.CheckError:
-        return refuse(what, at=f"node '{node.name}' ({node.op_type})", expected=expected, got=got, fix="export the model with supported ops only")
+    def bad(self, node: Node, what: str, expected: str, got: str) -> CheckError:
+        return refuse(
+            what,
+            at=f"node '{node.name}' ({node.op_type})",
+            expected=expected,
+            got=got,
+            fix="export the model with supported ops only",
+        )
 
     def arity(self, node: Node, low: int, high: int) -> list[Ref | Array | None]:
         found = [self.names[name] if name else None for name in node.inputs]
@@ -121,13 +176,26 @@ class Reader:
 
     def value(self, node: Node, v: Ref | Array | None) -> Ref:
         if not isinstance(v, Ref):
-            raise self.bad(node, "arithmetic on constants alone is not supported", "a value that depends on the input", "a constant")
+            raise self.bad(
+                node,
+                "arithmetic on constants alone is not supported",
+                "a value that depends on the input",
+                "a constant",
+            )
         return v
 
     def weights(self, node: Node, v: Ref | Array | None) -> Floats:
         if isinstance(v, Ref) or v is None or v.dtype != np.float32 or not np.isfinite(v).all() or v.size == 0:
-            raise self.bad(node, "a weight must be a constant of finite float32 numbers", "finite float32 constant",
-                           "a computed value" if isinstance(v, Ref) else "none" if v is None else f"{v.dtype}{v.shape}, or nan or infinity")  # fmt: skip
+            raise self.bad(
+                node,
+                "a weight must be a constant of finite float32 numbers",
+                "finite float32 constant",
+                "a computed value"
+                if isinstance(v, Ref)
+                else "none"
+                if v is None
+                else f"{v.dtype}{v.shape}, or nan or infinity",
+            )
         return v.astype(np.float64)
 
     def integers(self, node: Node, v: Any) -> tuple[int, ...]:
@@ -143,14 +211,38 @@ class Reader:
             raise self.bad(node, f"attribute '{name}' has the wrong type", "integers", str(value))
         return value
 
-    def affine(self, node: Node, terms: tuple[tuple[Map, int], ...], shape: tuple[int, ...], *, bias: Floats | None = None, leaves: Any = 0.0,
-               adds: bool = False, weight_rel: float = 0.0, bias_err: Any = 0.0, magnitude: Floats | None = None) -> Ref:  # fmt: skip
+    def affine(
+        self,
+        node: Node,
+        terms: tuple[tuple[Map, int], ...],
+        shape: tuple[int, ...],
+        *,
+        bias: Floats | None = None,
+        leaves: Any = 0.0,
+        adds: bool = False,
+        weight_rel: float = 0.0,
+        bias_err: Any = 0.0,
+        magnitude: Floats | None = None,
+    ) -> Ref:
         size = math.prod(shape)
         if not 0 < size <= MAX_SIZE:
             raise self.bad(node, "a value is empty or too large", f"1 to {MAX_SIZE} entries", str(shape))
         b = np.zeros(size) if bias is None else np.ascontiguousarray(bias)
         full = [np.ascontiguousarray(np.broadcast_to(np.asarray(v, np.float64), (size,))) for v in (leaves, bias_err)]
-        self.nodes.append(Affine(terms, b, size, shape, full[0], adds, weight_rel, full[1], np.abs(b) if magnitude is None else magnitude, node.name))
+        self.nodes.append(
+            Affine(
+                terms,
+                b,
+                size,
+                shape,
+                full[0],
+                adds,
+                weight_rel,
+                full[1],
+                np.abs(b) if magnitude is None else magnitude,
+                node.name,
+            )
+        )
         return Ref(len(self.nodes) - 1, shape)
 
     # -- layout ----------------------------------------------------------------------------------------------------
@@ -162,7 +254,9 @@ class Reader:
 
     def dropout(self, node: Node) -> Ref | Array:
         x, *rest = self.arity(node, 1, 3)
-        if len(rest) == 2 and (not isinstance(rest[1], np.ndarray) or rest[1].size != 1 or bool(rest[1].reshape(-1)[0])):
+        if len(rest) == 2 and (
+            not isinstance(rest[1], np.ndarray) or rest[1].size != 1 or bool(rest[1].reshape(-1)[0])
+        ):
             raise self.bad(node, "dropout in training mode is not supported", "training_mode false", "true or computed")
         assert x is not None
         return x
@@ -218,7 +312,9 @@ class Reader:
             given = self.attr(node, "axes", ())
         found = sorted(a + rank if a < 0 else a for a in given)
         if not found or len(set(found)) != len(found) or found[0] < 0 or found[-1] >= rank:
-            raise self.bad(node, "axes are out of range, repeated or missing", f"distinct axes below {rank}", str(given))
+            raise self.bad(
+                node, "axes are out of range, repeated or missing", f"distinct axes below {rank}", str(given)
+            )
         return found
 
     def squeeze(self, node: Node) -> Ref | Array:
@@ -271,7 +367,12 @@ class Reader:
         if not starts or not len(starts) == len(ends) == len(axes) == len(steps) or len(set(axes)) != len(axes):
             raise self.bad(node, "starts, ends, axes and steps do not fit", "equal lengths, distinct axes", f"{parts}")
         if any(not 0 <= a < len(x.shape) for a in axes) or any(s < 1 for s in steps):
-            raise self.bad(node, "an axis or a step is out of range", "axes of the input, positive steps", f"axes {axes}, steps {steps}")
+            raise self.bad(
+                node,
+                "an axis or a step is out of range",
+                "axes of the input, positive steps",
+                f"axes {axes}, steps {steps}",
+            )
         cut = [slice(None)] * len(x.shape)
         for a, b, e, s in zip(axes, starts, ends, steps, strict=True):
             cut[a] = slice(b, e, s)  # Python clamps as ONNX does for positive steps
@@ -294,8 +395,11 @@ class Reader:
             bias.append(np.zeros(v.shape) if isinstance(v, Ref) else self.weights(node, v))
             start += math.prod(v.shape)
         who = np.concatenate(index, axis=1 + axis % rank)
-        terms = tuple((Select(np.where(who[0] == k, who[1], -1).reshape(-1), math.prod(ref.shape)), ref.value)
-                      for k, ref in enumerate(refs) if ref is not None)  # fmt: skip
+        terms = tuple(
+            (Select(np.where(who[0] == k, who[1], -1).reshape(-1), math.prod(ref.shape)), ref.value)
+            for k, ref in enumerate(refs)
+            if ref is not None
+        )
         return self.affine(node, terms, who.shape[1:], bias=np.concatenate(bias, axis=axis).reshape(-1))
 
     # -- arithmetic ------------------------------------------------------------------------------------------------
@@ -319,7 +423,13 @@ class Reader:
         bias = factors[1] * np.broadcast_to(c, shape).reshape(-1)
         before = self.nodes[x.value]
         name = node.inputs[0] if isinstance(a, Ref) else node.inputs[1]
-        plain = isinstance(before, Affine) and not before.adds and not before.bias.any() and before.bias_err.max() == 0 and before.leaves.any()
+        plain = (
+            isinstance(before, Affine)
+            and not before.adds
+            and not before.bias.any()
+            and before.bias_err.max() == 0
+            and before.leaves.any()
+        )
         alone = self.first_name.get(x.value) == name and self.uses[name] == 1 and name != self.output_name
         if plain and alone and factors[0] == 1.0 and x.value == len(self.nodes) - 1:
             assert isinstance(before, Affine)
@@ -366,26 +476,38 @@ class Reader:
             x, w = a, self.weights(node, b)
             rows = math.prod(x.shape[:-1])
             if w.ndim != 2 or len(x.shape) < 2 or x.shape[-1] != w.shape[0] or rows * rows * w.size > MAX_SIZE * 4:
-                raise self.bad(node, "shapes do not fit", "value [..., k] times constant [k, n]", f"{x.shape} and {w.shape}")
-            weight = w.T if rows == 1 else np.kron(np.eye(rows), w.T)
+                raise self.bad(
+                    node, "shapes do not fit", "value [..., k] times constant [k, n]", f"{x.shape} and {w.shape}"
+                )
+            weight = as_floats(w.T if rows == 1 else np.kron(np.eye(rows), w.T))
             return self.product(node, Dense(weight), x, (*x.shape[:-1], w.shape[1]))
         x, w = self.value(node, b), self.weights(node, a)
         if w.ndim != 2 or len(x.shape) != 2 or x.shape[0] != w.shape[1] or x.shape[1] ** 2 * w.size > MAX_SIZE:
             raise self.bad(node, "shapes do not fit", "constant [m, k] times value [k, n]", f"{w.shape} and {x.shape}")
-        return self.product(node, Dense(np.kron(w, np.eye(x.shape[1]))), x, (w.shape[0], x.shape[1]))
+        return self.product(node, Dense(as_floats(np.kron(w, np.eye(x.shape[1])))), x, (w.shape[0], x.shape[1]))
 
-    def product(self, node: Node, linear: Dense | Conv, x: Ref, shape: tuple[int, ...], bias: Floats | None = None) -> Ref:
+    def product(
+        self, node: Node, linear: Dense | Conv, x: Ref, shape: tuple[int, ...], bias: Floats | None = None
+    ) -> Ref:
         leaves = linear.leaves() + (0.0 if bias is None else 1.0)
         return self.affine(node, ((linear, x.value),), shape, bias=bias, leaves=np.maximum(leaves, 1.0))
 
     def gemm(self, node: Node) -> Ref:
         found = self.arity(node, 2, 3)
         x, w = self.value(node, found[0]), self.weights(node, found[1])
-        if self.attr(node, "transA", 0) != 0 or self.attr(node, "alpha", 1.0) != 1.0 or self.attr(node, "beta", 1.0) != 1.0:
-            raise self.bad(node, "this form of Gemm is not supported", "transA 0, alpha 1, beta 1", str(node.attributes))
+        if (
+            self.attr(node, "transA", 0) != 0
+            or self.attr(node, "alpha", 1.0) != 1.0
+            or self.attr(node, "beta", 1.0) != 1.0
+        ):
+            raise self.bad(
+                node, "this form of Gemm is not supported", "transA 0, alpha 1, beta 1", str(node.attributes)
+            )
         flag = self.attr(node, "transB", 0)
         if flag not in (0, 1) or w.ndim != 2:
-            raise self.bad(node, "this form of Gemm is not supported", "transB 0 or 1, a matrix", f"transB {flag}, {w.shape}")
+            raise self.bad(
+                node, "this form of Gemm is not supported", "transB 0 or 1, a matrix", f"transB {flag}, {w.shape}"
+            )
         w = w if flag else w.T
         if len(x.shape) != 2 or x.shape[0] != 1 or x.shape[1] != w.shape[1]:
             raise self.bad(node, "shapes do not fit", f"[1, {w.shape[1]}]", str(x.shape))
@@ -397,19 +519,39 @@ class Reader:
             bias = np.broadcast_to(c, (1, len(w))).reshape(-1)
         return self.product(node, Dense(w), x, (1, len(w)), bias)
 
-    def window(self, node: Node, kernel: tuple[int, ...], x: Ref) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    def window(
+        self, node: Node, kernel: tuple[int, ...], x: Ref
+    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Strides, pads, dilations and output sizes of a sliding window."""
         axes = len(kernel)
         if node.attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
             raise self.bad(node, "auto_pad is not supported", "NOTSET", repr(node.attributes["auto_pad"]))
         strides, dilations = self.attr(node, "strides", (1,) * axes), self.attr(node, "dilations", (1,) * axes)
         pads = self.attr(node, "pads", (0,) * 2 * axes)
-        if not (len(x.shape) == axes + 2 and x.shape[0] == 1 and 1 <= axes <= 3 and len(strides) == len(dilations) == axes and len(pads) == 2 * axes):
-            raise self.bad(node, "shapes do not fit", "[1, channels, 1 to 3 spatial axes]", f"{x.shape}, strides {strides}, pads {pads}")
+        if not (
+            len(x.shape) == axes + 2
+            and x.shape[0] == 1
+            and 1 <= axes <= 3
+            and len(strides) == len(dilations) == axes
+            and len(pads) == 2 * axes
+        ):
+            raise self.bad(
+                node,
+                "shapes do not fit",
+                "[1, channels, 1 to 3 spatial axes]",
+                f"{x.shape}, strides {strides}, pads {pads}",
+            )
         if min(strides) < 1 or min(dilations) < 1 or min(pads) < 0 or max(*pads, *strides, *dilations) > 1 << 16:
-            raise self.bad(node, "strides, dilations or pads are out of range", "positive; pads at least 0", f"{strides}, {dilations}, {pads}")
-        out = tuple((n + pads[i] + pads[axes + i] - d * (k - 1) - 1) // s + 1
-                    for i, (n, k, s, d) in enumerate(zip(x.shape[2:], kernel, strides, dilations, strict=True)))  # fmt: skip
+            raise self.bad(
+                node,
+                "strides, dilations or pads are out of range",
+                "positive; pads at least 0",
+                f"{strides}, {dilations}, {pads}",
+            )
+        out = tuple(
+            (n + pads[i] + pads[axes + i] - d * (k - 1) - 1) // s + 1
+            for i, (n, k, s, d) in enumerate(zip(x.shape[2:], kernel, strides, dilations, strict=True))
+        )
         if min(out) < 1:
             raise self.bad(node, "the kernel is larger than its input", f"at most {x.shape[2:]}", str(kernel))
         return strides, pads, dilations, out
@@ -419,11 +561,15 @@ class Reader:
         x, w = self.value(node, found[0]), self.weights(node, found[1])
         kernel = tuple(w.shape[2:])
         if self.attr(node, "kernel_shape", kernel) != kernel or not kernel:
-            raise self.bad(node, "kernel_shape does not fit the weight", str(kernel), str(node.attributes.get("kernel_shape")))
+            raise self.bad(
+                node, "kernel_shape does not fit the weight", str(kernel), str(node.attributes.get("kernel_shape"))
+            )
         strides, pads, dilations, out = self.window(node, kernel, x)
         groups = self.attr(node, "group", 1)
         if groups < 1 or x.shape[1] != groups * w.shape[1] or w.shape[0] % groups:
-            raise self.bad(node, "channels do not fit", f"group * {w.shape[1]}", f"{x.shape[1]} channels, group {groups}")
+            raise self.bad(
+                node, "channels do not fit", f"group * {w.shape[1]}", f"{x.shape[1]} channels, group {groups}"
+            )
         bias = None
         if len(found) == 3:
             c = self.weights(node, found[2])
@@ -436,9 +582,19 @@ class Reader:
     def average(self, node: Node, kernel: tuple[int, ...], x: Ref) -> Ref:
         strides, pads, dilations, out = self.window(node, kernel, x)
         if any(pads) or set(dilations) != {1}:
-            raise self.bad(node, "a padded or dilated average is not supported", "pads 0, dilations 1", f"{pads}, {dilations}")
+            raise self.bad(
+                node, "a padded or dilated average is not supported", "pads 0, dilations 1", f"{pads}, {dilations}"
+            )
         count = math.prod(kernel)
-        linear = Conv(np.full((x.shape[1], 1, *kernel), 1.0 / count), strides, pads, dilations, x.shape[1], tuple(x.shape[1:]), (x.shape[1], *out))
+        linear = Conv(
+            np.full((x.shape[1], 1, *kernel), 1.0 / count),
+            strides,
+            pads,
+            dilations,
+            x.shape[1],
+            tuple(x.shape[1:]),
+            (x.shape[1], *out),
+        )
         return self.affine(node, ((linear, x.value),), (1, x.shape[1], *out), leaves=count + 2.0, weight_rel=2.0**-53)
 
     def average_pool(self, node: Node) -> Ref:
@@ -461,28 +617,64 @@ class Reader:
         eps = self.attr(node, "epsilon", float(np.float32(1e-05)))
         if self.attr(node, "training_mode", 0) or self.attr(node, "spatial", 1) != 1:
             raise self.bad(node, "training mode is not supported", "training_mode 0, spatial 1", "another value")
-        if len(x.shape) < 2 or any(v.shape != (x.shape[1],) for v in (gamma, beta, mean, var)) or not 0 < eps < 1 or (var < 0).any():
-            raise self.bad(node, "shapes or values do not fit", f"four arrays [{x.shape[1:2]}], variance >= 0, 0 < epsilon < 1", f"{x.shape}")
-        # s = gamma / sqrt(var + eps): sum, root and quotient in binary64, each within 2^-53, so s within 2^-51 of the exact one.
+        if (
+            len(x.shape) < 2
+            or any(v.shape != (x.shape[1],) for v in (gamma, beta, mean, var))
+            or not 0 < eps < 1
+            or (var < 0).any()
+        ):
+            raise self.bad(
+                node,
+                "shapes or values do not fit",
+                f"four arrays [{x.shape[1:2]}], variance >= 0, 0 < epsilon < 1",
+                f"{x.shape}",
+            )
+        # s = gamma / sqrt(var + eps): sum, root and quotient in binary64, each within 2^-53, so s within 2^-51 of the
+        # exact one.
         s = gamma / np.sqrt(var + eps)
-        shift = np.array([nearest(Fraction(b) - Fraction(a) * Fraction(m)) for b, a, m in zip(beta, s, mean, strict=True)])
+        shift = np.array(
+            [nearest(Fraction(b) - Fraction(a) * Fraction(m)) for b, a, m in zip(beta, s, mean, strict=True)]
+        )
         err = (np.abs(s * mean) + np.abs(shift)) * 2.0**-50
         size = np.abs(s * mean) * (1 + 2.0**-40) + np.abs(beta)
         repeat = math.prod(x.shape[2:])
-        return self.affine(node, ((Scale(np.repeat(s, repeat)), x.value),), x.shape, bias=np.repeat(shift, repeat), leaves=10.0, weight_rel=2.0**-51,
-                           bias_err=np.repeat(err, repeat), magnitude=np.repeat(size, repeat) + np.abs(np.repeat(shift, repeat)))  # fmt: skip
+        return self.affine(
+            node,
+            ((Scale(np.repeat(s, repeat)), x.value),),
+            x.shape,
+            bias=np.repeat(shift, repeat),
+            leaves=10.0,
+            weight_rel=2.0**-51,
+            bias_err=np.repeat(err, repeat),
+            magnitude=np.repeat(size, repeat) + np.abs(np.repeat(shift, repeat)),
+        )
 
 
 WINDOW = "auto_pad kernel_shape strides pads dilations"
 RULES: dict[str, tuple[str, str]] = {
-    "Identity": ("same", ""), "Dropout": ("dropout", "ratio seed"), "Constant": ("constant", "value value_float value_floats value_int value_ints"),
-    "Flatten": ("flatten", "axis"), "Reshape": ("reshape", "allowzero"), "Squeeze": ("squeeze", "axes"), "Unsqueeze": ("unsqueeze", "axes"),
-    "Transpose": ("transpose", "perm"), "Slice": ("slice", "starts ends axes"), "Concat": ("concat", "axis"), "Relu": ("relu", ""),
-    "Add": ("add", ""), "Sub": ("sub", ""), "Mul": ("mul", ""), "Div": ("div", ""), "Neg": ("neg", ""), "MatMul": ("matmul", ""),
-    "Gemm": ("gemm", "alpha beta transA transB"), "Conv": ("conv", WINDOW + " group"), "GlobalAveragePool": ("global_average", ""),
+    "Identity": ("same", ""),
+    "Dropout": ("dropout", "ratio seed"),
+    "Constant": ("constant", "value value_float value_floats value_int value_ints"),
+    "Flatten": ("flatten", "axis"),
+    "Reshape": ("reshape", "allowzero"),
+    "Squeeze": ("squeeze", "axes"),
+    "Unsqueeze": ("unsqueeze", "axes"),
+    "Transpose": ("transpose", "perm"),
+    "Slice": ("slice", "starts ends axes"),
+    "Concat": ("concat", "axis"),
+    "Relu": ("relu", ""),
+    "Add": ("add", ""),
+    "Sub": ("sub", ""),
+    "Mul": ("mul", ""),
+    "Div": ("div", ""),
+    "Neg": ("neg", ""),
+    "MatMul": ("matmul", ""),
+    "Gemm": ("gemm", "alpha beta transA transB"),
+    "Conv": ("conv", WINDOW + " group"),
+    "GlobalAveragePool": ("global_average", ""),
     "AveragePool": ("average_pool", WINDOW + " ceil_mode count_include_pad"),
     "BatchNormalization": ("batch_norm", "epsilon momentum spatial training_mode"),
-}  # fmt: skip
+}
 
 
 def read_network(data: bytes) -> Network:

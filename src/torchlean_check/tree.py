@@ -1,7 +1,8 @@
 """Split trees: their form, and the replay that decides whether every leaf closes.
 
-A tree is columns over its nodes in breadth-first order; children of a split stand side by side and after their parent. The replay
-takes nodes in batches from a stack, so that parents hand their state to their children and memory stays bounded.
+A tree is columns over its nodes in breadth-first order; children of a split stand side by side and after their parent.
+The replay takes nodes in batches from a stack, so that parents hand their state to their children and memory stays
+bounded.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class SlopeTable:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """op [n] one byte a node; axis per split of kind 2 or 3, at per kind 3, value, index, value_at per kind 4, records per flag."""
+    """op [n] one byte a node; axis per split of kind 2 or 3, at per kind 3, value, index, value_at per kind 4,
+    records per flag."""
 
     op: npt.NDArray[np.uint8]
     axis: npt.NDArray[np.uint16]
@@ -95,6 +97,11 @@ def bad(what: str, where: str, expected: str, got: object) -> CheckError:
     return CheckError(what, where=where, expected=expected, got=str(got), fix="write the certificate again")
 
 
+def _ranks(mask: Bools) -> Ints:
+    """How many True stand before each position."""
+    return (np.cumsum(mask) - mask).astype(np.int64)
+
+
 class Plan:
     """A tree with what replay looks up: children and positions in the columns. Refuses a tree that is not one."""
 
@@ -104,12 +111,21 @@ class Plan:
         if not 0 < count <= MAX_NODES:
             raise bad("the tree has no nodes, or too many", "tree", f"1 to {MAX_NODES}", count)
         if (kind > SPLIT_VALUE).any() or (op & ~np.uint8(KIND | DERIVE | EXAMINE | RECORD)).any():
-            raise bad("a node has an unknown kind or flag", f"node {int(np.argmax((kind > SPLIT_VALUE) | (op > 63)))}", "kinds 0 to 4", op.max())
+            raise bad(
+                "a node has an unknown kind or flag",
+                f"node {int(np.argmax((kind > SPLIT_VALUE) | (op > 63)))}",
+                "kinds 0 to 4",
+                op.max(),
+            )
         inner = kind >= SPLIT
-        before = np.cumsum(inner) - inner
-        self.child = 1 + 2 * before
+        self.child: Ints = 1 + 2 * _ranks(inner)
         if 1 + 2 * int(inner.sum()) != count or (self.child[inner] <= np.nonzero(inner)[0]).any():
-            raise bad("the tree is not a full binary tree", "tree", f"{1 + 2 * int(inner.sum())} nodes, children after parents", count)
+            raise bad(
+                "the tree is not a full binary tree",
+                "tree",
+                f"{1 + 2 * int(inner.sum())} nodes, children after parents",
+                count,
+            )
         level, depth = 0, 0
         while level < count and inner[level:].any():  # the first node of each level
             first = level + int(np.argmax(inner[level:]))
@@ -118,8 +134,14 @@ class Plan:
                 raise bad("the tree is too deep", "tree", f"at most {MAX_DEPTH} levels", "more")
         by_axis, by_at = (kind == SPLIT) | (kind == SPLIT_AT), kind == SPLIT_AT
         by_value, by_record = kind == SPLIT_VALUE, (op & RECORD) > 0
-        for name, mask, column in (("axis", by_axis, tree.axis), ("at", by_at, tree.at), ("value", by_value, tree.value), ("index", by_value, tree.index),
-                                   ("value_at", by_value, tree.value_at), ("record", by_record, tree.records)):  # fmt: skip
+        for name, mask, column in (
+            ("axis", by_axis, tree.axis),
+            ("at", by_at, tree.at),
+            ("value", by_value, tree.value),
+            ("index", by_value, tree.index),
+            ("value_at", by_value, tree.value_at),
+            ("record", by_record, tree.records),
+        ):
             if len(column) != int(mask.sum()):
                 raise bad(f"column {name} does not fit the tree", "tree", f"{int(mask.sum())} entries", len(column))
         network = kernel.network
@@ -133,16 +155,23 @@ class Plan:
             self._record(kernel, record, len(tables))
         self.tree, self.kernel, self.kind = tree, kernel, kind
         self.tables: list[Slopes] = [table.floats() for table in tables]
-        self.axis_at, self.at_at = np.cumsum(by_axis) - by_axis, np.cumsum(by_at) - by_at
-        self.value_at, self.record_at = np.cumsum(by_value) - by_value, np.cumsum(by_record) - by_record
+        self.axis_at, self.at_at, self.value_at, self.record_at = (
+            _ranks(m) for m in (by_axis, by_at, by_value, by_record)
+        )
 
     @staticmethod
     def _neuron(kernel: Kernel, value: int, index: int) -> None:
         if value not in kernel.network.relu_inputs or not 0 <= index < kernel.network.nodes[value].size:
-            raise bad("a neuron does not exist", "tree", "a value that a relu reads, an index inside it", f"value {value}, index {index}")
+            raise bad(
+                "a neuron does not exist",
+                "tree",
+                "a value that a relu reads, an index inside it",
+                f"value {value}, index {index}",
+            )
 
     def _record(self, kernel: Kernel, record: Record, tables: int) -> None:
-        for d in (*record.derivations, *record.refutations):
+        steps: list[Derivation | Refutation] = [*record.derivations, *record.refutations]
+        for d in steps:
             if isinstance(d, Derivation):
                 for i in d.targets if d.targets is not None else (0,):
                     self._neuron(kernel, d.value, i)
@@ -151,7 +180,9 @@ class Plan:
             else:
                 size = len(kernel.region.clauses[d.clause])
                 if any(not 0 <= i < size or not np.isfinite(w) for i, w in d.weights):
-                    raise bad("a clause weight names no inequality, or is not finite", "record", f"below {size}", d.weights)
+                    raise bad(
+                        "a clause weight names no inequality, or is not finite", "record", f"below {size}", d.weights
+                    )
             if not -1 <= d.table < tables:
                 raise bad("a slope table does not exist", "record", f"-1 to {tables - 1}", d.table)
             for value, index, side, m in d.multipliers:
@@ -165,7 +196,12 @@ class Plan:
         for value, index, side, m in multipliers:
             found = [at for v, i, s, at in state.paths[0] if (v, i, s) == (value, index, side)]
             if not found:
-                raise bad("a multiplier names a split that is not on its path", f"node {node}", "a value split above", f"{value}, {index}, {side}")
+                raise bad(
+                    "a multiplier names a split that is not on its path",
+                    f"node {node}",
+                    "a value split above",
+                    f"{value}, {index}, {side}",
+                )
             out.append((value, index, side, max(found) if side > 0 else min(found), max(m, 0.0)))
         return out
 
@@ -213,9 +249,13 @@ class Plan:
                 record = self.tree.records[self.record_at[node]]
                 for d in record.derivations:
                     targets = None if d.targets is None else np.array(d.targets, np.int64)
-                    self.kernel.derive_at(part, d.value, targets, self._table(d.table), self._splits(part, d.multipliers, node))
+                    self.kernel.derive_at(
+                        part, d.value, targets, self._table(d.table), self._splits(part, d.multipliers, node)
+                    )
                 for r in record.refutations:
-                    if part.open[0, r.clause] and self.kernel.refute(part, r.clause, r.weights, self._table(r.table), self._splits(part, r.multipliers, node)):
+                    if part.open[0, r.clause] and self.kernel.refute(
+                        part, r.clause, r.weights, self._table(r.table), self._splits(part, r.multipliers, node)
+                    ):
                         part.open[0, r.clause] = False
             parts.append(part)
         return State.join(parts)
@@ -233,9 +273,11 @@ class Plan:
                 threshold = tree.at[self.at_at[nodes[at]]] if which == SPLIT_AT else None
                 pair = self.kernel.split(state.take(at), axis, threshold)
                 out.append(_siblings(self.child[nodes[at]], *pair))
-        for j in np.nonzero(kind == SPLIT_VALUE)[0]:
+        for j in np.nonzero(kind == SPLIT_VALUE)[0].tolist():
             i = self.value_at[nodes[j]]
-            pair = self.kernel.split_value(state.take([j]), int(tree.value[i]), int(tree.index[i]), float(tree.value_at[i]))
+            pair = self.kernel.split_value(
+                state.take([j]), int(tree.value[i]), int(tree.index[i]), float(tree.value_at[i])
+            )
             out.append(_siblings(self.child[nodes[j : j + 1]], *pair))
         return out
 
@@ -247,14 +289,28 @@ def _siblings(child: Ints, low: State, high: State) -> Front:
 
 
 def join(fronts: Sequence[Front]) -> Front:
-    return fronts[0] if len(fronts) == 1 else Front(np.concatenate([f.nodes for f in fronts]), State.join([f.state for f in fronts]))
+    return (
+        fronts[0]
+        if len(fronts) == 1
+        else Front(np.concatenate([f.nodes for f in fronts]), State.join([f.state for f in fronts]))
+    )
 
 
-def replay(kernel: Kernel, tree: Tree, *, tables: Sequence[SlopeTable] = (), front: Front | None = None, slack: float = 0.0, workers: int = 1,
-           deadline: float | None = None, stop_at_failure: bool = False) -> Replay:  # fmt: skip
+def replay(
+    kernel: Kernel,
+    tree: Tree,
+    *,
+    tables: Sequence[SlopeTable] = (),
+    front: Front | None = None,
+    slack: float = 0.0,
+    workers: int = 1,
+    deadline: float | None = None,
+    stop_at_failure: bool = False,
+) -> Replay:
     """Visit the tree from its root (or from `front`).
 
-    slack     extra margin that a leaf's default bounds must clear, times each inequality's magnitude at the root (a writer uses 2^-40)
+    slack     extra margin that a leaf's default bounds must clear, times each inequality's magnitude at the root (a
+              writer uses 2^-40)
     deadline  time.monotonic() after which the replay stops with finished False
     """
     plan = Plan(tree, kernel, tables)
@@ -266,14 +322,20 @@ def replay(kernel: Kernel, tree: Tree, *, tables: Sequence[SlopeTable] = (), fro
     return run(plan, start, slack, deadline, stop_at_failure)
 
 
-def run(plan: Plan, start: Front, slack: float, deadline: float | None, stop_at_failure: bool, until: int = 0) -> Replay:
-    """The replay in this process. With `until`, stops as soon as that many nodes wait, and returns them as `failed`, unfinished."""
+def run(
+    plan: Plan, start: Front, slack: float, deadline: float | None, stop_at_failure: bool, until: int = 0
+) -> Replay:
+    """The replay in this process. With `until`, stops as soon as that many nodes wait, and returns them as `failed`,
+    unfinished."""
     kernel = plan.kernel
     scale: Floats | float = slack
     if slack:
         r = kernel.region
-        scale = slack * (np.abs(r.rows_y) @ kernel.mags[kernel.network.output] + np.abs(r.rows_x) @ kernel.mags[0] + np.abs(r.rows_c))
-    waiting, failed = [start], []
+        scale = slack * (
+            np.abs(r.rows_y) @ kernel.mags[kernel.network.output] + np.abs(r.rows_x) @ kernel.mags[0] + np.abs(r.rows_c)
+        )
+    waiting = [start]
+    failed: list[Front] = []
     leaves = visited = 0
     holes: list[int] = []
     while waiting:

@@ -20,7 +20,8 @@ RULES = ("affine", "relu")
 class Verdict:
     """status: valid (the violation is empty under `semantics`), holey (so, if the assumed leaves hold) or invalid.
 
-    leaves, assumed   closed leaves and explicitly assumed ones;  where: the first failures or the assumed leaves, as text
+    leaves, assumed   closed leaves and explicitly assumed ones;  where: the first failures or the assumed leaves, as
+    text
     arithmetic, rules what the check used;  hash: SHA-256 of the certificate
     """
 
@@ -40,30 +41,55 @@ def load(model_bytes: bytes, property_bytes: bytes) -> tuple[Network, tuple[Regi
     network = read_network(unpack(model_bytes))
     claim = read_property(unpack(property_bytes, MAX_PROPERTY, "VNN-LIB property"))
     if (claim.inputs, claim.outputs) != (network.inputs, network.outputs):
-        raise CheckError("the property does not fit the network", where="numbers of variables", expected=f"{network.inputs} X and {network.outputs} Y",
-                         got=f"{claim.inputs} X and {claim.outputs} Y", fix="give the property of this network")  # fmt: skip
+        raise CheckError(
+            "the property does not fit the network",
+            where="numbers of variables",
+            expected=f"{network.inputs} X and {network.outputs} Y",
+            got=f"{claim.inputs} X and {claim.outputs} Y",
+            fix="give the property of this network",
+        )
     return network, claim.regions
 
 
-def check(model_bytes: bytes, property_bytes: bytes, cert_bytes: bytes, arithmetic: str = "rounded", workers: int = 1) -> Verdict:
+def check(
+    model_bytes: bytes, property_bytes: bytes, cert_bytes: bytes, arithmetic: str = "rounded", workers: int = 1
+) -> Verdict:
     """Derive every bound again and say whether the trees close. CheckError when a file is refused."""
     arith.self_test()
     arith.arithmetic(arithmetic)
     model, claim = unpack(model_bytes), unpack(property_bytes, MAX_PROPERTY, "VNN-LIB property")
     certificate = format.decode(cert_bytes)
-    for name, data, said in (("ONNX model", model, certificate.model), ("VNN-LIB property", claim, certificate.property)):
+    for name, data, said in (
+        ("ONNX model", model, certificate.model),
+        ("VNN-LIB property", claim, certificate.property),
+    ):
         if format.digest(data) != said:
-            raise CheckError(f"the certificate is about another {name}", where=f"certificate, SHA-256 of the {name}", expected=said, got=format.digest(data),
-                             fix="give the files that the certificate was written for")  # fmt: skip
+            raise CheckError(
+                f"the certificate is about another {name}",
+                where=f"certificate, SHA-256 of the {name}",
+                expected=said,
+                got=format.digest(data),
+                fix="give the files that the certificate was written for",
+            )
     network, regions = load(model, claim)
     if len(regions) != len(certificate.trees):
-        raise CheckError("the number of trees does not fit the property", where="certificate", expected=f"{len(regions)}, one per region",
-                         got=str(len(certificate.trees)), fix="write the certificate again")  # fmt: skip
+        raise CheckError(
+            "the number of trees does not fit the property",
+            where="certificate",
+            expected=f"{len(regions)}, one per region",
+            got=str(len(certificate.trees)),
+            fix="write the certificate again",
+        )
     for table in certificate.tables:
         for value, slopes in table.slopes.items():
             if value not in network.relu_inputs or len(slopes) != network.nodes[value].size:
-                raise CheckError("a slope table does not fit the network", where=f"certificate, value {value}", expected="a relu input and its size",
-                                 got=f"{len(slopes)} slopes", fix="write the certificate again")  # fmt: skip
+                raise CheckError(
+                    "a slope table does not fit the network",
+                    where=f"certificate, value {value}",
+                    expected="a relu input and its size",
+                    got=f"{len(slopes)} slopes",
+                    fix="write the certificate again",
+                )
     leaves, assumed, where = 0, 0, []
     status = "valid"
     for number, (region, part) in enumerate(zip(regions, certificate.trees, strict=True)):
@@ -77,4 +103,14 @@ def check(model_bytes: bytes, property_bytes: bytes, cert_bytes: bytes, arithmet
             break
     if status == "valid" and assumed:
         status = "holey"
-    return Verdict(status, leaves, assumed, tuple(where), certificate.semantics, certificate.table, arithmetic, RULES, format.digest(cert_bytes))
+    return Verdict(
+        status,
+        leaves,
+        assumed,
+        tuple(where),
+        certificate.semantics,
+        certificate.table,
+        arithmetic,
+        RULES,
+        format.digest(cert_bytes),
+    )

@@ -1,8 +1,8 @@
 """VNN-LIB 1.0 bytes to regions and clauses, with every number exact.
 
-The file states a violation: the conjunction of its assertions over X_i and Y_j. It is brought into a disjunction of clauses;
-clauses with the same input box form one region. Numbers are decimals without exponents, as in SMT-LIB.
-Source  vnnlib.org (VNN-LIB 1.0 / SMT-LIB 2 subset); SEMANTICS 2, 4, 5.
+The file states a violation: the conjunction of its assertions over X_i and Y_j. It is brought into a disjunction of
+clauses; clauses with the same input box form one region. Numbers are decimals without exponents, as in SMT-LIB. Source
+vnnlib.org (VNN-LIB 1.0 / SMT-LIB 2 subset); SEMANTICS 2, 4, 5.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Region:
     """One input box and the clauses over it. The violation is: x in the box and, for some clause, all its inequalities.
 
     lo, hi          [n] the walk's box: the float32 hull, which contains the exact box
-    rows_*          nearest floats of all inequalities, clause after clause; err_*: at least what they differ from the exact ones
+    rows_*          nearest floats of all inequalities, clause after clause; err_*: at least what they differ from the
+                    exact ones
     """
 
     exact_lo: tuple[Fraction, ...]
@@ -77,16 +78,25 @@ def _parse(text: str) -> list[Tree]:
         if token == "(":
             stack.append([])
             if len(stack) > MAX_DEPTH:
-                raise refuse("parentheses are nested too deeply", at="file", expected=f"at most {MAX_DEPTH} levels", got="more")
+                raise refuse(
+                    "parentheses are nested too deeply", at="file", expected=f"at most {MAX_DEPTH} levels", got="more"
+                )
         elif token == ")":
             if len(stack) == 1:
-                raise refuse("a parenthesis is closed that was not opened", at="file", expected="balanced parentheses", got=")")
+                raise refuse(
+                    "a parenthesis is closed that was not opened", at="file", expected="balanced parentheses", got=")"
+                )
             done = stack.pop()
             stack[-1].append(done)
         else:
             stack[-1].append(token)
     if len(stack) != 1:
-        raise refuse("the file ends inside a parenthesis", at="end of file", expected="balanced parentheses", got=f"{len(stack) - 1} open")
+        raise refuse(
+            "the file ends inside a parenthesis",
+            at="end of file",
+            expected="balanced parentheses",
+            got=f"{len(stack) - 1} open",
+        )
     return stack[0]
 
 
@@ -110,14 +120,23 @@ class _Reader:
                 return {None: number}
             match = VARIABLE.match(term)
             if match is None:
-                raise refuse("this is neither a number nor a variable", at="a term", expected="a decimal without exponent, X_i or Y_j", got=term,
-                             fix="write numbers as plain decimals")  # fmt: skip
+                raise refuse(
+                    "this is neither a number nor a variable",
+                    at="a term",
+                    expected="a decimal without exponent, X_i or Y_j",
+                    got=term,
+                    fix="write numbers as plain decimals",
+                )
             key = (match[1], int(match[2]))
             if key not in self.declared:
-                raise refuse(f"{term} is not declared", at="a term", expected="(declare-const ... Real) before its use", got=term)
+                raise refuse(
+                    f"{term} is not declared", at="a term", expected="(declare-const ... Real) before its use", got=term
+                )
             return {key: Fraction(1)}
         if len(term) < 2 or not isinstance(term[0], str) or term[0] not in "+-*":
-            raise refuse("this is not a linear term", at="a term", expected="(+ ...), (- ...) or (* number term)", got=str(term))
+            raise refuse(
+                "this is not a linear term", at="a term", expected="(+ ...), (- ...) or (* number term)", got=str(term)
+            )
         parts = [self.linear(t) for t in term[1:]]
         if term[0] == "*":
             total: Linear = {None: Fraction(1)}
@@ -125,7 +144,12 @@ class _Reader:
                 if set(total) != {None}:
                     total, part = part, total
                 if set(total) != {None}:
-                    raise refuse("a product of two variables is not linear", at="a term", expected="a constant factor", got=str(term))
+                    raise refuse(
+                        "a product of two variables is not linear",
+                        at="a term",
+                        expected="a constant factor",
+                        got=str(term),
+                    )
                 total = {k: total[None] * v for k, v in part.items()}
             return total
         signs = [1] * len(parts) if term[0] == "+" else [-1] if len(parts) == 1 else [1] + [-1] * (len(parts) - 1)
@@ -138,7 +162,12 @@ class _Reader:
     def formula(self, f: Tree, negate: bool = False) -> list[list[Atom]]:
         """The disjunction of conjunctions of f (or of its negation)."""
         if isinstance(f, str) or not f or not isinstance(f[0], str):
-            raise refuse("this is not a formula", at="an assertion", expected="(<= ...), (and ...), (or ...) or (not ...)", got=str(f))
+            raise refuse(
+                "this is not a formula",
+                at="an assertion",
+                expected="(<= ...), (and ...), (or ...) or (not ...)",
+                got=str(f),
+            )
         head, *args = f
         if head in ("<=", ">=", "<", ">") and len(args) == 2:
             a, b = self.linear(args[0]), self.linear(args[1])
@@ -155,7 +184,9 @@ class _Reader:
             if (head == "or") != negate:
                 return self.limit([clause for part in parts for clause in part])
             return self.product(parts)
-        raise refuse("this is not a formula", at="an assertion", expected="<= >= < > with two terms, and, or, not", got=str(f))
+        raise refuse(
+            "this is not a formula", at="an assertion", expected="<= >= < > with two terms, and, or, not", got=str(f)
+        )
 
     def product(self, parts: list[list[list[Atom]]]) -> list[list[Atom]]:
         out: list[list[Atom]] = [[]]
@@ -170,24 +201,43 @@ class _Reader:
     @staticmethod
     def limit(clauses: list[list[Atom]]) -> list[list[Atom]]:
         if len(clauses) > MAX_CLAUSES:
-            raise refuse("the violation has too many clauses", at="file", expected=f"at most {MAX_CLAUSES}", got=str(len(clauses)))
+            raise refuse(
+                "the violation has too many clauses",
+                at="file",
+                expected=f"at most {MAX_CLAUSES}",
+                got=str(len(clauses)),
+            )
         return clauses
 
     def declare(self, command: list[Tree]) -> None:
         plain = len(command) == 3 and command[0] == "declare-const"
         match = VARIABLE.match(command[1]) if len(command) > 1 and isinstance(command[1], str) else None
         if match is None or not (plain or (len(command) == 4 and command[2] == [])) or command[-1] != "Real":
-            raise refuse("this declaration is not understood", at="a declaration", expected="(declare-const X_0 Real)", got=str(command))
+            raise refuse(
+                "this declaration is not understood",
+                at="a declaration",
+                expected="(declare-const X_0 Real)",
+                got=str(command),
+            )
         key = (match[1], int(match[2]))
         if key in self.declared or len(self.declared) >= MAX_VARIABLES:
-            raise refuse(f"{command[1]} is declared twice, or there are too many variables", at="a declaration", expected="each once", got=str(command))
+            raise refuse(
+                f"{command[1]} is declared twice, or there are too many variables",
+                at="a declaration",
+                expected="each once",
+                got=str(command),
+            )
         self.declared.add(key)
 
     def count(self, letter: str) -> int:
         numbers = [i for k, i in self.declared if k == letter]
         if not numbers or max(numbers) != len(numbers) - 1:
-            raise refuse(f"the {letter} variables are not {letter}_0 to {letter}_n", at="declarations", expected="all numbers from 0",
-                         got=f"{len(numbers)} declared")  # fmt: skip
+            raise refuse(
+                f"the {letter} variables are not {letter}_0 to {letter}_n",
+                at="declarations",
+                expected="all numbers from 0",
+                got=f"{len(numbers)} declared",
+            )
         return len(numbers)
 
 
@@ -213,15 +263,28 @@ def _bound(bounds: Bounds, form: Linear) -> bool:
 def _inequality(form: Linear, strict: bool) -> Inequality:
     keys = [k for k in form if k is not None]
     if not keys:
-        raise refuse("an inequality has no variables left", at="an assertion", expected="at least one variable", got="a constant comparison")
-    return Inequality({i: form[("Y", i)] for k, i in keys if k == "Y"}, {i: form[("X", i)] for k, i in keys if k == "X"},
-                      form.get(None, Fraction(0)), strict)  # fmt: skip
+        raise refuse(
+            "an inequality has no variables left",
+            at="an assertion",
+            expected="at least one variable",
+            got="a constant comparison",
+        )
+    return Inequality(
+        {i: form[("Y", i)] for k, i in keys if k == "Y"},
+        {i: form[("X", i)] for k, i in keys if k == "X"},
+        form.get(None, Fraction(0)),
+        strict,
+    )
 
 
-def _region(lo: tuple[Fraction, ...], hi: tuple[Fraction, ...], clauses: list[tuple[Inequality, ...]], outputs: int) -> Region:
+def _region(
+    lo: tuple[Fraction, ...], hi: tuple[Fraction, ...], clauses: list[tuple[Inequality, ...]], outputs: int
+) -> Region:
     for i, (a, b) in enumerate(zip(lo, hi, strict=True)):
         if a > b:
-            raise refuse(f"the bounds of X_{i} contradict each other", at=f"X_{i}", expected="lower <= upper", got=f"{a} > {b}")
+            raise refuse(
+                f"the bounds of X_{i} contradict each other", at=f"X_{i}", expected="lower <= upper", got=f"{a} > {b}"
+            )
     rows = [g for clause in clauses for g in clause]
     arrays = {"y": np.zeros((len(rows), outputs)), "x": np.zeros((len(rows), len(lo))), "c": np.zeros(len(rows))}
     errors = {name: np.zeros_like(array) for name, array in arrays.items()}
@@ -239,10 +302,27 @@ def _region(lo: tuple[Fraction, ...], hi: tuple[Fraction, ...], clauses: list[tu
                 put("x", (r, i), v)
             put("c", (r,), g.constant)
     except OverflowError:
-        raise refuse("a number is too large for its float format", at="a bound or coefficient", expected="finite float32 bounds", got="an overflow") from None
+        raise refuse(
+            "a number is too large for its float format",
+            at="a bound or coefficient",
+            expected="finite float32 bounds",
+            got="an overflow",
+        ) from None
     row_clause = np.repeat(np.arange(len(clauses)), [len(c) for c in clauses])
-    return Region(lo, hi, *box, tuple(clauses), arrays["y"], arrays["x"], arrays["c"], errors["y"], errors["x"], errors["c"],
-                  row_clause, np.array([g.strict for g in rows], dtype=np.bool_))  # fmt: skip
+    return Region(
+        lo,
+        hi,
+        *box,
+        tuple(clauses),
+        arrays["y"],
+        arrays["x"],
+        arrays["c"],
+        errors["y"],
+        errors["x"],
+        errors["c"],
+        row_clause,
+        np.array([g.strict for g in rows], dtype=np.bool_),
+    )
 
 
 def read_property(data: bytes) -> Property:
@@ -250,7 +330,9 @@ def read_property(data: bytes) -> Property:
     try:
         commands = _parse(data.decode("utf-8"))
     except UnicodeDecodeError:
-        raise refuse("the file is not text", at="file", expected="UTF-8", got="other bytes", fix="give the .vnnlib file") from None
+        raise refuse(
+            "the file is not text", at="file", expected="UTF-8", got="other bytes", fix="give the .vnnlib file"
+        ) from None
     reader = _Reader()
     parts = []
     for command in commands:
@@ -260,7 +342,12 @@ def read_property(data: bytes) -> Property:
         elif head == "assert" and len(command) == 2:
             parts.append(reader.formula(command[1]))
         else:
-            raise refuse("this command is not understood", at="file", expected="declare-const, declare-fun, assert", got=str(command))
+            raise refuse(
+                "this command is not understood",
+                at="file",
+                expected="declare-const, declare-fun, assert",
+                got=str(command),
+            )
     inputs, outputs = reader.count("X"), reader.count("Y")
     common: Bounds = {}
     shared: list[Inequality] = []
@@ -273,19 +360,32 @@ def read_property(data: bytes) -> Property:
         rest = [_inequality(form, strict) for form, strict in atoms if not _bound(own, form)]
         clause = (*shared, *rest)
         if not clause:
-            raise refuse("a clause says nothing about the outputs", at="assertions", expected="an inequality over Y", got="bounds on inputs only")
+            raise refuse(
+                "a clause says nothing about the outputs",
+                at="assertions",
+                expected="an inequality over Y",
+                got="bounds on inputs only",
+            )
         grouped.setdefault(tuple(sorted(own.items())), (own, []))[1].append(clause)
     regions = []
     for own, clauses in grouped.values():
         box = dict(common)
         for i, (a, b) in own.items():
             lo, hi = common.get(i, (None, None))
-            box[i] = (a if lo is None else lo if a is None else max(a, lo), b if hi is None else hi if b is None else min(b, hi))
+            box[i] = (
+                a if lo is None else lo if a is None else max(a, lo),
+                b if hi is None else hi if b is None else min(b, hi),
+            )
         lows, highs = [], []
         for i in range(inputs):
             lo, hi = box.get(i, (None, None))
             if lo is None or hi is None:
-                raise refuse(f"X_{i} is unbounded", at=f"X_{i}", expected="a lower and an upper bound", got=f"lower {lo}, upper {hi}")
+                raise refuse(
+                    f"X_{i} is unbounded",
+                    at=f"X_{i}",
+                    expected="a lower and an upper bound",
+                    got=f"lower {lo}, upper {hi}",
+                )
             lows.append(lo)
             highs.append(hi)
         regions.append(_region(tuple(lows), tuple(highs), clauses, outputs))

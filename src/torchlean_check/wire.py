@@ -1,8 +1,8 @@
 """The bytes of an ONNX ModelProto as plain records: protobuf's wire format, strict and bounded.
 
-Everything that two protobuf readers could see differently is refused: unknown fields, a repeated singular field, a wrong wire type,
-a length past the end. Meaning (ops, shapes) is the caller's.
-Source  protobuf.dev/programming-guides/encoding; onnx.proto3 (field numbers).
+Everything that two protobuf readers could see differently is refused: unknown fields, a repeated singular field, a
+wrong wire type, a length past the end. Meaning (ops, shapes) is the caller's. Source  protobuf.dev/programming-
+guides/encoding; onnx.proto3 (field numbers).
 """
 
 from __future__ import annotations
@@ -20,8 +20,20 @@ from torchlean_check.errors import CheckError
 
 Array = npt.NDArray[Any]
 MAX_BYTES = 1 << 30
-DTYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64",
-          12: "uint32", 13: "uint64"}  # fmt: skip
+DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+}
 
 
 @dataclass(frozen=True)
@@ -73,15 +85,30 @@ def unpack(data: bytes, limit: int = MAX_BYTES, what: str = "ONNX model") -> byt
         try:
             out = stream.decompress(data, limit + 1)
         except zlib.error as error:
-            raise CheckError(f"the {what} is a damaged gzip file", where=what, expected="a complete gzip member", got=str(error),
-                             fix="fetch the file again") from None  # fmt: skip
+            raise CheckError(
+                f"the {what} is a damaged gzip file",
+                where=what,
+                expected="a complete gzip member",
+                got=str(error),
+                fix="fetch the file again",
+            ) from None
         if len(out) <= limit and (not stream.eof or stream.unused_data):
-            raise CheckError(f"the {what} is a truncated gzip file, or has bytes after its end", where=what, expected="one gzip member",
-                             got=f"{len(data)} bytes", fix="fetch the file again")  # fmt: skip
+            raise CheckError(
+                f"the {what} is a truncated gzip file, or has bytes after its end",
+                where=what,
+                expected="one gzip member",
+                got=f"{len(data)} bytes",
+                fix="fetch the file again",
+            )
         data = out
     if not 0 < len(data) <= limit:
-        raise CheckError(f"the {what} is {'empty' if not data else 'too large'}", where=what, expected=f"1 to {limit} bytes",
-                         got=f"{'0' if not data else 'over ' + str(limit)} bytes", fix="give the right file")  # fmt: skip
+        raise CheckError(
+            f"the {what} is {'empty' if not data else 'too large'}",
+            where=what,
+            expected=f"1 to {limit} bytes",
+            got=f"{'0' if not data else 'over ' + str(limit)} bytes",
+            fix="give the right file",
+        )
     return data
 
 
@@ -92,7 +119,9 @@ def _varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         if at >= end or shift > 63:
-            raise refuse("a number is cut off or too long", at=f"byte {at}", expected="a varint of at most 10 bytes", got="none")
+            raise refuse(
+                "a number is cut off or too long", at=f"byte {at}", expected="a varint of at most 10 bytes", got="none"
+            )
         byte = data[at]
         at += 1
         value |= (byte & 127) << shift
@@ -116,9 +145,13 @@ def _fields(data: memoryview, what: str) -> Iterator[Field]:
         elif kind in (1, 5):
             size = 8 if kind == 1 else 4
         else:
-            raise refuse(f"{what}: unknown wire type", at=f"{what}, byte {start}", expected="0, 1, 2 or 5", got=str(kind))
+            raise refuse(
+                f"{what}: unknown wire type", at=f"{what}, byte {start}", expected="0, 1, 2 or 5", got=str(kind)
+            )
         if size > end - at:
-            raise refuse(f"{what} is truncated", at=f"{what}, byte {start}", expected=f"{size} more bytes", got=f"{end - at}")
+            raise refuse(
+                f"{what} is truncated", at=f"{what}, byte {start}", expected=f"{size} more bytes", got=f"{end - at}"
+            )
         yield number, kind, data[at : at + size], start
         at += size
 
@@ -137,21 +170,28 @@ def _text(data: memoryview, what: str) -> str:
 class _Message:
     """The fields of one message, after the rules: known numbers only, right wire types, singular fields once.
 
-    schema: number -> (name, kind); kinds: i int, f float, s bytes, t text, m message, d ignored; * marks a repeated field.
+    schema: number -> (name, kind); kinds: i int, f float, s bytes, t text, m message, d ignored; * marks a repeated
+    field.
     """
 
     def __init__(self, data: memoryview, what: str, schema: dict[int, tuple[str, str]]) -> None:
         self.values: dict[str, Any] = {name: [] for name, kind in schema.values() if kind[-1] == "*"}
         for number, wire, raw, offset in _fields(data, what):
             if number not in schema:
-                raise refuse(f"{what}: unknown field {number}", at=f"{what}, byte {offset}", expected="fields of the ONNX specification",
-                             got=f"field {number}")  # fmt: skip
+                raise refuse(
+                    f"{what}: unknown field {number}",
+                    at=f"{what}, byte {offset}",
+                    expected="fields of the ONNX specification",
+                    got=f"field {number}",
+                )
             name, kind = schema[number]
             for value in self._decode(kind[0], wire, raw, f"{what}.{name}"):
                 if kind[-1] == "*":
                     self.values[name].append(value)
                 elif name in self.values:
-                    raise refuse(f"{what}.{name} is given twice", at=f"{what}, byte {offset}", expected="one value", got="two")
+                    raise refuse(
+                        f"{what}.{name} is given twice", at=f"{what}, byte {offset}", expected="one value", got="two"
+                    )
                 else:
                     self.values[name] = value
 
@@ -179,21 +219,86 @@ class _Message:
         return self.values.get(name, default)
 
 
-_MODEL = {1: ("ir_version", "i"), 2: ("producer", "t"), 3: ("producer_version", "d"), 4: ("domain", "d"), 5: ("version", "d"), 6: ("doc", "d"),
-          7: ("graph", "m"), 8: ("opset", "m*"), 14: ("metadata", "d"), 20: ("training", "m*"), 25: ("functions", "m*")}  # fmt: skip
+_MODEL = {
+    1: ("ir_version", "i"),
+    2: ("producer", "t"),
+    3: ("producer_version", "d"),
+    4: ("domain", "d"),
+    5: ("version", "d"),
+    6: ("doc", "d"),
+    7: ("graph", "m"),
+    8: ("opset", "m*"),
+    14: ("metadata", "d"),
+    20: ("training", "m*"),
+    25: ("functions", "m*"),
+}
 _OPSET = {1: ("domain", "t"), 2: ("version", "i")}
-_GRAPH = {1: ("node", "m*"), 2: ("name", "t"), 5: ("initializer", "m*"), 10: ("doc", "d"), 11: ("input", "m*"), 12: ("output", "m*"),
-          13: ("value_info", "d"), 14: ("quantization", "m*"), 15: ("sparse", "m*"), 16: ("metadata", "d")}  # fmt: skip
-_NODE = {1: ("input", "t*"), 2: ("output", "t*"), 3: ("name", "t"), 4: ("op_type", "t"), 5: ("attribute", "m*"), 6: ("doc", "d"),
-         7: ("domain", "t"), 8: ("overload", "t"), 9: ("metadata", "d")}  # fmt: skip
-_ATTRIBUTE = {1: ("name", "t"), 2: ("f", "f"), 3: ("i", "i"), 4: ("s", "s"), 5: ("t", "m"), 6: ("g", "m"), 7: ("floats", "f*"), 8: ("ints", "i*"),
-              9: ("strings", "s*"), 10: ("tensors", "m*"), 11: ("graphs", "m*"), 13: ("doc", "d"), 20: ("type", "i"), 21: ("reference", "t"),
-              22: ("sparse", "m")}  # fmt: skip
-_TENSOR = {1: ("dims", "i*"), 2: ("data_type", "i"), 3: ("segment", "m"), 4: ("float_data", "s*"), 5: ("int32_data", "i*"), 6: ("string_data", "s*"),
-           7: ("int64_data", "i*"), 8: ("name", "t"), 9: ("raw_data", "s"), 10: ("double_data", "s*"), 11: ("uint64_data", "i*"), 12: ("doc", "d"),
-           13: ("external", "m*"), 14: ("location", "i"), 16: ("metadata", "d")}  # fmt: skip
+_GRAPH = {
+    1: ("node", "m*"),
+    2: ("name", "t"),
+    5: ("initializer", "m*"),
+    10: ("doc", "d"),
+    11: ("input", "m*"),
+    12: ("output", "m*"),
+    13: ("value_info", "d"),
+    14: ("quantization", "m*"),
+    15: ("sparse", "m*"),
+    16: ("metadata", "d"),
+}
+_NODE = {
+    1: ("input", "t*"),
+    2: ("output", "t*"),
+    3: ("name", "t"),
+    4: ("op_type", "t"),
+    5: ("attribute", "m*"),
+    6: ("doc", "d"),
+    7: ("domain", "t"),
+    8: ("overload", "t"),
+    9: ("metadata", "d"),
+}
+_ATTRIBUTE = {
+    1: ("name", "t"),
+    2: ("f", "f"),
+    3: ("i", "i"),
+    4: ("s", "s"),
+    5: ("t", "m"),
+    6: ("g", "m"),
+    7: ("floats", "f*"),
+    8: ("ints", "i*"),
+    9: ("strings", "s*"),
+    10: ("tensors", "m*"),
+    11: ("graphs", "m*"),
+    13: ("doc", "d"),
+    20: ("type", "i"),
+    21: ("reference", "t"),
+    22: ("sparse", "m"),
+}
+_TENSOR = {
+    1: ("dims", "i*"),
+    2: ("data_type", "i"),
+    3: ("segment", "m"),
+    4: ("float_data", "s*"),
+    5: ("int32_data", "i*"),
+    6: ("string_data", "s*"),
+    7: ("int64_data", "i*"),
+    8: ("name", "t"),
+    9: ("raw_data", "s"),
+    10: ("double_data", "s*"),
+    11: ("uint64_data", "i*"),
+    12: ("doc", "d"),
+    13: ("external", "m*"),
+    14: ("location", "i"),
+    16: ("metadata", "d"),
+}
 _VALUE = {1: ("name", "t"), 2: ("type", "m"), 3: ("doc", "d"), 4: ("metadata", "d")}
-_TYPE = {1: ("tensor", "m"), 4: ("sequence", "m"), 5: ("map", "m"), 6: ("denotation", "d"), 8: ("sparse", "m"), 9: ("optional", "m")}
+_TYPE = {
+    1: ("tensor", "m"),
+    4: ("sequence", "m"),
+    5: ("map", "m"),
+    6: ("denotation", "d"),
+    8: ("sparse", "m"),
+    9: ("optional", "m"),
+}
 _TENSOR_TYPE = {1: ("elem", "i"), 2: ("shape", "m")}
 _SHAPE = {1: ("dim", "m*")}
 _DIM = {1: ("value", "i"), 2: ("param", "t"), 3: ("denotation", "d")}
@@ -205,18 +310,34 @@ def _tensor(data: memoryview, what: str) -> tuple[str, Array]:
     name = m.get("name", "")
     what = f"tensor '{name}'"
     if m.get("external") or m.get("location", 0):
-        raise refuse(f"{what} keeps its data in another file", at=what, expected="data inside the model", got="external data",
-                     fix="save the model with its data inside (onnx.save with save_as_external_data=False)")  # fmt: skip
+        raise refuse(
+            f"{what} keeps its data in another file",
+            at=what,
+            expected="data inside the model",
+            got="external data",
+            fix="save the model with its data inside (onnx.save with save_as_external_data=False)",
+        )
     dtype = DTYPES.get(m.get("data_type", 0))
     if dtype is None or m.get("segment") is not None or m.get("string_data"):
-        raise refuse(f"{what} has an unsupported type", at=what, expected=", ".join(DTYPES.values()), got=f"data_type {m.get('data_type', 0)}")
+        raise refuse(
+            f"{what} has an unsupported type",
+            at=what,
+            expected=", ".join(DTYPES.values()),
+            got=f"data_type {m.get('data_type', 0)}",
+        )
     dims = tuple(m.get("dims"))
     count = 1
     for d in dims:
         if not 0 <= d <= MAX_BYTES:
-            raise refuse(f"{what} has an impossible size", at=what, expected=f"dimensions from 0 to {MAX_BYTES}", got=str(dims))
+            raise refuse(
+                f"{what} has an impossible size", at=what, expected=f"dimensions from 0 to {MAX_BYTES}", got=str(dims)
+            )
         count *= d  # at most 2^30 a step: an int that Python holds exactly
-    given = [key for key in ("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data") if m.get(key)]
+    given = [
+        key
+        for key in ("raw_data", "float_data", "double_data", "int32_data", "int64_data", "uint64_data")
+        if m.get(key)
+    ]
     if len(given) > 1:
         raise refuse(f"{what} has its data twice", at=what, expected="one data field", got=", ".join(given))
     native = np.dtype(dtype).newbyteorder("<")
@@ -227,7 +348,9 @@ def _tensor(data: memoryview, what: str) -> tuple[str, Array]:
             array = np.frombuffer(m.get("raw_data"), native)
         elif (given[0], dtype) in (("float_data", "float32"), ("double_data", "float64")):
             array = np.concatenate([np.frombuffer(part, native) for part in m.get(given[0])])
-        elif given[0] == ("int64_data" if dtype == "int64" else "uint64_data" if dtype in ("uint32", "uint64") else "int32_data"):
+        elif given[0] == (
+            "int64_data" if dtype == "int64" else "uint64_data" if dtype in ("uint32", "uint64") else "int32_data"
+        ):
             values = np.array(m.get(given[0]), np.int64)
             array = values.astype(np.uint16).view(np.float16) if dtype == "float16" else values.astype(native)
             if dtype not in ("float16", "uint64") and not np.array_equal(array.astype(np.int64), values):
@@ -235,13 +358,22 @@ def _tensor(data: memoryview, what: str) -> tuple[str, Array]:
         else:
             raise ValueError(f"{given[0]} does not hold {dtype}")
     except ValueError as error:
-        raise refuse(f"{what}: its data do not fit its type", at=what, expected=f"{dtype} values", got=str(error)) from None
+        raise refuse(
+            f"{what}: its data do not fit its type", at=what, expected=f"{dtype} values", got=str(error)
+        ) from None
     if array.size != count:
-        raise refuse(f"{what}: its data do not fit its shape", at=what, expected=f"{count} values for {dims}", got=str(array.size))
+        raise refuse(
+            f"{what}: its data do not fit its shape",
+            at=what,
+            expected=f"{count} values for {dims}",
+            got=str(array.size),
+        )
     try:
         return name, array.astype(dtype).reshape(dims)
     except ValueError as error:  # over 64 dimensions, or a size that overflows beside a dimension of 0
-        raise refuse(f"{what} has an impossible shape", at=what, expected="a shape that numpy holds", got=str(error)) from None
+        raise refuse(
+            f"{what} has an impossible shape", at=what, expected="a shape that numpy holds", got=str(error)
+        ) from None
 
 
 def _attribute(data: memoryview, what: str, depth: int) -> tuple[str, Any]:
@@ -252,8 +384,12 @@ def _attribute(data: memoryview, what: str, depth: int) -> tuple[str, Any]:
     present += [key for key in ("floats", "ints", "strings", "tensors", "graphs") if m.get(key)]
     kind = _KINDS.get(m.get("type", 0))
     if kind is None or any(key != kind for key in present):
-        raise refuse(f"{what} is of an unsupported kind", at=what, expected="one value of " + ", ".join(_KINDS.values()),
-                     got=f"type {m.get('type', 0)} with {present}")  # fmt: skip
+        raise refuse(
+            f"{what} is of an unsupported kind",
+            at=what,
+            expected="one value of " + ", ".join(_KINDS.values()),
+            got=f"type {m.get('type', 0)} with {present}",
+        )
     value = m.get(kind)
     if value is None:  # proto3 leaves out a zero
         value = {"f": 0.0, "i": 0, "s": memoryview(b"")}.get(kind)
@@ -265,7 +401,9 @@ def _attribute(data: memoryview, what: str, depth: int) -> tuple[str, Any]:
         raise refuse(f"{what} has no value", at=what, expected=f"a value of kind {kind}", got="nothing")
     if kind == "s":
         return name, bytes(value)
-    return name, tuple(bytes(v) for v in value) if kind == "strings" else tuple(value) if isinstance(value, list) else value
+    return name, tuple(bytes(v) for v in value) if kind == "strings" else tuple(value) if isinstance(
+        value, list
+    ) else value
 
 
 def _node(data: memoryview, depth: int) -> Node:
@@ -278,8 +416,12 @@ def _node(data: memoryview, depth: int) -> Node:
             raise refuse(f"attribute '{key}' is given twice", at=f"node '{name}'", expected="one value", got="two")
         attributes[key] = value
     if m.get("overload"):
-        raise refuse("a node calls an overloaded function", at=f"node '{name}'", expected="standard ops", got=m.get("overload"))
-    return Node(m.get("op_type", ""), name, m.get("domain", ""), tuple(m.get("input")), tuple(m.get("output")), attributes)
+        raise refuse(
+            "a node calls an overloaded function", at=f"node '{name}'", expected="standard ops", got=m.get("overload")
+        )
+    return Node(
+        m.get("op_type", ""), name, m.get("domain", ""), tuple(m.get("input")), tuple(m.get("output")), attributes
+    )
 
 
 def _value(data: memoryview, what: str) -> Value:
@@ -303,7 +445,12 @@ def _graph(data: memoryview, depth: int) -> Graph:
         raise refuse("graphs are nested too deeply", at="graph attribute", expected="at most 8 levels", got="more")
     m = _Message(data, "graph", _GRAPH)
     if m.get("sparse") or m.get("quantization"):
-        raise refuse("sparse or quantized tensors are not supported", at="graph", expected="dense initializers", got="sparse or quantized")
+        raise refuse(
+            "sparse or quantized tensors are not supported",
+            at="graph",
+            expected="dense initializers",
+            got="sparse or quantized",
+        )
     initializers: dict[str, Array] = {}
     for raw in m.get("initializer"):
         name, array = _tensor(raw, "initializer")
@@ -319,9 +466,16 @@ def parse(data: bytes) -> Model:
     """The model in uncompressed bytes (`unpack` first). CheckError names what is wrong and where."""
     m = _Message(memoryview(data), "model", _MODEL)
     if m.get("graph") is None or m.get("ir_version") is None:
-        raise refuse("this is not an ONNX model", at="byte 0", expected="a ModelProto with ir_version and graph", got=repr(data[:8]))
+        raise refuse(
+            "this is not an ONNX model",
+            at="byte 0",
+            expected="a ModelProto with ir_version and graph",
+            got=repr(data[:8]),
+        )
     if m.get("training") or m.get("functions"):
-        raise refuse("training info or local functions are not supported", at="model", expected="one plain graph", got="more")
+        raise refuse(
+            "training info or local functions are not supported", at="model", expected="one plain graph", got="more"
+        )
     opsets: dict[str, int] = {}
     for raw in m.get("opset"):
         o = _Message(raw, "opset", _OPSET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,22 +19,28 @@ ACASXU = Path(__file__).parents[3] / "shared" / "vnncomp" / "acasxu"
 
 
 def model_bytes(nodes, weights, shape=(1, 2), opset=13, outputs=("y",), inputs=("x",), listed=False, ir_version=8):
-    """An ONNX file from (op, inputs, output, attributes) tuples. `listed`: initializers also stand among the inputs, as in old files."""
+    """An ONNX file from (op, inputs, output, attributes) tuples. `listed`: initializers also stand among the inputs,
+    as in old files."""
     tensors = [numpy_helper.from_array(np.asarray(a), k) for k, a in weights.items()]
-    made = [helper.make_node(op, list(i), [o] if isinstance(o, str) else list(o), name=f"{op}_{n}", **a) for n, (op, i, o, a) in enumerate(nodes)]
+    made = [
+        helper.make_node(op, list(i), [o] if isinstance(o, str) else list(o), name=f"{op}_{n}", **a)
+        for n, (op, i, o, a) in enumerate(nodes)
+    ]
     ins = [helper.make_tensor_value_info(i, TensorProto.FLOAT, list(shape)) for i in inputs]
     if listed:
         ins += [helper.make_tensor_value_info(t.name, t.data_type, list(t.dims)) for t in tensors]
     outs = [helper.make_tensor_value_info(o, TensorProto.FLOAT, None) for o in outputs]
     graph = helper.make_graph(made, "g", ins, outs, initializer=tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version).SerializeToString()
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version
+    ).SerializeToString()
 
 
 def mlp_bytes(sizes, seed=0, scale=1.0):
     """A relu network of Gemm layers with random float32 weights."""
     rng = np.random.default_rng(seed)
     nodes, weights, name = [], {}, "x"
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
         weights[f"w{i}"] = (scale * rng.normal(size=(b, a)) / np.sqrt(a)).astype(np.float32)
         weights[f"b{i}"] = (0.3 * rng.normal(size=b)).astype(np.float32)
         last = i == len(sizes) - 2
@@ -45,7 +52,9 @@ def mlp_bytes(sizes, seed=0, scale=1.0):
 
 
 def property_text(inputs, outputs, lines, low="-1.0", high="1.0"):
-    text = [f"(declare-const X_{i} Real)" for i in range(inputs)] + [f"(declare-const Y_{i} Real)" for i in range(outputs)]
+    text = [f"(declare-const X_{i} Real)" for i in range(inputs)] + [
+        f"(declare-const Y_{i} Real)" for i in range(outputs)
+    ]
     text += [f"(assert (>= X_{i} {low}))\n(assert (<= X_{i} {high}))" for i in range(inputs)]
     return "\n".join([*text, *lines]).encode()
 
@@ -132,14 +141,27 @@ def acasxu(network, prop):
 
 @pytest.fixture(scope="session")
 def tools():
-    return SimpleNamespace(model_bytes=model_bytes, mlp_bytes=mlp_bytes, property_text=property_text, prove=prove, certify=certify, exact_run=exact_run,
-                           float32_run=float32_run, acasxu=acasxu, onnx=onnx)  # fmt: skip
+    return SimpleNamespace(
+        model_bytes=model_bytes,
+        mlp_bytes=mlp_bytes,
+        property_text=property_text,
+        prove=prove,
+        certify=certify,
+        exact_run=exact_run,
+        float32_run=float32_run,
+        acasxu=acasxu,
+        onnx=onnx,
+    )
 
 
 @pytest.fixture(scope="session")
 def small(tools):
-    """A true claim about a small network, tight enough for a tree of over a hundred nodes: files, certificate, its bytes."""
-    model, claim = tools.mlp_bytes([3, 10, 10, 2], seed=1, scale=2.0), tools.property_text(3, 2, ["(assert (>= Y_0 1.21875))"])
+    """A true claim about a small network, tight enough for a tree of over a hundred nodes: files, certificate, its
+    bytes."""
+    model, claim = (
+        tools.mlp_bytes([3, 10, 10, 2], seed=1, scale=2.0),
+        tools.property_text(3, 2, ["(assert (>= Y_0 1.21875))"]),
+    )
     certificate = tools.certify(model, claim)
     assert len(certificate.trees[0].op) > 100
     return SimpleNamespace(model=model, claim=claim, certificate=certificate, data=tc.encode(certificate), top=1.21875)

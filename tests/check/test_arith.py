@@ -10,7 +10,10 @@ from torchlean_check.errors import CheckError
 
 
 def exact_product(rows, matrix):
-    return [[sum((Fraction(a) * Fraction(b) for a, b in zip(r, c, strict=True)), Fraction(0)) for c in matrix.T.tolist()] for r in rows.tolist()]
+    return [
+        [sum((Fraction(a) * Fraction(b) for a, b in zip(r, c, strict=True)), Fraction(0)) for c in matrix.T.tolist()]
+        for r in rows.tolist()
+    ]
 
 
 @pytest.mark.parametrize("name", ["rounded", "exact"])
@@ -19,7 +22,11 @@ def test_product_is_within_gamma(name, spread):
     rng = np.random.default_rng(spread)
     a = arith.arithmetic(name)
     rows = rng.normal(size=(5, 37)) * 2.0 ** rng.integers(-spread, spread + 1, (5, 37))
-    matrix = (rng.normal(size=(37, 4)) * 2.0 ** rng.integers(-spread // 2, spread // 2 + 1, (37, 4))).astype(np.float32).astype(np.float64)
+    matrix = (
+        (rng.normal(size=(37, 4)) * 2.0 ** rng.integers(-spread // 2, spread // 2 + 1, (37, 4)))
+        .astype(np.float32)
+        .astype(np.float64)
+    )
     trimmed, moved = a.trim(rows)
     limit = np.zeros(5) if moved is None else moved
     assert (np.abs(trimmed - rows) <= limit[:, None]).all()

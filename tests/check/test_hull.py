@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from torchlean_check.hull import down, hull, up
 
-numbers = st.fractions(min_value=-1000, max_value=1000) | st.floats(allow_nan=False, allow_infinity=False, width=32).map(Fraction)
+numbers = st.fractions(min_value=-1000, max_value=1000) | st.floats(
+    allow_nan=False, allow_infinity=False, width=32
+).map(Fraction)
 
 
 @settings(deadline=None, derandomize=True)

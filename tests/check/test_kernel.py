@@ -1,4 +1,5 @@
-"""Every bound of the kernel holds: for exact points, and for float32 executions in random orders. No tolerance anywhere."""
+"""Every bound of the kernel holds: for exact points, and for float32 executions in random orders. No tolerance
+anywhere."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -18,14 +19,40 @@ def networks(tools):
     rng = np.random.default_rng(5)
     yield "mlp", tools.mlp_bytes([3, 7, 6, 2], seed=2), 3
     yield "wide values", tools.mlp_bytes([3, 9, 9, 2], seed=3, scale=40.0), 3
-    yield "residual", tools.model_bytes(
-        [("MatMul", "xw", "m", {}), ("Add", "mb", "z", {}), ("Relu", "z", "a", {}), ("MatMul", "av", "t", {}), ("Add", "tx", "u", {}), ("Relu", "u", "r", {}),
-         ("Sub", "ra", "s", {}), ("Gemm", "so", "y", {})],
-        {"w": f32(rng, 3, 3), "b": f32(rng, 3), "v": f32(rng, 3, 3), "o": f32(rng, 3, 2)}, (1, 3)), 3  # fmt: skip
-    yield "conv", tools.model_bytes(
-        [("Conv", "xwb", "c", {"pads": [1, 1], "group": 1}), ("Relu", "c", "a", {}), ("Conv", "ak", "d", {"strides": [2]}), ("Relu", "d", "e", {}), ("Flatten", "e", "f", {}),
-         ("Gemm", "fo", "y", {})],
-        {"w": f32(rng, 2, 1, 3), "b": f32(rng, 2), "k": f32(rng, 3, 2, 2), "o": f32(rng, 6, 2)}, (1, 1, 4)), 4  # fmt: skip
+    yield (
+        "residual",
+        tools.model_bytes(
+            [
+                ("MatMul", "xw", "m", {}),
+                ("Add", "mb", "z", {}),
+                ("Relu", "z", "a", {}),
+                ("MatMul", "av", "t", {}),
+                ("Add", "tx", "u", {}),
+                ("Relu", "u", "r", {}),
+                ("Sub", "ra", "s", {}),
+                ("Gemm", "so", "y", {}),
+            ],
+            {"w": f32(rng, 3, 3), "b": f32(rng, 3), "v": f32(rng, 3, 3), "o": f32(rng, 3, 2)},
+            (1, 3),
+        ),
+        3,
+    )
+    yield (
+        "conv",
+        tools.model_bytes(
+            [
+                ("Conv", "xwb", "c", {"pads": [1, 1], "group": 1}),
+                ("Relu", "c", "a", {}),
+                ("Conv", "ak", "d", {"strides": [2]}),
+                ("Relu", "d", "e", {}),
+                ("Flatten", "e", "f", {}),
+                ("Gemm", "fo", "y", {}),
+            ],
+            {"w": f32(rng, 2, 1, 3), "b": f32(rng, 2), "k": f32(rng, 3, 2, 2), "o": f32(rng, 6, 2)},
+            (1, 1, 4),
+        ),
+        4,
+    )
 
 
 CASES = ["mlp", "wide values", "residual", "conv"]
@@ -39,7 +66,11 @@ def load(tools, title, semantics, arithmetic, claim=CLAIM):
 
 def value_of(region, r, x, y):
     g = [g for clause in region.clauses for g in clause][r]
-    return sum((c * y[i] for i, c in g.y.items()), Fraction(0)) + sum((c * x[i] for i, c in g.x.items()), Fraction(0)) + g.constant
+    return (
+        sum((c * y[i] for i, c in g.y.items()), Fraction(0))
+        + sum((c * x[i] for i, c in g.x.items()), Fraction(0))
+        + g.constant
+    )
 
 
 @pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
@@ -57,17 +88,25 @@ def test_bounds_hold_for_executions(tools, title, semantics, arithmetic):
     for b in range(len(state)):
         for n in range(4):
             mix = rng.random(network.inputs) if n < 2 else rng.integers(0, 2, network.inputs)
-            point = np.clip((state.lo[b] + mix * (state.hi[b] - state.lo[b])).astype(np.float32), state.lo[b], state.hi[b])
+            point = np.clip(
+                (state.lo[b] + mix * (state.hi[b] - state.lo[b])).astype(np.float32), state.lo[b], state.hi[b]
+            )
             if semantics == "float32":
                 values = [[Fraction(float(v)) for v in value] for value in tools.float32_run(network, point, rng)]
             else:
                 values = tools.exact_run(network, point.tolist())
             for k in network.relu_inputs:
                 lo, hi = state.boxes[k]
-                assert all(Fraction(a) <= v <= Fraction(c) for a, v, c in zip(lo[b].tolist(), values[k], hi[b].tolist(), strict=True))
+                assert all(
+                    Fraction(a) <= v <= Fraction(c)
+                    for a, v, c in zip(lo[b].tolist(), values[k], hi[b].tolist(), strict=True)
+                )
             for r in range(len(region.rows_c)):
                 g = value_of(region, r, values[0], values[network.output])
-                form = sum((Fraction(c) * x for c, x in zip(bounds.form[b, r].tolist(), values[0], strict=True)), Fraction(float(bounds.offset[b, r])))
+                form = sum(
+                    (Fraction(c) * x for c, x in zip(bounds.form[b, r].tolist(), values[0], strict=True)),
+                    Fraction(float(bounds.offset[b, r])),
+                )
                 assert g >= form and g >= Fraction(float(bounds.margin[b, r]))
 
 
@@ -83,7 +122,9 @@ def test_slopes_and_multipliers_may_be_anything(tools, title):
         for scale in (0.0, 0.5, 30.0):
             slopes = {k: rng.uniform(-2, 2, (1, network.nodes[k].size)) for k in network.relu_inputs}
             split = [(value, 0, side, 0.125, scale * rng.random())]
-            form, offset, _ = kernel.walk(Facts(state, slopes, kernel.compress), network.output, box, region.rows_y, split=split)
+            form, offset, _ = kernel.walk(
+                Facts(state, slopes, kernel.compress), network.output, box, region.rows_y, split=split
+            )
             for _ in range(20):
                 point = rng.uniform(region.lo, region.hi).astype(np.float32)
                 values = [[Fraction(float(v)) for v in value] for value in tools.float32_run(network, point, rng)]
@@ -91,11 +132,15 @@ def test_slopes_and_multipliers_may_be_anything(tools, title):
                     continue  # on the other side of the split
                 for r, row in enumerate(region.rows_y.tolist()):
                     got = sum((Fraction(c) * v for c, v in zip(row, values[network.output], strict=True)), Fraction(0))
-                    assert got >= sum((Fraction(c) * x for c, x in zip(form[r].tolist(), values[0], strict=True)), Fraction(float(offset[r])))
+                    assert got >= sum(
+                        (Fraction(c) * x for c, x in zip(form[r].tolist(), values[0], strict=True)),
+                        Fraction(float(offset[r])),
+                    )
 
 
 def test_split_multipliers_are_charged_with_the_error_box(tools):
-    """The coefficient that E multiplies includes the split multiplier: charging |A| E before adding it would be unsound."""
+    """The coefficient that E multiplies includes the split multiplier: charging |A| E before adding it would be
+    unsound."""
     network, _, kernel = load(tools, "mlp", "float32", "rounded")
     value = network.relu_inputs[0]
     state, m = kernel.start(), 1000.0
@@ -109,10 +154,12 @@ def test_split_multipliers_are_charged_with_the_error_box(tools):
 
 
 def test_overflow_loses_the_bound_and_never_gains_one(tools):
-    network, region, kernel = load(tools, "mlp", "float32", "rounded")
+    network, _region, kernel = load(tools, "mlp", "float32", "rounded")
     for bad in (np.inf, -np.inf, np.nan):
         with np.errstate(all="ignore"):
-            form, offset, _ = kernel.walk(Facts(kernel.start()), network.output, np.zeros(1, np.int64), np.full((1, 2), bad))
+            form, offset, _ = kernel.walk(
+                Facts(kernel.start()), network.output, np.zeros(1, np.int64), np.full((1, 2), bad)
+            )
             assert kernel.lowest(kernel.start(), np.zeros(1, np.int64), form, offset)[0] == -np.inf
     weights = ((0, 1e308), (1, 1e308))
     assert not kernel.refute(kernel.start(), 0, weights, None, ())
@@ -127,11 +174,15 @@ def test_error_box_is_that_of_the_page(tools):
         node = network.nodes[k]
         ((linear, source),) = node.terms
         for i, row in enumerate(linear.weight.tolist()):
-            pairs = [(abs(Fraction(w)), Fraction(x)) for w, x in zip(row, kernel.mags[source].tolist(), strict=True) if w]
+            pairs = [
+                (abs(Fraction(w)), Fraction(x)) for w, x in zip(row, kernel.mags[source].tolist(), strict=True) if w
+            ]
             n = len(pairs) + 1
             g = (1 + u) ** n - 1
             bias = abs(Fraction(float(node.bias[i])))
-            e = g * (sum(w * x for w, x in pairs) + bias) + tiny * (1 + g) * (3 * n + sum(w for w, _ in pairs) + 1 + sum(x for _, x in pairs) + bias)
+            e = g * (sum(w * x for w, x in pairs) + bias) + tiny * (1 + g) * (
+                3 * n + sum(w for w, _ in pairs) + 1 + sum(x for _, x in pairs) + bias
+            )
             charged = Fraction(float(kernel.charges[k].kappa[i]))
             assert e <= charged <= e * Fraction(101, 100) + Fraction(float(own[k].kappa[i]))
 
@@ -168,7 +219,9 @@ def test_batches_and_single_boxes_agree_on_what_is_refuted(tools):
     a, b = kernel.split(kernel.start(), np.zeros(1, np.int64))
     both = kernel.bound(tc.State.join([a, b]), derive=True)
     single = [kernel.bound(s, derive=True) for s in kernel.split(kernel.start(), np.zeros(1, np.int64))]
-    assert np.allclose(both.margin, np.concatenate([s.margin for s in single]), rtol=1e-12)  # products differ in their order of sums
+    assert np.allclose(
+        both.margin, np.concatenate([s.margin for s in single]), rtol=1e-12
+    )  # products differ in their order of sums
 
 
 def test_clip_keeps_every_violation(tools):
@@ -199,7 +252,11 @@ def test_ordered_derivations_only_tighten(tools, small):
     kernel.derive_at(state, value, None, None, ())
     kernel.derive_at(state, value, np.array([1, 2]), None, ())
     lo, hi = state.boxes[value]
-    assert (lo >= loose.boxes[value][0]).all() and (hi <= loose.boxes[value][1]).all() and (hi - lo).sum() < (loose.boxes[value][1] - loose.boxes[value][0]).sum()
+    assert (
+        (lo >= loose.boxes[value][0]).all()
+        and (hi <= loose.boxes[value][1]).all()
+        and (hi - lo).sum() < (loose.boxes[value][1] - loose.boxes[value][0]).sum()
+    )
     assert np.allclose(lo, tight.boxes[value][0], atol=1e-5)
 
 
@@ -210,4 +267,7 @@ def test_a_strict_inequality_is_refuted_by_a_bound_of_zero_and_a_closed_one_is_n
     for strict, want in ((False, False), (True, True)):
         kernel.region = replace(region, row_strict=np.array([strict]))
         assert kernel.refuted(state, np.zeros((1, 1)))[0, 0] == want
-        assert not kernel.refuted(state, np.full((1, 1), np.nan))[0, 0] and not kernel.refuted(state, np.full((1, 1), -5e-324))[0, 0]
+        assert (
+            not kernel.refuted(state, np.full((1, 1), np.nan))[0, 0]
+            and not kernel.refuted(state, np.full((1, 1), -5e-324))[0, 0]
+        )

@@ -1,7 +1,8 @@
 """2,000 seeded mutants of real certificates, networks and properties: none crashes, none makes a false claim valid.
 
-A mutant certificate that is accepted proves the same claim, which is true, so only its verdict's kind is checked. A mutant network or
-property with its hash recomputed is another claim: when it is accepted, attacks with exact evaluation must not refute it.
+A mutant certificate that is accepted proves the same claim, which is true, so only its verdict's kind is checked. A
+mutant network or property with its hash recomputed is another claim: when it is accepted, attacks with exact
+evaluation must not refute it.
 """
 
 from dataclasses import replace
@@ -20,11 +21,14 @@ ODD = [0, 1, -1, 2**31, -(2**31), 2**63 - 1, -(2**63)]
 
 @pytest.fixture(scope="module")
 def rich(tools):
-    """A small proof that uses every part of the format, of the lowest threshold (in steps of 1/8) that its tree proves."""
+    """A small proof that uses every part of the format, of the lowest threshold (in steps of 1/8) that its tree
+    proves."""
     model = tools.mlp_bytes([2, 6, 6, 2], seed=0, scale=2.0)
     for eighths in range(-16, 160):
         top = eighths / 8
-        claim = tools.property_text(2, 2, [f"(assert (or (and (>= Y_0 {top}) (<= Y_1 {top + 20})) (and (> (- Y_0 Y_1) {top + 8}))))"])
+        claim = tools.property_text(
+            2, 2, [f"(assert (or (and (>= Y_0 {top}) (<= Y_1 {top + 20})) (and (> (- Y_0 Y_1) {top + 8}))))"]
+        )
         network, (region,) = tc.load(model, claim)
         tree, tables = hints(network)
         if tc.replay(tc.Kernel(network, region), tree, tables=tables).failed is None:
@@ -53,11 +57,20 @@ def is_true(network, regions, rng, count=60):
     for region in regions:
         lo, hi = region.exact_lo, region.exact_hi
         for _ in range(count):
-            mix = [Fraction(int(t), 16) for t in (rng.integers(0, 17, len(lo)) if rng.random() < 0.5 else 16 * rng.integers(0, 2, len(lo)))]
+            mix = [
+                Fraction(int(t), 16)
+                for t in (rng.integers(0, 17, len(lo)) if rng.random() < 0.5 else 16 * rng.integers(0, 2, len(lo)))
+            ]
             x = [a + t * (b - a) for a, b, t in zip(lo, hi, mix, strict=True)]
             y = exact(network, x)
             for clause in region.clauses:
-                g = [(sum((c * y[i] for i, c in q.y.items()), q.constant) + sum(c * x[i] for i, c in q.x.items()), q.strict) for q in clause]
+                g = [
+                    (
+                        sum((c * y[i] for i, c in q.y.items()), q.constant) + sum(c * x[i] for i, c in q.x.items()),
+                        q.strict,
+                    )
+                    for q in clause
+                ]
                 if all(v < 0 or (v == 0 and not strict) for v, strict in g):
                     return False
     return True
@@ -70,8 +83,12 @@ def exact(network, x):
             values.append([max(v, Fraction(0)) for v in values[node.source]])
         else:
             ((linear, source),) = node.terms
-            values.append([sum((Fraction(w) * v for w, v in zip(row, values[source], strict=True)), Fraction(b))
-                           for row, b in zip(linear.weight.tolist(), node.bias.tolist(), strict=True)])  # fmt: skip
+            values.append(
+                [
+                    sum((Fraction(w) * v for w, v in zip(row, values[source], strict=True)), Fraction(b))
+                    for row, b in zip(linear.weight.tolist(), node.bias.tolist(), strict=True)
+                ]
+            )
     return values[network.output]
 
 
@@ -109,12 +126,20 @@ def test_numbers_of_certificates(rich, seed):
             column = getattr(tree, name).copy()
             bits = column.view(f"u{column.itemsize}")
             i = int(rng.integers(0, len(bits)))
-            bits[i] = rng.choice([bits[i] + 1 & (1 << 8 * column.itemsize - 1) - 1, 0, int(rng.integers(0, 1 << 62)) & (1 << 8 * column.itemsize) - 1])
+            bits[i] = rng.choice(
+                [
+                    bits[i] + 1 & (1 << 8 * column.itemsize - 1) - 1,
+                    0,
+                    int(rng.integers(0, 1 << 62)) & (1 << 8 * column.itemsize) - 1,
+                ]
+            )
             data = encode_raw(replace(certificate, trees=(replace(tree, **{name: column}),)))
         elif kind == 2:
             mutant = list(words)
             i = int(rng.integers(0, len(mutant)))
-            mutant[i] = int(rng.choice([*ODD, mutant[i] + 1, mutant[i] - 1, mutant[i] ^ (1 << int(rng.integers(0, 63)))]))
+            mutant[i] = int(
+                rng.choice([*ODD, mutant[i] + 1, mutant[i] - 1, mutant[i] ^ (1 << int(rng.integers(0, 63)))])
+            )
             data = encode_raw(certificate, mutant)
         else:
             slopes = {k: v.copy() for k, v in certificate.tables[0].slopes.items()}
@@ -183,8 +208,12 @@ def test_false_claims_are_never_accepted(rich, tools):
     model, _, certificate = rich
     rng = np.random.default_rng(2)
     network, _ = tc.load(*rich[:2])
-    best = max(exact(network, [Fraction(int(a), 8), Fraction(int(b), 8)])[0] for a in range(-8, 9) for b in range(-8, 9))
-    claim = tools.property_text(2, 2, [f"(assert (or (and (>= Y_0 {float(best) - 1e-6:.9f}) (<= Y_1 99)) (and (> (- Y_0 Y_1) 99))))"])
+    best = max(
+        exact(network, [Fraction(int(a), 8), Fraction(int(b), 8)])[0] for a in range(-8, 9) for b in range(-8, 9)
+    )
+    claim = tools.property_text(
+        2, 2, [f"(assert (or (and (>= Y_0 {float(best) - 1e-6:.9f}) (<= Y_1 99)) (and (> (- Y_0 Y_1) 99))))"]
+    )
     words = format._flatten(certificate.trees[0].records)
     for _ in range(100):
         mutant = list(words)

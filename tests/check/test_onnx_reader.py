@@ -28,21 +28,66 @@ CASES = {
     "gemm with row bias": ([("Gemm", "xwb", "y", {"transB": 1})], {"w": f32(3, 2), "b": f32(1, 3)}, (1, 2)),
     "matmul and add": ([("MatMul", "xw", "t", {}), ("Add", "bt", "y", {})], {"w": f32(2, 3), "b": f32(3)}, (1, 2)),
     "matmul of rows": ([("MatMul", "xw", "y", {})], {"w": f32(2, 3)}, (1, 4, 2)),
-    "matmul from the left": ([("Reshape", "xs", "t", {}), ("MatMul", "wt", "y", {})], {"w": f32(3, 4), "s": i64(4, 2)}, (1, 8)),
+    "matmul from the left": (
+        [("Reshape", "xs", "t", {}), ("MatMul", "wt", "y", {})],
+        {"w": f32(3, 4), "s": i64(4, 2)},
+        (1, 8),
+    ),
     "sub constant and from constant": ([("Sub", "xb", "t", {}), ("Sub", "bt", "y", {})], {"b": f32(3)}, (1, 3)),
     "residual": ([("Relu", "x", "t", {}), ("Add", "xt", "u", {}), ("Sub", "ut", "y", {})], {}, (1, 3)),
-    "product read twice, sum in between": ([("MatMul", "xw", "m", {}), ("Identity", "m", "n", {}), ("Add", "nb", "t", {}), ("Add", "tm", "y", {})], {"w": f32(3, 3), "b": f32(3)}, (1, 3)),
-    "mul div neg": ([("Mul", "xb", "t", {}), ("Div", "tc", "u", {}), ("Neg", "u", "y", {})], {"b": f32(3), "c": f32(3)}, (1, 3)),
-    "conv 1d strided dilated": ([("Conv", "xw", "y", {"strides": [2], "dilations": [2], "pads": [1, 2]})], {"w": f32(4, 2, 3)}, (1, 2, 11)),
-    "conv 2d grouped with bias": ([("Conv", "xwb", "y", {"group": 2, "pads": [1, 0, 1, 2], "strides": [1, 2]})], {"w": f32(4, 1, 3, 2), "b": f32(4)}, IMAGE),
+    "product read twice, sum in between": (
+        [("MatMul", "xw", "m", {}), ("Identity", "m", "n", {}), ("Add", "nb", "t", {}), ("Add", "tm", "y", {})],
+        {"w": f32(3, 3), "b": f32(3)},
+        (1, 3),
+    ),
+    "mul div neg": (
+        [("Mul", "xb", "t", {}), ("Div", "tc", "u", {}), ("Neg", "u", "y", {})],
+        {"b": f32(3), "c": f32(3)},
+        (1, 3),
+    ),
+    "conv 1d strided dilated": (
+        [("Conv", "xw", "y", {"strides": [2], "dilations": [2], "pads": [1, 2]})],
+        {"w": f32(4, 2, 3)},
+        (1, 2, 11),
+    ),
+    "conv 2d grouped with bias": (
+        [("Conv", "xwb", "y", {"group": 2, "pads": [1, 0, 1, 2], "strides": [1, 2]})],
+        {"w": f32(4, 1, 3, 2), "b": f32(4)},
+        IMAGE,
+    ),
     "conv 3d": ([("Conv", "xw", "y", {"pads": [0, 1, 0, 0, 0, 1]})], {"w": f32(2, 1, 2, 2, 2)}, (1, 1, 3, 4, 3)),
-    "average pools": ([("AveragePool", "x", "t", {"kernel_shape": [3, 2], "strides": [1, 2]}), ("GlobalAveragePool", "t", "y", {})], {}, IMAGE),
-    "batch norm": ([("BatchNormalization", "xgbmv", "y", {"epsilon": 0.01})], {"g": f32(2), "b": f32(2), "m": f32(2), "v": np.abs(f32(2))}, IMAGE),
-    "layout": ([("Transpose", "x", "t", {"perm": [0, 3, 1, 2]}), ("Squeeze", "ta", "u", {}), ("Unsqueeze", "ua", "v", {}), ("Flatten", "v", "y", {})], {"a": i64(0)}, IMAGE),
-    "slice and concat": ([("Slice", "xsea", "t", {}), ("Concat", "txc", "y", {"axis": 1})], {"s": i64(1), "e": i64(2**40), "a": i64(-3), "c": f32(1, 1, 6, 5)}, IMAGE),
+    "average pools": (
+        [("AveragePool", "x", "t", {"kernel_shape": [3, 2], "strides": [1, 2]}), ("GlobalAveragePool", "t", "y", {})],
+        {},
+        IMAGE,
+    ),
+    "batch norm": (
+        [("BatchNormalization", "xgbmv", "y", {"epsilon": 0.01})],
+        {"g": f32(2), "b": f32(2), "m": f32(2), "v": np.abs(f32(2))},
+        IMAGE,
+    ),
+    "layout": (
+        [
+            ("Transpose", "x", "t", {"perm": [0, 3, 1, 2]}),
+            ("Squeeze", "ta", "u", {}),
+            ("Unsqueeze", "ua", "v", {}),
+            ("Flatten", "v", "y", {}),
+        ],
+        {"a": i64(0)},
+        IMAGE,
+    ),
+    "slice and concat": (
+        [("Slice", "xsea", "t", {}), ("Concat", "txc", "y", {"axis": 1})],
+        {"s": i64(1), "e": i64(2**40), "a": i64(-3), "c": f32(1, 1, 6, 5)},
+        IMAGE,
+    ),
     "reshape with 0 and -1": ([("Reshape", "xs", "y", {})], {"s": i64(0, -1, 5)}, IMAGE),
-    "dropout and constant": ([("Dropout", "x", "t", {}), ("Identity", "t", "u", {}), ("Add", "ub", "y", {})], {"b": f32(1)}, (1, 3)),
-}  # fmt: skip
+    "dropout and constant": (
+        [("Dropout", "x", "t", {}), ("Identity", "t", "u", {}), ("Add", "ub", "y", {})],
+        {"b": f32(1)},
+        (1, 3),
+    ),
+}
 
 
 def forward(network, x):
@@ -99,11 +144,23 @@ BAD = {
     "transA": ([("Gemm", "xw", "y", {"transA": 1})], W, {}),
     "auto_pad": ([("Conv", "xw", "y", {"auto_pad": "SAME_UPPER"})], {"w": f32(1, 2, 1)}, {"shape": (1, 2, 3)}),
     "ceil_mode": ([("AveragePool", "x", "y", {"kernel_shape": [2], "ceil_mode": 1})], {}, {"shape": (1, 2, 3)}),
-    "count_include_pad": ([("AveragePool", "x", "y", {"kernel_shape": [2], "count_include_pad": 1})], {}, {"shape": (1, 2, 3)}),
+    "count_include_pad": (
+        [("AveragePool", "x", "y", {"kernel_shape": [2], "count_include_pad": 1})],
+        {},
+        {"shape": (1, 2, 3)},
+    ),
     "padded average": ([("AveragePool", "x", "y", {"kernel_shape": [2], "pads": [1, 1]})], {}, {"shape": (1, 2, 3)}),
-    "training batch norm": ([("BatchNormalization", "xbbbb", "y", {"training_mode": 1})], {"b": np.ones(2, np.float32)}, {"opset": 15}),
+    "training batch norm": (
+        [("BatchNormalization", "xbbbb", "y", {"training_mode": 1})],
+        {"b": np.ones(2, np.float32)},
+        {"opset": 15},
+    ),
     "training dropout": ([("Dropout", "xrt", "y", {})], {"r": np.float32(0.5), "t": np.array(True)}, {}),
-    "negative variance": ([("BatchNormalization", "xbbbv", "y", {})], {"b": np.ones(2, np.float32), "v": -np.ones(2, np.float32)}, {}),
+    "negative variance": (
+        [("BatchNormalization", "xbbbv", "y", {})],
+        {"b": np.ones(2, np.float32), "v": -np.ones(2, np.float32)},
+        {},
+    ),
     "nan weight": (GEMM, {"w": np.array([[np.nan], [1]], np.float32)}, {}),
     "infinite weight": (GEMM, {"w": np.array([[np.inf], [1]], np.float32)}, {}),
     "float64 weight": (GEMM, {"w": np.ones((2, 3))}, {}),
@@ -121,7 +178,7 @@ BAD = {
     "broadcast of the value": ([("Add", "xw", "y", {})], {"w": f32(4, 2)}, {}),
     "division by zero": ([("Div", "xw", "y", {})], {"w": np.array([1, 0], np.float32)}, {}),
     "reshape to another size": ([("Reshape", "xs", "y", {})], {"s": i64(1, 3)}, {}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("title", BAD)

@@ -24,10 +24,19 @@ def test_charge_is_at_least_the_exact_minimum(a, b, slope, coefficient):
     taken = Fraction(float((np.float64(coefficient) * factor)[0, 0]))  # as the walk rounds it
     low = line.p[0, 0] if line.p is not None else 0.0
     charge = g * Fraction(float(low)) if coefficient > 0 else g * Fraction(float(line.t[0, 0]))
-    for z in {Fraction(float(lo[0, 0])), Fraction(float(hi[0, 0])), min(max(Fraction(0), Fraction(float(lo[0, 0]))), Fraction(float(hi[0, 0])))}:
+    for z in {
+        Fraction(float(lo[0, 0])),
+        Fraction(float(hi[0, 0])),
+        min(max(Fraction(0), Fraction(float(lo[0, 0]))), Fraction(float(hi[0, 0]))),
+    }:
         assert g * max(z, 0) - taken * z >= charge - Fraction(2) ** -800  # the underflow that the kernel charges once
 
 
 def test_stable_neurons_are_exact():
     line = relu.lines(np.array([[0.0, -2.0, 1.0]]), np.array([[3.0, 0.0, 2.0]]))
-    assert line.a.tolist() == [[1, 0, 1]] and line.s.tolist() == [[1, 0, 1]] and line.t.tolist() == [[0, 0, 0]] and line.p is None
+    assert (
+        line.a.tolist() == [[1, 0, 1]]
+        and line.s.tolist() == [[1, 0, 1]]
+        and line.t.tolist() == [[0, 0, 0]]
+        and line.p is None
+    )

@@ -1,6 +1,7 @@
 """10,000 samples of the region try to refute each accepted certificate.
 
-Samples are evaluated in float64 with a rigorous error, and exactly where that does not decide; corners and float32 neighbours take part.
+Samples are evaluated in float64 with a rigorous error, and exactly where that does not decide; corners and float32
+neighbours take part.
 """
 
 from fractions import Fraction
@@ -12,7 +13,8 @@ import torchlean_check as tc
 
 
 def decide(network, regions, points):
-    """How many of the points violate some clause; a sign that float64 leaves open is decided exactly (ReLU MLPs only)."""
+    """How many of the points violate some clause; a sign that float64 leaves open is decided exactly (ReLU MLPs
+    only)."""
     values, error = points, np.zeros_like(points)
     for node in network.nodes[1:]:
         if type(node).__name__ == "Relu":
@@ -26,7 +28,9 @@ def decide(network, regions, points):
     for region in regions:
         inside = ((points >= region.lo) & (points <= region.hi)).all(axis=1)
         g = values @ region.rows_y.T + points @ region.rows_x.T + region.rows_c
-        slack = error @ np.abs(region.rows_y).T + 1e-12 * (np.abs(values) @ np.abs(region.rows_y).T + np.abs(region.rows_c))
+        slack = error @ np.abs(region.rows_y).T + 1e-12 * (
+            np.abs(values) @ np.abs(region.rows_y).T + np.abs(region.rows_c)
+        )
         for clause in range(len(region.clauses)):
             rows = region.row_clause == clause
             maybe = inside & (g[:, rows] <= slack[:, rows]).all(axis=1)
@@ -47,9 +51,14 @@ def exactly(network, clause, point):
             values = [max(v, Fraction(0)) for v in values]
         else:
             ((linear, _),) = node.terms
-            values = [sum((Fraction(w) * v for w, v in zip(row, values, strict=True) if w), Fraction(b))
-                      for row, b in zip(matrix(linear, node).tolist(), node.bias.tolist(), strict=True)]  # fmt: skip
-    g = [(sum((c * values[i] for i, c in q.y.items()), q.constant) + sum(c * x[i] for i, c in q.x.items()), q.strict) for q in clause]
+            values = [
+                sum((Fraction(w) * v for w, v in zip(row, values, strict=True) if w), Fraction(b))
+                for row, b in zip(matrix(linear, node).tolist(), node.bias.tolist(), strict=True)
+            ]
+    g = [
+        (sum((c * values[i] for i, c in q.y.items()), q.constant) + sum(c * x[i] for i, c in q.x.items()), q.strict)
+        for q in clause
+    ]
     return all(v < 0 or (v == 0 and not strict) for v, strict in g)
 
 
@@ -97,7 +106,7 @@ def test_acasxu_in_exact_arithmetic(tools):
 
 def test_two_input_boxes_have_two_trees(tools):
     model, claim = tools.acasxu("1_1", 6)
-    network, regions = tc.load(model, claim)
+    _network, regions = tc.load(model, claim)
     assert len(regions) == 2 and all(len(r.clauses) == 4 for r in regions)
 
 

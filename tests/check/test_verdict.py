@@ -35,14 +35,21 @@ def test_encoding_round_trips_bit_for_bit(small):
     builder = tc.TreeBuilder()
     low, high = builder.split([0], [2], at=[0.1])
     a, b = builder.split_value(low, 2, 3, 1e-300)
-    builder.record(high[0], Record((Derivation(2, None, 0, ((2, 1, -1, 0.3),)), Derivation(4, (1, 5))), (Refutation(0, ((0, 2.5),), 1, ()),)))
+    builder.record(
+        high[0],
+        Record(
+            (Derivation(2, None, 0, ((2, 1, -1, 0.3),)), Derivation(4, (1, 5))), (Refutation(0, ((0, 2.5),), 1, ()),)
+        ),
+    )
     builder.hole(a)
     builder.flag(b, tc.DERIVE)
     tables = (SlopeTable({2: np.arange(10, dtype=np.int16)}), SlopeTable({}))
     certificate = replace(small.certificate, trees=(builder.build()[0], small.certificate.trees[0]), tables=tables)
     again = format.decode(tc.encode(certificate))
     assert tc.encode(again) == tc.encode(certificate)
-    assert again.trees[0].records == certificate.trees[0].records and again.tables[0].slopes[2].tolist() == list(range(10))
+    assert again.trees[0].records == certificate.trees[0].records and again.tables[0].slopes[2].tolist() == list(
+        range(10)
+    )
 
 
 def test_an_assumed_leaf_makes_it_holey(small):
@@ -111,7 +118,12 @@ def test_multi_inequality_clauses_close_with_weights(tools):
     """Neither Y_0 - Y_1 >= 0.1 nor Y_1 - Y_0 >= 0.1 is impossible alone; their sum is."""
     model = tools.model_bytes([("Gemm", ["x", "w"], "y", {})], {"w": np.array([[1, 0], [0, 1]], np.float32)})
     claim = tools.property_text(2, 2, ["(assert (>= (- Y_0 Y_1) 0.1))", "(assert (>= (- Y_1 Y_0) 0.1))"])
-    for weights, status in (((), "invalid"), (((0, 1.0), (1, 1.0)), "valid"), (((0, 1.0), (1, -1.0)), "invalid"), (((0, 0.0), (1, 0.0)), "invalid")):
+    for weights, status in (
+        ((), "invalid"),
+        (((0, 1.0), (1, 1.0)), "valid"),
+        (((0, 1.0), (1, -1.0)), "invalid"),
+        (((0, 0.0), (1, 0.0)), "invalid"),
+    ):
         builder = tc.TreeBuilder()
         builder.record(0, Record(refutations=(Refutation(0, weights),)))
         certificate = tc.Certificate.of(model, claim, semantics="float32", trees=[builder.build()[0]], writer="test")
@@ -129,9 +141,13 @@ def test_zero_weights_on_a_strict_clause_prove_nothing(tools):
         assert tc.check(model, claim, tc.encode(certificate)).status == "invalid"
 
 
-@pytest.mark.parametrize(("line", "status"), [("(assert (>= Y_0 0))", "invalid"), ("(assert (> Y_0 0))", "invalid"), ("(assert (>= Y_0 0.001))", "valid")])
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("(assert (>= Y_0 0))", "invalid"), ("(assert (> Y_0 0))", "invalid"), ("(assert (>= Y_0 0.001))", "valid")],
+)
 def test_a_bound_that_touches_the_border_does_not_refute(tools, line, status):
-    """relu(x) <= 0 on x <= 0, so Y_0 >= 0 happens: it must never be refuted; and no rounding may refute the strict one either."""
+    """relu(x) <= 0 on x <= 0, so Y_0 >= 0 happens: it must never be refuted; and no rounding may refute the strict
+    one either."""
     model = tools.model_bytes([("Relu", ["x"], "y", {})], {})
     claim = tools.property_text(2, 2, [line], low="-1.0", high="0.0")
     builder = tc.TreeBuilder()
@@ -141,23 +157,37 @@ def test_a_bound_that_touches_the_border_does_not_refute(tools, line, status):
 
 
 def test_one_ulp_too_tight_is_invalid(tools):
-    """y = x: y >= 1 happens at x = 1; y >= 1 + 5e-8 does not, but is within one rounding of float32 (2^-24 = 6e-8); 1 + 1 ulp is not."""
+    """y = x: y >= 1 happens at x = 1; y >= 1 + 5e-8 does not, but is within one rounding of float32 (2^-24 = 6e-8); 1
+    + 1 ulp is not."""
     model = tools.model_bytes([("Gemm", ["x", "w"], "y", {})], {"w": np.eye(2, dtype=np.float32)})
     statuses = {}
     for semantics in ("float32", "real"):
         for top in ("1.0", "1.00000005", "1.000000119"):
             claim = tools.property_text(2, 2, [f"(assert (>= Y_0 {top}))"])
-            certificate = tc.Certificate.of(model, claim, semantics=semantics, trees=[tc.TreeBuilder().build()[0]], writer="test")
+            certificate = tc.Certificate.of(
+                model, claim, semantics=semantics, trees=[tc.TreeBuilder().build()[0]], writer="test"
+            )
             statuses[semantics, top] = tc.check(model, claim, tc.encode(certificate)).status
-    assert statuses == {("float32", "1.0"): "invalid", ("float32", "1.00000005"): "invalid", ("float32", "1.000000119"): "valid",
-                        ("real", "1.0"): "invalid", ("real", "1.00000005"): "valid", ("real", "1.000000119"): "valid"}  # fmt: skip
+    assert statuses == {
+        ("float32", "1.0"): "invalid",
+        ("float32", "1.00000005"): "invalid",
+        ("float32", "1.000000119"): "valid",
+        ("real", "1.0"): "invalid",
+        ("real", "1.00000005"): "valid",
+        ("real", "1.000000119"): "valid",
+    }
 
 
-@pytest.mark.parametrize(("m", "status"), [(None, "invalid"), (1.0, "valid"), (0.0, "invalid"), (-1.0, "invalid"), (40.0, "invalid")])
+@pytest.mark.parametrize(
+    ("m", "status"), [(None, "invalid"), (1.0, "valid"), (0.0, "invalid"), (-1.0, "invalid"), (40.0, "invalid")]
+)
 def test_value_splits_close_with_multipliers(tools, m, status):
-    """y0 = relu(s) - relu(-s) = s with s = x0 + x1, so y0 - x0 = x1 <= 1. Where both neurons are active, s = 0 is known only through a multiplier."""
-    model = tools.model_bytes([("MatMul", ["x", "w"], "z", {}), ("Relu", ["z"], "a", {}), ("MatMul", ["a", "v"], "y", {})],
-                              {"w": np.array([[1, -1], [1, -1]], np.float32), "v": np.array([[1, 0], [-1, 0]], np.float32)})  # fmt: skip
+    """y0 = relu(s) - relu(-s) = s with s = x0 + x1, so y0 - x0 = x1 <= 1. Where both neurons are active, s = 0 is
+    known only through a multiplier."""
+    model = tools.model_bytes(
+        [("MatMul", ["x", "w"], "z", {}), ("Relu", ["z"], "a", {}), ("MatMul", ["a", "v"], "y", {})],
+        {"w": np.array([[1, -1], [1, -1]], np.float32), "v": np.array([[1, 0], [-1, 0]], np.float32)},
+    )
     claim = tools.property_text(2, 2, ["(assert (>= (- Y_0 X_0) 1.001))"])
     network, _ = tc.load(model, claim)
     value = network.relu_inputs[0]
@@ -172,24 +202,34 @@ def test_value_splits_close_with_multipliers(tools, m, status):
 
 @pytest.mark.parametrize("m", [0.0, 1.0, -5.0, 1e300])
 def test_split_multipliers_need_their_split(tools, small, m):
-    network, (region,) = tc.load(small.model, small.claim)
+    network, (_region,) = tc.load(small.model, small.claim)
     value = network.relu_inputs[0]
     builder = tc.TreeBuilder()
     builder.record(0, Record(refutations=(Refutation(0, (), -1, ((value, 0, 1, m),)),)))
     with pytest.raises(CheckError, match="not on its path"):
         verdict(small, with_tree(small, builder.build()[0]))
     builder = tc.TreeBuilder()
-    low, high = builder.split_value([0], value, 0)
-    builder.record(int(low[0]), Record(refutations=(Refutation(0, (), -1, ((value, 0, 1, m),)),)))  # the other side's multiplier
+    low, _high = builder.split_value([0], value, 0)
+    builder.record(
+        int(low[0]), Record(refutations=(Refutation(0, (), -1, ((value, 0, 1, m),)),))
+    )  # the other side's multiplier
     with pytest.raises(CheckError, match="not on its path"):
         verdict(small, with_tree(small, builder.build()[0]))
 
 
 def rejected(title):
     """Certificates that must be refused with an error, by title."""
+
     def split_tree(**changes):
-        full = {"op": np.array([SPLIT, 0, 0], np.uint8), "axis": np.zeros(1, np.uint16), "at": np.zeros(0), "value": np.zeros(0, np.uint32),
-                "index": np.zeros(0, np.uint32), "value_at": np.zeros(0), "records": ()}  # fmt: skip
+        full = {
+            "op": np.array([SPLIT, 0, 0], np.uint8),
+            "axis": np.zeros(1, np.uint16),
+            "at": np.zeros(0),
+            "value": np.zeros(0, np.uint32),
+            "index": np.zeros(0, np.uint32),
+            "value_at": np.zeros(0),
+            "records": (),
+        }
         return Tree(**{**full, **changes})
 
     u8, u16 = np.uint8, np.uint16
@@ -203,19 +243,42 @@ def rejected(title):
         "split of an input that does not exist": split_tree(axis=np.array([9], u16)),
         "threshold nan": split_tree(op=np.array([SPLIT_AT, 0, 0], u8), at=np.array([np.nan])),
         "threshold infinite": split_tree(op=np.array([SPLIT_AT, 0, 0], u8), at=np.array([np.inf])),
-        "value split of the output": split_tree(op=np.array([4, 0, 0], u8), axis=np.zeros(0, u16), value=np.array([5], np.uint32), index=np.array([0], np.uint32),
-                                                value_at=np.zeros(1)),
-        "value split of a neuron that does not exist": split_tree(op=np.array([4, 0, 0], u8), axis=np.zeros(0, u16), value=np.array([1], np.uint32),
-                                                                  index=np.array([10], np.uint32), value_at=np.zeros(1)),
-        "unknown clause": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record(refutations=(Refutation(1),)),)),
-        "unknown inequality": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record(refutations=(Refutation(0, ((1, 1.0),)),)),)),
-        "weight nan": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record(refutations=(Refutation(0, ((0, float("nan")),)),)),)),
-        "multiplier infinite": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(1, None, -1, ((1, 0, 1, float("inf")),)),)),)),
-        "unknown slope table": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(1, None, 0),)),)),
+        "value split of the output": split_tree(
+            op=np.array([4, 0, 0], u8),
+            axis=np.zeros(0, u16),
+            value=np.array([5], np.uint32),
+            index=np.array([0], np.uint32),
+            value_at=np.zeros(1),
+        ),
+        "value split of a neuron that does not exist": split_tree(
+            op=np.array([4, 0, 0], u8),
+            axis=np.zeros(0, u16),
+            value=np.array([1], np.uint32),
+            index=np.array([10], np.uint32),
+            value_at=np.zeros(1),
+        ),
+        "unknown clause": split_tree(
+            op=np.array([SPLIT | 32, 0, 0], u8), records=(Record(refutations=(Refutation(1),)),)
+        ),
+        "unknown inequality": split_tree(
+            op=np.array([SPLIT | 32, 0, 0], u8), records=(Record(refutations=(Refutation(0, ((1, 1.0),)),)),)
+        ),
+        "weight nan": split_tree(
+            op=np.array([SPLIT | 32, 0, 0], u8), records=(Record(refutations=(Refutation(0, ((0, float("nan")),)),)),)
+        ),
+        "multiplier infinite": split_tree(
+            op=np.array([SPLIT | 32, 0, 0], u8),
+            records=(Record((Derivation(1, None, -1, ((1, 0, 1, float("inf")),)),)),),
+        ),
+        "unknown slope table": split_tree(
+            op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(1, None, 0),)),)
+        ),
         "derivation of the input": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(0),)),)),
-        "derivation of a value after the last": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(99),)),)),
+        "derivation of a value after the last": split_tree(
+            op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(99),)),)
+        ),
         "negative target": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(1, (-1,)),)),)),
-    }  # fmt: skip
+    }
     return trees[title] if title else list(trees)
 
 
@@ -226,12 +289,20 @@ def test_tree_is_refused(small, title):
     assert error.value.fix
 
 
-@pytest.mark.parametrize(("title", "change"), [
-    ("wrong model hash", {"model": "0" * 64}), ("wrong property hash", {"property": "0" * 64}), ("hashes swapped", {"model": None}),
-    ("unknown semantics", {"semantics": "float64"}), ("unknown root rule", {"root": "guess"}), ("unknown tolerance table", {"table": "cuda/9"}),
-    ("a tree too many", {"trees": None}), ("slope table of another network", {"tables": (SlopeTable({1: np.zeros(3, np.int16)}),)}),
-    ("slope table of no relu", {"tables": (SlopeTable({0: np.zeros(3, np.int16)}),)}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("title", "change"),
+    [
+        ("wrong model hash", {"model": "0" * 64}),
+        ("wrong property hash", {"property": "0" * 64}),
+        ("hashes swapped", {"model": None}),
+        ("unknown semantics", {"semantics": "float64"}),
+        ("unknown root rule", {"root": "guess"}),
+        ("unknown tolerance table", {"table": "cuda/9"}),
+        ("a tree too many", {"trees": None}),
+        ("slope table of another network", {"tables": (SlopeTable({1: np.zeros(3, np.int16)}),)}),
+        ("slope table of no relu", {"tables": (SlopeTable({0: np.zeros(3, np.int16)}),)}),
+    ],
+)
 def test_certificate_is_refused(small, title, change):
     if title == "hashes swapped":
         change = {"model": small.certificate.property, "property": small.certificate.model}
@@ -258,9 +329,20 @@ def test_bytes_after_the_end_are_refused(small, tail):
         tc.check(small.model, small.claim, small.data + tail)
 
 
-@pytest.mark.parametrize(("old", "new"), [(b'"format":1', b'"format":2'), (b'"format":1', b'"format":1.0'), (b'"tables":0', b'"tables":NaN'), (b'"tables":0', b'"tables":-1'),
-                                          (b'"writer"', b'"wruter"'), (b'"root":"derive"', b'"root":"derive","root":"derive"'), (b'["at","f8"', b'["at","f4"'),
-                                          (b'["at","f8",0]', b'["at","f8",1]'), (b'"tables":0', b'"tables":true')])  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"format":1', b'"format":2'),
+        (b'"format":1', b'"format":1.0'),
+        (b'"tables":0', b'"tables":NaN'),
+        (b'"tables":0', b'"tables":-1'),
+        (b'"writer"', b'"wruter"'),
+        (b'"root":"derive"', b'"root":"derive","root":"derive"'),
+        (b'["at","f8"', b'["at","f4"'),
+        (b'["at","f8",0]', b'["at","f8",1]'),
+        (b'"tables":0', b'"tables":true'),
+    ],
+)
 def test_header_is_strict(small, old, new):
     size = int.from_bytes(small.data[8:12], "little")
     header = small.data[12 : 12 + size].replace(old, new)

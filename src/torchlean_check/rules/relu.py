@@ -1,9 +1,9 @@
 """relu: any coefficients below and above, the exact minimum charged.
 
-A backward step replaces G on relu(z) by any L on z and charges min over z in [lo, hi] of G relu(z) - L z. Here L is a G where G > 0
-and s G where G < 0, each product rounded; what is charged is G+ p + G- t with p <= min(relu(z) - a z) and t >= max(relu(z) - s z).
-The difference is linear on each side of 0, so its extremes are at lo, at hi, or at 0 clipped into the box.
-Source  SEMANTICS 5; Zhang et al. 2018, arXiv:1811.00866.
+A backward step replaces G on relu(z) by any L on z and charges min over z in [lo, hi] of G relu(z) - L z. Here L is a
+G where G > 0 and s G where G < 0, each product rounded; what is charged is G+ p + G- t with p <= min(relu(z) - a z)
+and t >= max(relu(z) - s z). The difference is linear on each side of 0, so its extremes are at lo, at hi, or at 0
+clipped into the box. Source  SEMANTICS 5; Zhang et al. 2018, arXiv:1811.00866.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def default_slope(lo: Floats, hi: Floats) -> Floats:
 def lines(lo: Floats, hi: Floats, slope: Floats | None = None) -> Lines:
     """Lines for finite lo <= hi; `slope` may be any finite numbers, nan where the default rule is meant.
 
-    Bounds  relu(z) - a z >= p and relu(z) - s z <= t on [lo, hi], also after a G and s G are rounded to nearest (2^-53 relative)
+    Bounds  relu(z) - a z >= p and relu(z) - s z <= t on [lo, hi], also after a G and s G are rounded to nearest
+            (2^-53 relative)
             and after sums of n < 2^20 such terms of one sign are rounded in any order (the factors 1 + 2^-32)
     """
     a = default_slope(lo, hi)
