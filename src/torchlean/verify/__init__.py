@@ -14,7 +14,7 @@ _HOME = {
     "Verdict": "torchlean.verify.verdict",
     "Witness": "torchlean.verify.witness",
     "run_verify": "torchlean.verify.command",
-    "tightest": "torchlean.verify.tightest",
+    "tightest": "torchlean.verify.program",
     "verify_files": "torchlean.verify.files",
 }
 

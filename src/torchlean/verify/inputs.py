@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torchlean_check as tc
 
-from torchlean.verify.attack import descend
+from torchlean.verify.attack import descend, evolve
 from torchlean.verify.boxes import EACH, search_with_kernel
 from torchlean.verify.lower import TooLarge, lower
 from torchlean.verify.problem import SLACK, Problem, Proof
 from torchlean.verify.search import Pile, Search
 
+FIRST_ATTACK = 0.25  # seconds of search before the long attack, which then comes again at three times the time
 DESCEND_EVERY = 16  # chunks between gradient descents from the search's own candidates
 
 
@@ -26,9 +27,13 @@ def prove_by_inputs(problem: Problem) -> Proof:
     region = problem.region
     search = Search(stack, region.row_clause, len(region.clauses), builder, EACH)
     pile = Pile(search.root(region.lo, region.hi))
-    chunks = 0
+    chunks, next_attack = 0, FIRST_ATTACK
+    start = problem.deadline.spent
     while pile.size:
         problem.deadline.check()
+        if problem.deadline.spent - start > next_attack:
+            next_attack *= 3
+            problem.try_points(evolve(problem.target, problem.rng, problem.deadline))
         search.step(pile)
         chunks += 1
         if search.candidates is not None:

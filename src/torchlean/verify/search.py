@@ -7,7 +7,7 @@ Shapes   N open boxes, B boxes of a chunk, n inputs, C clauses, H entries of all
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,8 @@ F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
+SHRUNK = 0.9999  # of the volume; a box that keeps more has not been shrunk
+SHARE = 0.3  # of a chunk; where fewer boxes shrink, the proof repeats only those
 FLOOR = 0.05  # a coordinate without influence still counts this share of the largest, so that it is split at last
 
 
@@ -27,6 +29,8 @@ class Recorder(Protocol):
     """Where splits are written down: the certificate's tree builder."""
 
     def split(self, nodes: Ints, axis: Ints, at: F64 | None = None, flags: int = 0) -> tuple[Ints, Ints]: ...
+
+    def flag(self, nodes: Ints, flags: int) -> None: ...
 
 
 @dataclass
@@ -95,7 +99,7 @@ class Search:
     chunk    boxes at a time      stack, row_clause    the layers and forms; row_clause: [R] the clause of each form
     """
 
-    def __init__(self, stack: Stack, row_clause: Ints, clauses: int, recorder: Recorder, flags: int, chunk: int = 96) -> None:
+    def __init__(self, stack: Stack, row_clause: Ints, clauses: int, recorder: Recorder, flags: int, chunk: int = 128) -> None:
         self.stack, self.recorder, self.flags = stack, recorder, flags
         self.row_clause = row_clause
         self.clause_rows = [np.flatnonzero(row_clause == c) for c in range(clauses)]
@@ -131,12 +135,25 @@ class Search:
         self.candidates = None
         if not left.size:
             return
-        for k, s in enumerate(self._slices):
-            front.below[:, s], front.above[:, s] = below[k], above[k]
         front, margin, form = front.take(left), margin[left], form[left]
         lo, hi, score, point = self._aim(front, margin, form, self.row_clause[rows])
         self.candidates = point
+        kept = self._worth(front, lo, hi)
+        at = np.flatnonzero(kept)
+        self.recorder.flag(front.nodes[at], self.flags)
+        for k, s in enumerate(self._slices):
+            front.below[at, s], front.above[at, s] = below[k][left[at]], above[k][left[at]]
+        lo, hi = np.where(kept[:, None], lo, front.lo), np.where(kept[:, None], hi, front.hi)
         self._split(pile, front, lo, hi, score, margin.max(axis=1))
+
+    def _worth(self, front: Front, lo: F64, hi: F64) -> Bools:
+        """Which boxes the proof should derive and shrink before it splits them; the children of the others start from what
+        these started from. Where nothing shrinks, bounding inner boxes costs more than it saves. Shapes: -> [B]
+        """
+        width = front.hi - front.lo
+        ratio = np.where(width > 0, (hi - lo) / np.where(width > 0, width, 1), 1).prod(axis=1)
+        shrunk = ratio < SHRUNK
+        return np.ones_like(shrunk) if shrunk.mean() > SHARE else np.asarray(shrunk)
 
     def _aim(self, front: Front, margin: F32, form: F32, clause: Ints) -> tuple[F64, F64, F32, F64]:
         """Shrunk boxes, split scores, and the corner where the best form of the worst clause is least."""
@@ -181,7 +198,7 @@ class Search:
         axis = score.argmax(axis=1)
         every = np.arange(len(front))
         middle = 0.5 * (lo[every, axis] + hi[every, axis])
-        left, right = self.recorder.split(front.nodes, axis, None, self.flags)
+        left, right = self.recorder.split(front.nodes, axis, None)
         high, low = hi.copy(), lo.copy()
         high[every, axis] = middle
         low[every, axis] = middle
