@@ -7,8 +7,8 @@ CUDA's documented errors (CUDA C++ Programming Guide, appendix "Mathematical Fun
 2 ulp; sqrtf and division are correctly rounded in the default mode. An ulp is at most 2^-23 of the result.
 
 Largest relative errors measured by tests/ops/test_tolerances.py (torch 2.13 CPU, torch 2.11 on an H100, onnxruntime
-CPU): exp 2^-24.0, 2^-22.8, 2^-23.7; log 2^-23.6, 2^-23.6, 2^-22.1; tanh 2^-24.0, 2^-22.4, 2^-21.8; sqrt 2^-23.4, 2^-24.0,
-2^-24.0; sigmoid 2^-23.0, 2^-22.6, and 2^-22.9 absolutely in onnxruntime.
+CPU): exp 2^-24.0, 2^-22.8, 2^-23.7; log 2^-23.6, 2^-23.6, 2^-22.1; tanh 2^-24.0, 2^-22.4, 2^-21.8; sqrt 2^-23.4,
+2^-24.0, 2^-24.0; sigmoid 2^-23.0, 2^-22.6, and 2^-22.9 absolutely in onnxruntime.
 """
 
 from __future__ import annotations
