@@ -7,9 +7,7 @@ composite op's meaning on it gives the op's graph.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +18,7 @@ from torchlean.ir.graph import Attr, Graph, Literal, Node, Value
 from torchlean.ir.op import OpTable
 from torchlean.ir.tensor import Tensor
 from torchlean.ir.types import DType, TensorType, f32, numpy_dtype, type_of
-
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
+from torchlean.ir.where import caller_line
 
 
 class Builder:
@@ -236,10 +233,7 @@ class Builder:
         """file.py:line of the nearest caller outside this package."""
         if self.line is not None:
             return self.line
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-            frame = frame.f_back
-        return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+        return caller_line()
 
 
 def _numpy(dtype: DType) -> np.dtype:

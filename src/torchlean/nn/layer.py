@@ -7,11 +7,9 @@ the model (`0.weight`, `body.layers.2.bias`). One layer object used twice is the
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
@@ -19,17 +17,8 @@ import numpy as np
 
 from torchlean.errors import GraphError, ShapeError, TorchLeanError
 from torchlean.ir import Builder, DType, Shape, Tensor, TensorType
+from torchlean.ir.where import caller_line
 from torchlean.nn.init import Initializer
-
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
-
-
-def caller() -> str:
-    """file.py:line of the nearest caller outside this package."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
-        frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
 
 
 @dataclass
@@ -83,7 +72,7 @@ class Layer(ABC):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         layer = super().__new__(cls)
-        object.__setattr__(layer, "_where", caller())
+        object.__setattr__(layer, "_where", caller_line())
         return layer
 
     @abstractmethod
