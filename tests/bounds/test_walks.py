@@ -241,3 +241,11 @@ def test_a_partial_sum_that_may_overflow_leaves_no_bound() -> None:
     assert lo == -np.inf and hi == np.inf
     lo, hi = tl.bounds(p, tl.box(np.ones(4), 0), "interval")
     assert np.isfinite(lo) and np.isfinite(hi)
+
+
+def test_a_divisor_that_varies_has_no_float32_bound() -> None:
+    p = program(lambda g, x: g.div(weights(g, "w", 4), x), f32["n", 4])
+    region = tl.box(np.full(4, 2.0), 0.5)
+    assert np.isfinite(tl.bounds(p, region, "interval")[0]).all()
+    with pytest.raises(MissingRule, match="input 1 varies"):
+        tl.bounds(p, region, "interval", semantics="float32")

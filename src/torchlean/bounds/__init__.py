@@ -1,25 +1,90 @@
-"""Regions, properties, and bounds of a program's values over a region. `tl.bounds(program, region)` is this package called."""
+"""Regions, properties, and bounds on what a program computes over a region.
+
+`tl.bounds(program, region)` is this package called.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from torchlean.bounds.region import Box, box
 from torchlean.callable_module import make_callable
+from torchlean.errors import UsageError
 
 METHODS = ("interval", "crown")
+BUDGET = 1 << 30  # bytes of coefficients walked at once
 
 
-def bounds(program: Any, region: Any, method: str = "crown", semantics: str = "float32", device: str = "cpu") -> Any:
-    """Proved bounds of the program's output for every input of `region`: (lower, upper), float64, in the output's shape.
+def bounds(
+    program: Any,
+    region: Box | Sequence[Box],
+    method: str = "crown",
+    *,
+    semantics: str = "real",
+    output: str | None = None,
+    device: str | None = None,
+    slopes: Mapping[int, Any] | None = None,
+    budget: int = BUDGET,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds of an output over each region.
 
-    method      "interval": each op's interval rule; "crown": the backward linear walk, intersected with it
-    semantics   "float32": of every float32 execution (and of the real function); "real": of the real function
-    device      "cpu" in float64; "cuda" in float32, for a search and not a proof
-    Raises      UsageError, ShapeError; MissingRule where an op has no such rule
+    method      `interval` (rigorous), or `crown`: the backward linear walk, tighter; its own rounding is not charged
+    semantics   `real`, or `float32`: of every float32 execution, in any order of sums, and of the reals
+    output      its name, where there are several
+    device      None: numpy in float64; `cpu` or `cuda`: torch, float64 on the CPU and float32 on CUDA
+    slopes      node number -> lower slopes in [0, 1], [B, *shape], of nonlinear nodes (see `linear.Walk`)
+    budget      bytes that one chunk of rows may take
+    Returns     float64 arrays of the output's shape; with a leading axis of regions where several were given
+    Raises      MissingRule for an op without the rule that the method needs; UsageError; ShapeError
     """
-    from torchlean.bounds.walk import program_bounds
+    from torchlean.bounds.boxed import boxed
+    from torchlean.bounds.interval import interval_walk
 
-    return program_bounds(program, region, method, semantics, device)
+    if method not in METHODS or semantics not in ("real", "float32"):
+        raise UsageError(
+            "no such method or semantics",
+            where="bounds",
+            expected="method 'interval' or 'crown', semantics 'real' or 'float32'",
+            got=f"method {method!r}, semantics {semantics!r}",
+            fix="tl.bounds(program, region, 'crown', semantics='float32')",
+        )
+    several = not isinstance(region, Box)
+    what = boxed(program, list(region) if several else [region], semantics)  # type: ignore[arg-type, list-item]
+    value = what.graph.output(output)
+    if method == "interval" or value.node not in what.dependent:
+        found = interval_walk(what)[value.node][value.index]
+        low, high = np.where(found.nan, -np.inf, found.lo), np.where(found.nan, np.inf, found.hi)
+    else:
+        low, high = _crown(what, value.node, device, slopes or {}, budget)
+    shape = what.graph.type(value).sizes
+    low, high = (np.broadcast_to(a, shape).reshape(shape) for a in (low, high))
+    keep = several or _leading(program)
+    return (low, high) if keep else (low[0], high[0])
 
 
+def _leading(program: Any) -> bool:
+    """Whether the program itself has the leading axis, being symbolic, that the regions took."""
+    first = program.input_type.shape[:1]
+    return bool(first) and not isinstance(first[0], int)
+
+
+def _crown(
+    what: Any, number: int, device: str | None, slopes: Mapping[int, Any], budget: int
+) -> tuple[np.ndarray, np.ndarray]:
+    from torchlean.bounds.linear import Walk
+    from torchlean.bounds.namespace import namespace
+
+    xp, put = namespace(device)
+    walk = Walk(what, xp, put, budget, {n: put(np.asarray(s)) for n, s in slopes.items()})
+    walk.refine(tighten=True)
+    shape = what.graph.nodes[number].types[0].sizes
+    low, high = walk.bound(number, np.arange(int(np.prod(shape[1:]))))
+    box = walk.boxes[number][0]
+    return np.maximum(low.reshape(shape), box.lo), np.minimum(high.reshape(shape), box.hi)
+
+
+__all__ = ["Box", "bounds", "box"]
 make_callable(__name__, bounds)

@@ -1,60 +1,63 @@
-"""The interval walk: every op's interval rule, from the inputs on.
+"""The interval walk: every node's box from its inputs' boxes, by each op's interval rule.
 
-Sound   a value of the real meaning (system IntervalReal) or of any float32 execution (IntervalFloat) at a point of the
-        boxes lies in the box of its node; float64 ends, rounded outward
+Rigorous: `IntervalReal` rounds outward. For `float32` each node's box is widened by its error box, so it holds the
+value of every float32 execution and, since every error box contains 0, the real value too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean import ops
-from torchlean.errors import UsageError
-from torchlean.ir import DERIVED, Graph, Value
-from torchlean.meaning.ranges import Ranges
+from torchlean import floats, ops
+from torchlean.bounds.boxed import Boxed
+from torchlean.bounds.rounding import error_box, magnitude
+from torchlean.ir import DERIVED, Node
+from torchlean.meaning import IntervalReal, Ranges
 
 F64 = NDArray[np.float64]
-SEMANTICS = ("float32", "real")
+N = IntervalReal()
 
 
-def system(semantics: str) -> Any:
-    """The interval system of a semantics. Raises UsageError."""
-    from torchlean.meaning import IntervalFloat, IntervalReal
+def node_box(boxed: Boxed, number: int, inputs: Sequence[Ranges]) -> tuple[tuple[Ranges, ...], F64 | None]:
+    """The boxes of a node's results, and its error box: None where there is none, or the claim is about the reals.
 
-    if semantics not in SEMANTICS:
-        raise UsageError("no such semantics", where="bounds", expected=" or ".join(SEMANTICS), got=repr(semantics),
-                         fix='semantics="float32"')  # fmt: skip
-    return IntervalFloat() if semantics == "float32" else IntervalReal()
-
-
-def interval_walk(
-    graph: Graph, arrays: Mapping[str, np.ndarray], boxes: Mapping[str, tuple[F64, F64]], semantics: str
-) -> dict[Value, Ranges]:
-    """What every value of a specialised graph may be.
-
-    arrays   of parameters and states      boxes   lo and hi of each input, in the input's shape
+    Raises   MissingRule where the op lacks the interval rule, or for `float32` the rounding rule
     """
-    N = system(semantics)
-    found: dict[Value, Ranges] = {}
-    for number, node in enumerate(graph.nodes):
-        if node.op == "input":
-            lo, hi = boxes[node.name]
-            result: Any = N.enclose(lo, hi, node.type.dtype.numpy)
-        elif node.op in ("parameter", "state"):
-            result = N.constant(np.asarray(arrays[node.name]))
-        else:
-            op = ops.ALL[node.op]
-            rule = op.rule("interval")
-            rule = op.rule("meaning") if rule is DERIVED else rule
-            result = rule(N, *(found[v] for v in node.inputs), **node.attributes)
-        outputs = result if isinstance(result, tuple) and len(node.types) > 1 else (result,)
-        found.update((Value(number, i), _ranges(N, r)) for i, r in enumerate(outputs))
+    node = boxed.graph.nodes[number]
+    if number == boxed.input:
+        return (N.enclose(boxed.lo, boxed.hi, node.type.dtype.numpy),), None
+    if node.op == "parameter":
+        return (N.constant(boxed.arrays[node.name]),), None
+    found = _real_boxes(node, inputs)
+    error = error_box(node, inputs, found[0]) if boxed.semantics == "float32" else None
+    return (found, None) if error is None else ((widened(found[0], error), *found[1:]), error)
+
+
+def _real_boxes(node: Node, inputs: Sequence[Ranges]) -> tuple[Ranges, ...]:
+    op = ops.ALL[node.op]
+    rule: Any = op.rule("interval")
+    result = (op.rule("meaning") if rule is DERIVED else rule)(N, *inputs, **node.attributes)
+    return result if isinstance(result, tuple) and len(node.types) > 1 else (result,)
+
+
+def widened(box: Ranges, error: F64) -> Ranges:
+    """The box of the value after an error of at most `error`; anything at all where a partial sum may overflow.
+
+    Partial sums are bounded through the error box: E >= 2^-24 (sum |w| X + |b|) for every rounding rule.
+    """
+    finite = floats.stays_finite(np.maximum(magnitude(box), error * 2.0**24), error)
+    lo = np.where(finite, floats.sub_down(box.lo, error), -np.inf)
+    hi = np.where(finite, floats.add_up(box.hi, error), np.inf)
+    return Ranges(lo, hi, box.nan | ~finite, box.dtype)
+
+
+def interval_walk(boxed: Boxed) -> list[tuple[Ranges, ...]]:
+    """The boxes of every node's results, in node order."""
+    found: list[tuple[Ranges, ...]] = []
+    for number, node in enumerate(boxed.graph.nodes):
+        found.append(node_box(boxed, number, [found[v.node][v.index] for v in node.inputs])[0])
     return found
-
-
-def _ranges(N: Any, value: Any) -> Ranges:
-    return value if isinstance(value, Ranges) else N.constant(np.asarray(value))

@@ -1,329 +1,259 @@
-"""The backward linear walk (CROWN): bounds of a program's values as linear forms of its input.
+"""The backward linear walk (CROWN): linear lower bounds of chosen values over each box.
 
-One direction, two kinds of step. A linear op is crossed by its transpose. A nonlinear op f is crossed by its lines: where a
-coefficient is positive the line below f is used, where it is negative the line above. Any slope is sound, because the
-offset is derived from it; slopes are data. Written once over an array namespace: numpy, or torch on CPU or CUDA.
+Coefficients go backward from the values asked about. A linear node is crossed by its transpose, a nonlinear one by the
+lines of its `relax`; what a line or a constant adds goes to the offset. With `float32` semantics every rounding node's
+error box is charged by the full coefficient at its value (SEMANTICS 3). Written over an array namespace: numpy or torch
+on a device.
 
-Shapes   B boxes, R rows; coefficients on a value of shape s are [B, R, *s], boxes of it [B, *s]
-Floats   in float64 the result is a proved bound: an error box E_k is charged as |L_k| E_k at every node that rounds
-         (`rounding.py`), which in the real semantics is 2^-12 of float32's and covers the walk's own rounding; sums of the
-         offset are charged apart. In float32 (CUDA by default) it guides a search.
-Source   Zhang et al. 2018, arXiv:1811.00866; Xu et al. 2020, arXiv:2002.12920; SEMANTICS 3 and 5
+Shapes   R rows (the values asked about), B boxes; coefficients of a node [R, *its shape], where its shape starts with B
+Floats   a search: the walk's own rounding is not charged. A claim rests on the certificate kernel, never on this
+Source   Zhang et al. 2018, arXiv:1811.00866; Xu et al. 2020, arXiv:2002.12920, section 3 (general graphs)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchlean import ops
-from torchlean.bounds.interval import interval_walk
-from torchlean.bounds.rounding import WALK, error_boxes
-from torchlean.bounds.transpose import Transpose
-from torchlean.errors import MissingRule, UsageError
-from torchlean.ir import EXPAND, Graph, Linear, Node, Value, f64
-from torchlean.meaning.ranges import Ranges
+from torchlean.bounds.boxed import Boxed
+from torchlean.bounds.crossing import cross
+from torchlean.bounds.interval import node_box
+from torchlean.bounds.rounding import magnitude
+from torchlean.errors import Exhausted, MissingRule
+from torchlean.ir import Linear, Node, TensorType, Value
+from torchlean.meaning import Ranges
 
 F64 = NDArray[np.float64]
-LOSS = 2.0**-44  # of the sum of magnitudes that an offset adds up: covers the rounding of 2^8 float64 additions of folds
+
+KINK_AT_ZERO = frozenset({"relu", "leaky_relu", "abs"})  # exact unless 0 is inside: only then are tighter bounds wanted
 
 
 @dataclass
-class Settings:
-    """How to walk.
+class Walk:
+    """The facts about every node that the walk has so far, in node order; `refine` adds the next node's.
 
-    semantics   "float32" or "real"      device   "cpu" (numpy, float64) or "cuda" (torch)
-    budget      bytes that the coefficients of one chunk of rows may take; halved whenever memory runs out
-    slopes      the free slope of each nonlinear node's lines, by node number, in [0, 1]: [*s] or [B, *s]
+    boxes    per node and output: what its value may be        errors   per node: its error box, or None
+    slopes   node number -> [B, *shape]: the free lower slope of a nonlinear node; absent: the rule's own choice
+    xp, put  the namespace, and numpy array -> its array       budget   bytes that the coefficients may take
     """
 
-    semantics: str = "float32"
-    device: str = "cpu"
-    budget: int = 1 << 28
-    slopes: Mapping[int, Any] = field(default_factory=dict)
+    boxed: Boxed
+    xp: Any
+    put: Any
+    budget: int
+    slopes: Mapping[int, Any]
+    boxes: list[tuple[Ranges, ...]] = field(default_factory=list)
+    errors: list[Any] = field(default_factory=list)
+    _lines: dict[int, Any] = field(default_factory=dict)
+    _constants: dict[int, Any] = field(default_factory=dict)
 
+    def refine(self, tighten: bool) -> None:
+        """Find every node's box, first by its interval rule, then, where a kink or curve reads it, by the walk."""
+        graph = self.boxed.graph
+        wanted = {v for node in graph.nodes for v in node.inputs if _nonlinear(node) and v.node in self.boxed.dependent}
+        for number, node in enumerate(graph.nodes):
+            found, error = node_box(self.boxed, number, [self.boxes[v.node][v.index] for v in node.inputs])
+            self.boxes.append(found)
+            self.errors.append(error)
+            if tighten and Value(number) in wanted and node.op != "input":
+                self.boxes[number] = (self._tightened(number), *found[1:])
 
-class LinearWalk:
-    """The walk of one specialised program over a batch of boxes.
+    def _tightened(self, number: int) -> Ranges:
+        box = self.boxes[number][0]
+        readers = [n.op for n in self.boxed.graph.nodes if Value(number) in n.inputs and _nonlinear(n)]
+        loose = (box.lo < 0) & (box.hi > 0) if set(readers) <= KINK_AT_ZERO else box.lo < box.hi
+        targets = np.flatnonzero(loose.reshape(len(loose), -1).any(axis=0))
+        if not len(targets):
+            return box
+        low, high = self.bound(number, targets)
+        lo, hi = box.lo.reshape(len(loose), -1).copy(), box.hi.reshape(len(loose), -1).copy()
+        lo[:, targets], hi[:, targets] = np.maximum(lo[:, targets], low), np.minimum(hi[:, targets], high)
+        crossed = lo > hi  # by the walk's own rounding, at most
+        lo, hi = np.where(crossed, box.lo.reshape(lo.shape), lo), np.where(crossed, box.hi.reshape(hi.shape), hi)
+        return Ranges(lo.reshape(box.shape), hi.reshape(box.shape), box.nan, box.dtype)
 
-    program   one input, batch axis of size 1      lo, hi   [B, *input shape without the batch axis]
-    Raises    MissingRule where an op has neither a transpose nor lines
-    """
+    def bound(self, number: int, targets: NDArray[np.intp]) -> tuple[F64, F64]:
+        """Lower and upper bounds [B, len(targets)] of the entries `targets` of a node's value in each box.
 
-    def __init__(self, program: Any, lo: F64, hi: F64, settings: Settings) -> None:
-        from torchlean.passes import expand, retype
-
-        graph = expand(program.graph, lambda op: op.relax is EXPAND)
-        self.settings = settings
-        self.graph: Graph = retype(graph, ops.ALL, f64)
-        self.xp, self.dtype = _namespace(settings.device)
-        (name, self.input), *more = self.graph.inputs.items()
-        if more:
-            raise UsageError("bounds need a program with one input", where="bounds", expected="one input",
-                             got=", ".join(self.graph.inputs), fix="concatenate the inputs")  # fmt: skip
-        arrays = {**program.parameters, **program.states}
-        self.count = len(lo)
-        self.lo, self.hi = self._array(lo), self._array(hi)
-        shape = graph.type(Value(self.input)).sizes
-        self.ranges = [
-            interval_walk(graph, arrays, {name: (lo[b].reshape(shape), hi[b].reshape(shape))}, settings.semantics)
-            for b in range(self.count)
-        ]
-        whole = {v: _union([r[v] for r in self.ranges]) for v in self.ranges[0]}
-        scale = 1.0 if settings.semantics == "float32" else WALK
-        self.errors = {v: self._array(scale * e) for v, e in error_boxes(graph, whole).items()}
-        self.boxes: dict[Value, tuple[Any, Any]] = {}
-        self.moving = self._moving()
-        self.values: dict[Value, Any] = {}
-        self._constants(arrays)
-        self._transposes: dict[int, Transpose] = {}
-        self._offsets: dict[int, Any] = {}
-        self._lines: dict[int, Any] = {}
-        self._tighten()
-
-    def _array(self, x: Any) -> Any:
-        if self.xp is np:
-            return np.asarray(x, np.float64)
-        return self.xp.asarray(np.asarray(x), dtype=self.dtype, device=self.settings.device)
-
-    def _moving(self) -> set[int]:
-        """The nodes that depend on the input."""
-        moving = {self.input}
-        for i, node in enumerate(self.graph.nodes):
-            if any(v.node in moving for v in node.inputs):
-                moving.add(i)
-        return moving
-
-    def _constants(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The values that do not depend on the input, in float64. An op among them widens by its own error box."""
-        for i, node in enumerate(self.graph.nodes):
-            if i in self.moving:
-                continue
-            if node.op in ("parameter", "state"):
-                result = self._array(np.asarray(arrays[node.name]))
-            else:
-                inputs = [self.values[v] for v in node.inputs]
-                result = ops.ALL[node.op].rule("lower")(self.xp, *inputs, **node.attributes)
-            outputs = result if isinstance(result, tuple) else (result,)
-            self.values.update((Value(i, j), v) for j, v in enumerate(outputs))
-
-    def box(self, value: Value) -> tuple[Any, Any]:
-        """What is known of a value, [B, *s]."""
-        if value not in self.boxes:
-            lo = np.stack([r[value].lo.astype(np.float64) for r in self.ranges])
-            hi = np.stack([r[value].hi.astype(np.float64) for r in self.ranges])
-            self.boxes[value] = self._array(lo), self._array(hi)
-        return self.boxes[value]
-
-    def _tighten(self) -> None:
-        """Bound every value that a nonlinear op reads, where that op is not already linear on the box."""
-        for i, node in enumerate(self.graph.nodes):
-            if i not in self.moving or not node.inputs or isinstance(ops.ALL[node.op].relax, Linear):
-                continue
-            ops.ALL[node.op].rule("relax")
-            for v in node.inputs:
-                if v.node == self.input or v.node not in self.moving or v in self._tight:
-                    continue
-                lo, hi = self.box(v)
-                open_ = (lo < 0) & (hi > 0) if node.op in CROSSES_ZERO else hi > lo
-                targets = np.flatnonzero(_numpy(open_).reshape(self.count, -1).any(axis=0))
-                if targets.size:
-                    self.bound(v, targets)
-                self._tight.add(v)
-
-    @property
-    def _tight(self) -> set[Value]:
-        return self.__dict__.setdefault("_done", set())  # type: ignore[no-any-return]
-
-    def bound(self, value: Value, targets: NDArray[np.intp]) -> None:
-        """Intersect the box of `value` with the walk's bounds, for the flat entries `targets`."""
-        lo, hi = self.box(value)
-        shape = lo.shape
-        flat_lo, flat_hi = self.xp.reshape(lo, (self.count, -1)), self.xp.reshape(hi, (self.count, -1))
-        size = int(flat_lo.shape[1])
-        for part in self._chunks(targets, value):
-            rows = np.zeros((2 * len(part), size))
-            rows[np.arange(len(part)), part] = 1.0
-            rows[np.arange(len(part)) + len(part), part] = -1.0
-            least = self.least(value, rows.reshape(-1, *shape[1:]))
-            r, index = len(part), part if self.xp is np else self.xp.asarray(part, device=self.settings.device)
-            flat_lo[:, index] = self.xp.maximum(flat_lo[:, index], least[:, :r])
-            flat_hi[:, index] = self.xp.minimum(flat_hi[:, index], -least[:, r:])
-        self.boxes[value] = self.xp.reshape(flat_lo, shape), self.xp.reshape(flat_hi, shape)
-
-    def _chunks(self, targets: NDArray[np.intp], value: Value) -> list[NDArray[np.intp]]:
-        widest = max(prod(n.types[0].sizes) for n in self.graph.nodes[: value.node + 1] if n.types)
-        rows = max(1, self.settings.budget // (8 * 6 * 2 * self.count * widest))
-        return [targets[i : i + rows] for i in range(0, len(targets), rows)]
-
-    def least(self, value: Value, rows: F64) -> Any:
-        """Proved lower bounds of <row, value> for each row. Shapes: [R, *s] -> [B, R]
-
-        When memory runs out, the rows are halved and the budget with them.
+        Rows are walked in chunks that fit the budget; the budget is halved when memory runs out all the same.
+        Raises   Exhausted when not even one row fits.
         """
-        try:
-            form, offset = self.form(value, rows)
-            return self._concrete(form, offset)
-        except MemoryError:
-            return self._halved(value, rows)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one
-            if "out of memory" not in str(error):
-                raise
-            return self._halved(value, rows)
-
-    def _halved(self, value: Value, rows: F64) -> Any:
-        if len(rows) == 1:
-            raise MemoryError("one row does not fit")
-        self.settings.budget = max(1, self.settings.budget // 2)
-        middle = len(rows) // 2
-        return self.xp.concat([self.least(value, rows[:middle]), self.least(value, rows[middle:])], axis=1)
-
-    def form(self, value: Value, rows: F64) -> tuple[Any, Any]:
-        """Lower linear forms: <row, value> >= <form, x> + offset on each box. Shapes: -> [B, R, *input], [B, R]"""
-        xp, count = self.xp, len(rows)
-        start = xp.broadcast_to(self._array(rows)[None], (self.count, *rows.shape))
-        waiting: dict[Value, Any] = {value: start}
-        offset = xp.zeros((self.count, count), dtype=start.dtype)
-        if xp is not np:
-            offset = offset.to(self.settings.device)
-        mass = offset + 0.0
-        for i in range(value.node, self.input, -1):
-            mine = {v: c for v, c in waiting.items() if v.node == i}
-            if not mine:
+        low, high = (np.empty((self.boxed.boxes, len(targets))) for _ in range(2))
+        widest = max(int(np.prod(n.types[0].sizes)) for n in self.boxed.graph.nodes[: number + 1])
+        first = 0
+        while first < len(targets):
+            rows = max(1, min(len(targets) - first, self.budget // (widest * 8 * 6 * 2)))
+            chunk = targets[first : first + rows]
+            try:
+                both = self._walk(number, np.concatenate([chunk, chunk]), np.repeat([1.0, -1.0], rows))
+            except (MemoryError, RuntimeError) as problem:
+                if isinstance(problem, RuntimeError) and "out of memory" not in str(problem):
+                    raise
+                if rows == 1:
+                    raise Exhausted(
+                        "memory ran out",
+                        where=f"bounds of {self.boxed.graph.describe(number)}",
+                        expected="one row of coefficients to fit",
+                        got=str(problem),
+                        fix="bound fewer boxes at once",
+                    ) from None
+                self.budget //= 2
                 continue
-            node = self.graph.nodes[i]
-            for v in mine:
-                del waiting[v]
-            if len(node.types) > 1:
-                raise MissingRule("the linear walk does not cross ops with several outputs", where=self.graph.describe(i),
-                                  expected="one output", got=f"{len(node.types)} outputs", fix="use method='interval'")  # fmt: skip
-            coefficients = mine[Value(i)]
-            if Value(i) in self.errors:
-                charge = _dot(xp, xp.abs(coefficients), self.errors[Value(i)][None, None])
-                offset, mass = offset - charge, mass + charge
-            relax = ops.ALL[node.op].relax
-            crossed = self._cross_linear if isinstance(relax, Linear) else self._cross_lines
-            parts, constant, size = crossed(i, node, coefficients)
-            offset, mass = offset + constant, mass + size
-            for v, part in parts:
-                waiting[v] = waiting[v] + part if v in waiting else part
-        shape = self.graph.type(Value(self.input)).sizes
-        found = waiting.get(Value(self.input))
-        if found is None:
-            found = xp.zeros((self.count, count, *shape), dtype=start.dtype)
-        return found, offset - LOSS * mass
+            low[:, first : first + rows], high[:, first : first + rows] = both[:rows].T, -both[rows:].T
+            first += rows
+        return low, high
 
-    def _cross_linear(self, i: int, node: Node, rows: Any) -> tuple[list[tuple[Value, Any]], Any, Any]:
-        xp = self.xp
-        relax: Linear = ops.ALL[node.op].relax
-        perturbed = tuple(k for k, v in enumerate(node.inputs) if v.node in self.moving)
-        if any(k not in relax.args for k in perturbed) or (len(perturbed) > 1 and not relax.jointly):
-            raise MissingRule(f"{node.op} is not linear in its perturbed inputs", where=self.graph.describe(i),
-                              expected="one perturbed factor", got=f"perturbed inputs {perturbed}",
-                              fix="use method='interval', or rewrite the program")  # fmt: skip
-        constants = {k: self.values[v] for k, v in enumerate(node.inputs) if k not in perturbed}
-        if i not in self._transposes:
-            self._transposes[i] = Transpose(self.graph, i, perturbed, constants, xp)
-            zeros = [constants.get(k, self._array(np.zeros(self.graph.type(v).sizes))) for k, v in enumerate(node.inputs)]
-            self._offsets[i] = ops.ALL[node.op].rule("lower")(xp, *zeros, **node.attributes)
-        flat = xp.reshape(rows, (rows.shape[0] * rows.shape[1], *rows.shape[2:]))
-        results = self._transposes[i](flat)
-        parts = [
-            (node.inputs[k], xp.reshape(r, (*rows.shape[:2], *r.shape[1:]))) for k, r in zip(perturbed, results, strict=True)
-        ]
-        constant = self._offsets[i][None, None]
-        return parts, _dot(xp, rows, constant), _dot(xp, xp.abs(rows), xp.abs(constant))
-
-    def _cross_lines(self, i: int, node: Node, rows: Any) -> tuple[list[tuple[Value, Any]], Any, Any]:
-        xp = self.xp
-        if i not in self._lines:
-            boxes = tuple(self._operand(v) for v in node.inputs)
-            slope = self.settings.slopes.get(i)
-            given = None if slope is None else xp.broadcast_to(self._array(slope), boxes[0][0].shape)
-            self._lines[i] = ops.ALL[node.op].rule("relax")(xp, boxes, given, **node.attributes)
-        lines = self._lines[i]
-        up, down = xp.maximum(rows, xp.zeros_like(rows)), xp.minimum(rows, xp.zeros_like(rows))
-        low, high = lines.lower_bias[:, None], lines.upper_bias[:, None]
-        constant = _dot(xp, up, low) + _dot(xp, down, high)
-        size = _dot(xp, up, xp.abs(low)) - _dot(xp, down, xp.abs(high))
-        if node.op == "max" and not node.attributes["keepdims"]:
-            full = _kept(self.graph.type(node.inputs[0]).sizes, node.attributes["axes"])
-            up, down = (xp.reshape(c, (*c.shape[:2], *full)) for c in (up, down))
-        parts = []
-        for v, below, above in zip(node.inputs, lines.lower, lines.upper, strict=True):
-            part = up * below[:, None] + down * above[:, None]
-            if v.node not in self.moving:
-                value = self.values[v][None, None]
-                constant, size = constant + _dot(xp, part, value), size + _dot(xp, xp.abs(part), xp.abs(value))
+    def _walk(self, number: int, targets: NDArray[np.intp], signs: F64) -> F64:
+        """Lower bounds [R, B] of signs[r] * (entry targets[r] of the value) over each box."""
+        graph = self.boxed.graph
+        shape = graph.nodes[number].types[0].sizes
+        seed = np.zeros((len(targets), shape[0], int(np.prod(shape[1:]))))
+        seed[np.arange(len(targets)), :, targets] = signs[:, None]
+        pending: dict[int, Any] = {number: self.put(seed.reshape(len(targets), *shape))}
+        offset = self.put(np.zeros((len(targets), shape[0])))
+        for at in range(number, -1, -1):
+            rows = pending.pop(at, None)
+            if rows is None:
                 continue
-            part = _summed_to(xp, part, self.graph.type(v).sizes)
-            lo, hi = self.box(v)
-            size = size + _dot(xp, xp.abs(part), xp.maximum(xp.abs(lo), xp.abs(hi))[:, None])  # rounding of slope * c
-            parts.append((v, part))
-        return parts, constant, size
+            node = graph.nodes[at]
+            if at == self.boxed.input:
+                box = self.boxes[at][0]
+                offset = offset + self._least(rows, (box.lo + box.hi) / 2, (box.hi - box.lo) / 2)
+                continue
+            if self.errors[at] is not None:
+                offset = offset - self._spread(rows, np.broadcast_to(self.errors[at], shape_of(node)))
+            for value, part in self._back(at, node, rows):
+                if isinstance(value, int):
+                    pending[value] = part if value not in pending else pending[value] + part
+                else:
+                    offset = offset + part
+        result: F64 = _numpy(offset).astype(np.float64)
+        return result
 
-    def _operand(self, v: Value) -> tuple[Any, Any]:
-        if v.node in self.moving:
-            return self.box(v)
-        value = self.xp.broadcast_to(self.values[v][None], (self.count, *self.values[v].shape))
-        return value, value
+    def _back(self, at: int, node: Node, rows: Any) -> Any:
+        """(node number, coefficients) of each input, and (None, [R, B]) for what goes to the offset."""
+        inputs = [self.boxes[v.node][v.index] for v in node.inputs]
+        relax = ops.ALL[node.op].rule("relax")
+        types = tuple(self.boxed.graph.type(v) for v in node.inputs)
+        if isinstance(relax, Linear):
+            yield from self._back_linear(at, node, rows, relax, inputs, types)
+        else:
+            yield from self._back_lines(at, node, rows, inputs)
 
-    def _concrete(self, form: Any, offset: Any) -> Any:
+    def _back_linear(
+        self, at: int, node: Node, rows: Any, relax: Linear, inputs: list[Ranges], types: tuple[TensorType, ...]
+    ) -> Any:
+        moving = [i for i, v in enumerate(node.inputs) if v.node in self.boxed.dependent]
+        if not set(moving) <= set(relax.args) or (len(moving) > 1 and not relax.jointly):
+            raise MissingRule(
+                f"{node.op} has several factors that depend on the input",
+                where=self.boxed.graph.describe(at),
+                expected="one perturbed factor, the others constant",
+                got=f"inputs {moving} depend on the region",
+                fix="use method='interval', which has a rule for it",
+            )
+        if at not in self._constants:
+            self._constants[at] = self._constant_part(node, inputs, moving, relax)
+        given, shift, spread = self._constants[at]
+        for i in moving:
+            yield node.inputs[i].node, cross(self.xp, node, types, i, rows, given)
+        if shift is not None:
+            yield None, self._total(rows * self.put(shift))
+        if spread is not None:
+            yield None, -self._spread(rows, spread)
+
+    def _constant_part(self, node: Node, inputs: list[Ranges], moving: list[int], relax: Linear) -> Any:
+        """The constant inputs at the middle of their ranges; the value that they alone give; and by how much either may
+        be off, since a computed constant is known to a range only.
+        """
+        from array_api_compat import numpy as namespace
+
+        def value(arrays: list[F64]) -> F64:
+            found: F64 = ops.ALL[node.op].rule("lower")(namespace, *arrays, **node.attributes)
+            return found
+
+        fixed = [i for i in range(len(inputs)) if i not in moving]
+        middle = [_middle(b) for b in inputs]
+        given = [self.put(m, exact=m.dtype != np.float64) if i in fixed else None for i, m in enumerate(middle)]
+        addends = [i for i in fixed if relax.jointly and i in relax.args]
+        still = [np.zeros_like(m) if i in moving else m for i, m in enumerate(middle)]
+        shift = value(still) if addends else None
+        spread: F64 | None = None
+        for i in fixed:
+            radius = (inputs[i].hi - inputs[i].lo) / 2 if middle[i].dtype == np.float64 else np.zeros(())
+            if radius.any():
+                sizes = [
+                    np.zeros_like(m) if j in moving and i in addends else magnitude(inputs[j]) if j in moving else m
+                    for j, m in enumerate(middle)
+                ]
+                sizes[i] = radius
+                for j in addends:
+                    sizes[j] = radius if j == i else np.zeros_like(middle[j])
+                part = np.abs(value(sizes))
+                spread = part if spread is None else spread + part
+        return given, shift, spread
+
+    def _back_lines(self, at: int, node: Node, rows: Any, inputs: list[Ranges]) -> Any:
         xp = self.xp
-        shape = (self.count, 1, *form.shape[2:])
-        lo, hi = xp.reshape(self.lo, shape), xp.reshape(self.hi, shape)
-        least = xp.minimum(form * lo, form * hi)
-        size = xp.maximum(xp.abs(form * lo), xp.abs(form * hi))
-        axes = tuple(range(2, len(form.shape)))
-        total = xp.sum(least, axis=axes)
-        return offset + total - LOSS * (xp.abs(offset) + xp.sum(size, axis=axes))
+        if at not in self._lines:
+            ends = tuple((self.put(b.lo), self.put(b.hi)) for b in inputs)
+            lines = ops.ALL[node.op].rule("relax")(xp, ends, self.slopes.get(at), **node.attributes)
+            self._lines[at] = lines
+        lines = self._lines[at]
+        above, below = xp.maximum(rows, xp.zeros_like(rows)), xp.minimum(rows, xp.zeros_like(rows))
+        yield None, self._total(above * lines.lower_bias + below * lines.upper_bias)
+        for i, v in enumerate(node.inputs):
+            part = self._spread_back(above, lines.lower[i], node) + self._spread_back(below, lines.upper[i], node)
+            yield v.node, self._reduced(part, self.boxed.graph.type(v).sizes)
+
+    def _spread_back(self, rows: Any, slope: Any, node: Node) -> Any:
+        """rows * slope; a reduction's rows are repeated over the axes that it took away."""
+        if node.op == "max":
+            rank = len(slope.shape)
+            kept = tuple(1 if i - rank in node.attributes["axes"] else n for i, n in enumerate(slope.shape))  # type: ignore[operator]
+            rows = self.xp.reshape(rows, (rows.shape[0], *kept))
+        return rows * slope
+
+    def _reduced(self, part: Any, shape: tuple[int, ...]) -> Any:
+        """Sum the coefficients over axes along which the input was broadcast."""
+        extra = len(part.shape) - 1 - len(shape)
+        if extra:
+            part = self.xp.sum(part, axis=tuple(range(1, 1 + extra)))
+        ones = tuple(i + 1 for i, n in enumerate(shape) if n == 1 and part.shape[i + 1] != 1)
+        return self.xp.sum(part, axis=ones, keepdims=True) if ones else part
+
+    def _least(self, rows: Any, middle: F64, radius: F64) -> Any:
+        """[R, B]: the least of rows . x over x in middle +- radius."""
+        return self._total(rows * self.put(middle)) - self._spread(rows, radius)
+
+    def _spread(self, rows: Any, radius: F64) -> Any:
+        return self._total(self.xp.abs(rows) * self.put(np.ascontiguousarray(radius)))
+
+    def _total(self, terms: Any) -> Any:
+        """Sum over all axes but the rows and the boxes."""
+        axes = tuple(range(2, len(terms.shape)))
+        return self.xp.sum(terms, axis=axes) if axes else terms
 
 
-CROSSES_ZERO = frozenset({"relu", "leaky_relu", "abs"})  # linear where the box does not cross 0
+def _middle(box: Ranges) -> np.ndarray:
+    """A constant's value: exact for integers and bools, the middle of the range for floats."""
+    return (box.lo + box.hi) / 2 if box.lo.dtype == np.float64 else box.lo
 
 
-def _namespace(device: str) -> tuple[Any, Any]:
-    if device == "cpu":
-        return np, np.float64
-    from torchlean.run.execute import torch_namespace
+def shape_of(node: Node) -> tuple[int, ...]:
+    """The sizes of a node's first output."""
+    return node.types[0].sizes
 
-    xp, torch = torch_namespace(device)
-    return xp, torch.float32
+
+def _nonlinear(node: Node) -> bool:
+    return not isinstance(ops.ALL[node.op].relax, Linear)
 
 
 def _numpy(x: Any) -> np.ndarray:
-    return np.asarray(x) if isinstance(x, np.ndarray) else np.asarray(x.cpu().numpy())
-
-
-def _union(ranges: list[Ranges]) -> Ranges:
-    if len(ranges) == 1:
-        return ranges[0]
-    first = ranges[0]
-    lo, hi = first.lo, first.hi
-    for r in ranges[1:]:
-        lo, hi = np.minimum(lo, r.lo), np.maximum(hi, r.hi)
-    return Ranges(lo, hi, first.nan, first.dtype)
-
-
-def _dot(xp: Any, rows: Any, value: Any) -> Any:
-    """<rows, value> over the value's axes. Shapes: [B, R, *s], broadcastable to it -> [B, R]"""
-    return xp.sum(rows * value, axis=tuple(range(2, len(rows.shape))))
-
-
-def _kept(sizes: tuple[int, ...], axes: Any) -> tuple[int, ...]:
-    ones = {a % len(sizes) for a in axes}
-    return tuple(1 if k in ones else s for k, s in enumerate(sizes))
-
-
-def _summed_to(xp: Any, part: Any, sizes: tuple[int, ...]) -> Any:
-    """The transpose of broadcasting an operand of shape `sizes`. Shapes: [B, R, *s] -> [B, R, *sizes]"""
-    extra = len(part.shape) - 2 - len(sizes)
-    if extra:
-        part = xp.sum(part, axis=tuple(range(2, 2 + extra)))
-    ones = tuple(k + 2 for k, s in enumerate(sizes) if s == 1 and part.shape[k + 2] != 1)
-    return xp.sum(part, axis=ones, keepdims=True) if ones else part
+    array: np.ndarray = x if isinstance(x, np.ndarray) else x.detach().cpu().numpy()
+    return array

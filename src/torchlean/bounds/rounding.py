@@ -1,45 +1,57 @@
-"""Error boxes: how far the float32 value of each node may be from its meaning on the same float inputs (SEMANTICS 3).
-
-E comes from each op's `rounding` rule on the magnitudes that boxes prove. The linear walk adds an extra input e_k in
-[-E_k, E_k] to every node's value before anything reads it, and so subtracts |L_k| E_k, where L_k is the full coefficient.
-"""
+"""Error boxes: how far each node's float32 value may be from its real meaning on the same inputs (SEMANTICS 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchlean import ops
-from torchlean.ir import COMPARED, EXACT, Graph, Value
-from torchlean.meaning.ranges import Ranges
+from torchlean.errors import MissingRule
+from torchlean.ir import COMPARED, EXACT, Linear, Missing, Node
+from torchlean.meaning import Ranges
 
 F64 = NDArray[np.float64]
 
-WALK = 2.0**-12  # of E: what the walk itself may lose in float64. A sum of N terms has E >= N 2^-24 v, and float64 loses at
-#                  most (n + 8) 2^-53 v on the n terms of its transpose: enough for n < 2^16 N.
+
+def magnitude(box: Ranges) -> F64:
+    """X >= |x| on a box."""
+    largest: F64 = np.maximum(np.abs(box.lo), np.abs(box.hi))
+    return largest
 
 
-def error_boxes(graph: Graph, ranges: Mapping[Value, Ranges]) -> dict[Value, F64]:
-    """E of every node that rounds, one output each. Raises MissingRule for an op without a rounding rule.
+def error_box(node: Node, inputs: Sequence[Ranges], result: Ranges) -> F64 | None:
+    """E of a node from the boxes of its inputs and its value; None where the float32 result is the real one.
 
-    Shapes   as the node's value
+    Shapes   float64, broadcasting to the node's value
+    Raises   MissingRule where the record has no rounding rule, or reads a divisor or scale as a constant that is none:
+             the claim can only be about the reals
     """
-    found: dict[Value, F64] = {}
-    for number, node in enumerate(graph.nodes):
-        op = ops.ALL[node.op]
-        if node.op in ("input", "parameter", "state") or not node.inputs or node.types[0].dtype.kind != "float":
-            continue
-        rule = op.rule("rounding")
-        if rule is EXACT or rule is COMPARED:
-            continue
-        magnitudes = tuple(magnitude(ranges[v]) for v in node.inputs)
-        value = Value(number)
-        found[value] = np.asarray(rule(magnitudes, magnitude(ranges[value]), **node.attributes), np.float64)
-    return found
+    op = ops.ALL[node.op]
+    if op.rounding in (EXACT, COMPARED):
+        return None
+    if isinstance(op.rounding, Missing):
+        op.rule("rounding")
+    _check_factors(node, inputs)
+    sizes = tuple(magnitude(b) if b.lo.dtype == np.float64 else np.asarray(b.lo) for b in inputs)
+    with np.errstate(all="ignore"):
+        found: Any = op.rule("rounding")(sizes, magnitude(result), **node.attributes)
+    return np.asarray(found, np.float64)
 
 
-def magnitude(r: Ranges) -> F64:
-    """The largest |x| that the range allows."""
-    return np.asarray(np.maximum(np.abs(r.lo.astype(np.float64)), np.abs(r.hi.astype(np.float64))))
+def _check_factors(node: Node, inputs: Sequence[Ranges]) -> None:
+    """Rules of linear ops read the inputs in which they are not linear as exact values."""
+    relax = ops.ALL[node.op].relax
+    if not isinstance(relax, Linear):
+        return
+    for i, box in enumerate(inputs):
+        if i not in relax.args and (box.lo != box.hi).any():
+            raise MissingRule(
+                f"{node.op} has no rounding rule where its input {i} varies",
+                where=f"op {node.op}, {node.where}",
+                expected="a constant",
+                got="a range of values",
+                fix="ask for semantics='real', or compute that input from parameters exactly",
+            )
