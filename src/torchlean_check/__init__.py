@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchlean_check.build import TreeBuilder
-    from torchlean_check.errors import CheckError
+    from torchlean_check.errors import CheckError, UnsupportedError
     from torchlean_check.format import Certificate, decode, encode, write_certificate
     from torchlean_check.kernel import Bounds, Kernel, State
     from torchlean_check.tree import (
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "build": ("TreeBuilder",),
     "verdict": ("Verdict", "check", "load"),
-    "errors": ("CheckError",),
+    "errors": ("CheckError", "UnsupportedError"),
     "format": ("Certificate", "decode", "encode", "write_certificate"),
     "kernel": ("Bounds", "Kernel", "State"),
     "tree": (
@@ -61,6 +61,7 @@ __all__ = [
     "State",
     "Tree",
     "TreeBuilder",
+    "UnsupportedError",
     "Verdict",
     "check",
     "decode",

@@ -1,4 +1,4 @@
-"""The checker's one error: what, where, expected, got, fix."""
+"""The checker's errors: what, where, expected, got, fix."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ class CheckError(Exception):
     def __init__(self, what: str, *, where: str, expected: str, got: str, fix: str) -> None:
         self.what, self.where, self.expected, self.got, self.fix = what, where, expected, got, fix
         super().__init__(
-            f"CheckError: {what}\n  where:    {where}\n  expected: {expected}\n  got:      {got}\n  fix:      {fix}"
+            f"{type(self).__name__}: {what}\n"
+            f"  where:    {where}\n  expected: {expected}\n  got:      {got}\n  fix:      {fix}"
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.what, self.where, self.expected, self.got, self.fix)
+        return _rebuild, (type(self), self.what, self.where, self.expected, self.got, self.fix)
 
 
-def _rebuild(what: str, where: str, expected: str, got: str, fix: str) -> CheckError:
-    return CheckError(what, where=where, expected=expected, got=got, fix=fix)
+class UnsupportedError(CheckError):
+    """A file that keeps its format's rules and asks for something that this checker does not handle."""
+
+
+def _rebuild(kind: type[CheckError], what: str, where: str, expected: str, got: str, fix: str) -> CheckError:
+    return kind(what, where=where, expected=expected, got=got, fix=fix)

@@ -31,7 +31,7 @@ from torchlean_check.network import (
     Select,
     as_floats,
 )
-from torchlean_check.wire import Array, Node, refuse
+from torchlean_check.wire import Array, Node, refuse, unsupported
 
 MIN_OPSET, MAX_OPSET = 7, 22
 MAX_SIZE = 1 << 26  # entries of one value or one matrix that the reader builds
@@ -54,8 +54,10 @@ class Reader:
         self.names: dict[str, Ref | Array] = {}
         self.uses: dict[str, int] = {}
         self.first_name: dict[int, str] = {}  # value id -> the name of the node that made it
+        if "" not in model.opsets:
+            raise refuse("the model names no opset", at="model", expected="an opset of domain ''", got="none")
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
-            raise refuse(
+            raise unsupported(
                 "the opset is not supported",
                 at="model",
                 expected=f"opset {MIN_OPSET} to {MAX_OPSET} of domain ''",
@@ -68,7 +70,7 @@ class Reader:
         if len({value.name for value in graph.inputs}) != len(graph.inputs):
             raise refuse("an input is listed twice", at="graph inputs", expected="one name each", got="a repeated name")
         if len(outer) != 1 or len(graph.outputs) != 1:
-            raise refuse(
+            raise unsupported(
                 "the network must have one input and one output",
                 at="graph",
                 expected="1 input, 1 output",
@@ -106,7 +108,7 @@ class Reader:
 
     def shape_of(self, value: wire.Value) -> tuple[int, ...]:
         if value.dtype != "float32" or value.shape is None:
-            raise refuse(
+            raise unsupported(
                 f"input '{value.name}' must be float32 with a shape",
                 at="graph inputs",
                 expected="float32[batch, ...]",
@@ -119,7 +121,7 @@ class Reader:
             not all(isinstance(d, int) and d > 0 for d in shape)
             or math.prod(d for d in shape if isinstance(d, int)) > MAX_SIZE
         ):
-            raise refuse(
+            raise unsupported(
                 f"input '{value.name}' has a dynamic, empty or huge shape",
                 at="graph inputs",
                 expected="positive sizes; only the first axis may be symbolic",
@@ -133,16 +135,16 @@ class Reader:
     def read(self, node: Node) -> None:
         rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if rule is None:
-            raise self.bad(
+            raise self.beyond(
                 node, "the op is not supported", ", ".join(sorted(RULES)), f"{node.domain or 'ai.onnx'}.{node.op_type}"
             )
         method, allowed = rule
         unknown = sorted(set(node.attributes) - set(allowed.split()))
         if unknown:
-            raise self.bad(node, "an attribute is not supported", allowed or "no attributes", ", ".join(unknown))
+            raise self.beyond(node, "an attribute is not supported", allowed or "no attributes", ", ".join(unknown))
         outputs = [name for name in node.outputs if name]
         if len(outputs) != 1 or node.outputs[0] != outputs[0]:
-            raise self.bad(node, "a node must have one output", "one named output", str(node.outputs))
+            raise self.beyond(node, "a node must have one output", "one named output", str(node.outputs))
         if outputs[0] in self.names:
             raise self.bad(node, "a name is defined twice", "a new name", outputs[0])
         missing = [name for name in node.inputs if name and name not in self.names]
@@ -158,13 +160,11 @@ class Reader:
             self.first_name.setdefault(result.value, outputs[0])
 
     def bad(self, node: Node, what: str, expected: str, got: str) -> CheckError:
-        return refuse(
-            what,
-            at=f"node '{node.name}' ({node.op_type})",
-            expected=expected,
-            got=got,
-            fix="export the model with supported ops only",
-        )
+        return refuse(what, at=f"node '{node.name}' ({node.op_type})", expected=expected, got=got)
+
+    def beyond(self, node: Node, what: str, expected: str, got: str) -> CheckError:
+        fix = "export the model with supported ops only"
+        return unsupported(what, at=f"node '{node.name}' ({node.op_type})", expected=expected, got=got, fix=fix)
 
     def arity(self, node: Node, low: int, high: int) -> list[Ref | Array | None]:
         found = [self.names[name] if name else None for name in node.inputs]
@@ -176,7 +176,7 @@ class Reader:
 
     def value(self, node: Node, v: Ref | Array | None) -> Ref:
         if not isinstance(v, Ref):
-            raise self.bad(
+            raise self.beyond(
                 node,
                 "arithmetic on constants alone is not supported",
                 "a value that depends on the input",
@@ -185,17 +185,15 @@ class Reader:
         return v
 
     def weights(self, node: Node, v: Ref | Array | None) -> Floats:
-        if isinstance(v, Ref) or v is None or v.dtype != np.float32 or not np.isfinite(v).all() or v.size == 0:
-            raise self.bad(
-                node,
-                "a weight must be a constant of finite float32 numbers",
-                "finite float32 constant",
-                "a computed value"
-                if isinstance(v, Ref)
-                else "none"
-                if v is None
-                else f"{v.dtype}{v.shape}, or nan or infinity",
-            )
+        what, expected = "a weight must be a constant of finite float32 numbers", "finite float32 constant"
+        if isinstance(v, Ref):
+            raise self.beyond(node, what, expected, "a computed value")
+        if v is None or v.size == 0:
+            raise self.bad(node, what, expected, "none" if v is None else f"an empty constant {v.shape}")
+        if v.dtype != np.float32:
+            raise self.beyond(node, what, expected, f"{v.dtype}{v.shape}")
+        if not np.isfinite(v).all():
+            raise self.bad(node, what, expected, "nan or infinity")
         return v.astype(np.float64)
 
     def integers(self, node: Node, v: Any) -> tuple[int, ...]:
@@ -226,7 +224,7 @@ class Reader:
     ) -> Ref:
         size = math.prod(shape)
         if not 0 < size <= MAX_SIZE:
-            raise self.bad(node, "a value is empty or too large", f"1 to {MAX_SIZE} entries", str(shape))
+            raise self.beyond(node, "a value is empty or too large", f"1 to {MAX_SIZE} entries", str(shape))
         b = np.zeros(size) if bias is None else np.ascontiguousarray(bias)
         full = [np.ascontiguousarray(np.broadcast_to(np.asarray(v, np.float64), (size,))) for v in (leaves, bias_err)]
         self.nodes.append(
@@ -257,7 +255,9 @@ class Reader:
         if len(rest) == 2 and (
             not isinstance(rest[1], np.ndarray) or rest[1].size != 1 or bool(rest[1].reshape(-1)[0])
         ):
-            raise self.bad(node, "dropout in training mode is not supported", "training_mode false", "true or computed")
+            raise self.beyond(
+                node, "dropout in training mode is not supported", "training_mode false", "true or computed"
+            )
         assert x is not None
         return x
 
@@ -272,7 +272,7 @@ class Reader:
             return np.array(value, np.float32)
         if name in ("value_int", "value_ints"):
             return np.array(value, np.int64)
-        raise self.bad(node, "this kind of constant is not supported", "a tensor, ints or floats", name)
+        raise self.beyond(node, "this kind of constant is not supported", "a tensor, ints or floats", name)
 
     def view(self, node: Node, x: Ref | Array, shape: tuple[int, ...]) -> Ref | Array:
         if math.prod(x.shape) != math.prod(shape) or any(d < 1 for d in shape):
@@ -292,7 +292,7 @@ class Reader:
         x, s = self.arity(node, 2, 2)
         assert x is not None
         if self.attr(node, "allowzero", 0) != 0:
-            raise self.bad(node, "allowzero is not supported", "0", "1")
+            raise self.beyond(node, "allowzero is not supported", "0", "1")
         shape = list(self.integers(node, s))
         for i, d in enumerate(shape):
             if d == 0 and i < len(x.shape):
@@ -413,7 +413,7 @@ class Reader:
         a, b = self.arity(node, 2, 2)
         if isinstance(a, Ref) and isinstance(b, Ref):
             if a.shape != b.shape:
-                raise self.bad(node, "two computed values must have one shape", str(a.shape), str(b.shape))
+                raise self.beyond(node, "two computed values must have one shape", str(a.shape), str(b.shape))
             one = np.ones(math.prod(a.shape))
             return self.affine(node, ((Scale(one), a.value), (Scale(sign * one), b.value)), a.shape, adds=True)
         x, constant = (a, b) if isinstance(a, Ref) else (self.value(node, b), a)
@@ -447,7 +447,7 @@ class Reader:
         except ValueError:
             out = ()
         if math.prod(out) != math.prod(shape) or not out:
-            raise self.bad(node, "the constant does not broadcast to the value", str(shape), str(other))
+            raise self.beyond(node, "the constant does not broadcast to the value", str(shape), str(other))
         return tuple(out)
 
     def mul(self, node: Node) -> Ref:
@@ -461,7 +461,7 @@ class Reader:
         a, b = self.arity(node, 2, 2)
         x, c = self.value(node, a), self.weights(node, b)
         if (np.abs(c) < 2.0**-100).any() or (np.abs(c) > 2.0**100).any():
-            raise self.bad(node, "a divisor is zero or extreme", "2^-100 <= |c| <= 2^100", str(np.abs(c).min()))
+            raise self.beyond(node, "a divisor is zero or extreme", "2^-100 <= |c| <= 2^100", str(np.abs(c).min()))
         shape = self.broadcast(node, x.shape, c.shape)
         factor = 1.0 / np.broadcast_to(c, shape).reshape(-1)
         return self.affine(node, ((Scale(factor), x.value),), shape, leaves=3.0, weight_rel=2.0**-52)
@@ -500,7 +500,7 @@ class Reader:
             or self.attr(node, "alpha", 1.0) != 1.0
             or self.attr(node, "beta", 1.0) != 1.0
         ):
-            raise self.bad(
+            raise self.beyond(
                 node, "this form of Gemm is not supported", "transA 0, alpha 1, beta 1", str(node.attributes)
             )
         flag = self.attr(node, "transB", 0)
@@ -525,7 +525,7 @@ class Reader:
         """Strides, pads, dilations and output sizes of a sliding window."""
         axes = len(kernel)
         if node.attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-            raise self.bad(node, "auto_pad is not supported", "NOTSET", repr(node.attributes["auto_pad"]))
+            raise self.beyond(node, "auto_pad is not supported", "NOTSET", repr(node.attributes["auto_pad"]))
         strides, dilations = self.attr(node, "strides", (1,) * axes), self.attr(node, "dilations", (1,) * axes)
         pads = self.attr(node, "pads", (0,) * 2 * axes)
         if not (
@@ -582,7 +582,7 @@ class Reader:
     def average(self, node: Node, kernel: tuple[int, ...], x: Ref) -> Ref:
         strides, pads, dilations, out = self.window(node, kernel, x)
         if any(pads) or set(dilations) != {1}:
-            raise self.bad(
+            raise self.beyond(
                 node, "a padded or dilated average is not supported", "pads 0, dilations 1", f"{pads}, {dilations}"
             )
         count = math.prod(kernel)
@@ -600,7 +600,7 @@ class Reader:
     def average_pool(self, node: Node) -> Ref:
         x = self.value(node, self.arity(node, 1, 1)[0])
         if self.attr(node, "ceil_mode", 0) or self.attr(node, "count_include_pad", 0):
-            raise self.bad(node, "ceil_mode and count_include_pad are not supported", "0", "1")
+            raise self.beyond(node, "ceil_mode and count_include_pad are not supported", "0", "1")
         kernel = self.attr(node, "kernel_shape", ())
         if not kernel or min(kernel) < 1:
             raise self.bad(node, "kernel_shape is missing or not positive", "positive sizes", str(kernel))
@@ -616,7 +616,7 @@ class Reader:
         gamma, beta, mean, var = (self.weights(node, v) for v in found[1:])
         eps = self.attr(node, "epsilon", float(np.float32(1e-05)))
         if self.attr(node, "training_mode", 0) or self.attr(node, "spatial", 1) != 1:
-            raise self.bad(node, "training mode is not supported", "training_mode 0, spatial 1", "another value")
+            raise self.beyond(node, "training mode is not supported", "training_mode 0, spatial 1", "another value")
         if (
             len(x.shape) < 2
             or any(v.shape != (x.shape[1],) for v in (gamma, beta, mean, var))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from torchlean_check.errors import CheckError
+from torchlean_check.errors import CheckError, UnsupportedError
 
 Array = npt.NDArray[Any]
 MAX_BYTES = 1 << 30
@@ -76,6 +76,10 @@ class Model:
 
 def refuse(what: str, *, at: str, expected: str, got: str, fix: str = "export the model again") -> CheckError:
     return CheckError(what, where=f"ONNX model, {at}", expected=expected, got=got, fix=fix)
+
+
+def unsupported(what: str, *, at: str, expected: str, got: str, fix: str = "export the model without it") -> CheckError:
+    return UnsupportedError(what, where=f"ONNX model, {at}", expected=expected, got=got, fix=fix)
 
 
 def unpack(data: bytes, limit: int = MAX_BYTES, what: str = "ONNX model") -> bytes:
@@ -310,7 +314,7 @@ def _tensor(data: memoryview, what: str) -> tuple[str, Array]:
     name = m.get("name", "")
     what = f"tensor '{name}'"
     if m.get("external") or m.get("location", 0):
-        raise refuse(
+        raise unsupported(
             f"{what} keeps its data in another file",
             at=what,
             expected="data inside the model",
@@ -319,7 +323,7 @@ def _tensor(data: memoryview, what: str) -> tuple[str, Array]:
         )
     dtype = DTYPES.get(m.get("data_type", 0))
     if dtype is None or m.get("segment") is not None or m.get("string_data"):
-        raise refuse(
+        raise unsupported(
             f"{what} has an unsupported type",
             at=what,
             expected=", ".join(DTYPES.values()),
@@ -384,7 +388,7 @@ def _attribute(data: memoryview, what: str, depth: int) -> tuple[str, Any]:
     present += [key for key in ("floats", "ints", "strings", "tensors", "graphs") if m.get(key)]
     kind = _KINDS.get(m.get("type", 0))
     if kind is None or any(key != kind for key in present):
-        raise refuse(
+        raise unsupported(
             f"{what} is of an unsupported kind",
             at=what,
             expected="one value of " + ", ".join(_KINDS.values()),
@@ -416,7 +420,7 @@ def _node(data: memoryview, depth: int) -> Node:
             raise refuse(f"attribute '{key}' is given twice", at=f"node '{name}'", expected="one value", got="two")
         attributes[key] = value
     if m.get("overload"):
-        raise refuse(
+        raise unsupported(
             "a node calls an overloaded function", at=f"node '{name}'", expected="standard ops", got=m.get("overload")
         )
     return Node(
@@ -442,10 +446,10 @@ def _value(data: memoryview, what: str) -> Value:
 
 def _graph(data: memoryview, depth: int) -> Graph:
     if depth > 8:
-        raise refuse("graphs are nested too deeply", at="graph attribute", expected="at most 8 levels", got="more")
+        raise unsupported("graphs are nested too deeply", at="graph attribute", expected="at most 8 levels", got="more")
     m = _Message(data, "graph", _GRAPH)
     if m.get("sparse") or m.get("quantization"):
-        raise refuse(
+        raise unsupported(
             "sparse or quantized tensors are not supported",
             at="graph",
             expected="dense initializers",
@@ -473,7 +477,7 @@ def parse(data: bytes) -> Model:
             got=repr(data[:8]),
         )
     if m.get("training") or m.get("functions"):
-        raise refuse(
+        raise unsupported(
             "training info or local functions are not supported", at="model", expected="one plain graph", got="more"
         )
     opsets: dict[str, int] = {}

@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 
 import numpy as np
-import torchlean_check as tc
-from torchlean_check.kernel import SEMANTICS
-from torchlean_check.network import Network
-from torchlean_check.vnnlib_reader import Region
 
-from torchlean.errors import Unsupported, UsageError
+import torchlean_check as tc
+from torchlean.errors import FileError, Unsupported, UsageError
 from torchlean.verify.attack import attack
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
 from torchlean.verify.inputs import prove_by_inputs
 from torchlean.verify.problem import Files, Found, Problem, Proof, Stuck
 from torchlean.verify.verdict import Status, Verdict
+from torchlean_check.kernel import SEMANTICS
+from torchlean_check.network import Network
+from torchlean_check.vnnlib_reader import Region
 
 LOW_DIMENSION = 20  # inputs that vary; with more of them neurons are split instead
 
@@ -33,7 +33,7 @@ def verify_files(
 
     timeout     seconds, over everything until the certificate's bytes are made
     semantics   "float32" asks for a proof about every float32 execution, "real" about the real function only
-    Raises      UsageError, Unsupported (a file that the checker refuses)
+    Raises      UsageError, FileError (a file that breaks its format's rules), Unsupported (one that asks for more)
     """
     if semantics not in SEMANTICS:
         raise UsageError("no such semantics", where="verify", expected=" or ".join(SEMANTICS), got=repr(semantics),
@@ -67,11 +67,12 @@ def verify_files(
 
 
 def read(model: bytes, claim: bytes) -> tuple[Network, tuple[Region, ...]]:
-    """The checker's reading of the files. Raises Unsupported with the checker's five parts."""
+    """The checker's reading of the files. Raises FileError or Unsupported with the checker's five parts."""
     try:
         return tc.load(model, claim)
     except tc.CheckError as error:
-        raise Unsupported(error.what, where=error.where, expected=error.expected, got=error.got, fix=error.fix) from None
+        kind = Unsupported if isinstance(error, tc.UnsupportedError) else FileError
+        raise kind(error.what, where=error.where, expected=error.expected, got=error.got, fix=error.fix) from None
 
 
 def first_attacks(problems: list[Problem]) -> None:

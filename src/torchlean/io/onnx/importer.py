@@ -22,7 +22,7 @@ from torchlean.io.onnx.structure import AGAIN, check_names, input_size, live_nod
 from torchlean.ir import DTYPES, Builder, DType, Literal, Size, Tensor, TensorType, type_of
 from torchlean.run.program import Program
 from torchlean_check import wire
-from torchlean_check.errors import CheckError
+from torchlean_check.errors import CheckError, UnsupportedError
 
 Entry: TypeAlias = "Tensor | Known"
 _BY_NUMPY = {d.numpy: d for d in DTYPES.values()}
@@ -45,7 +45,7 @@ def read_onnx(source: str | os.PathLike[str] | bytes, name: str | None = None) -
     try:
         model = wire.parse(wire.unpack(raw))
     except CheckError as error:
-        kind = Unsupported if "external data" in error.got or "not supported" in error.what else FileError
+        kind = Unsupported if isinstance(error, UnsupportedError) else FileError
         raise kind(
             error.what, where=f"{name}, {error.where}", expected=error.expected, got=error.got, fix=error.fix
         ) from None
