@@ -34,7 +34,6 @@ def verify(program: Any, claim: Any, timeout: float = 60.0, semantics: str = "fl
 def check(model: Any, claim: Any, certificate: Any, exact: bool = False, workers: int = 1) -> Checked:
     """What the independent checker says about three files (paths)."""
     import torchlean_check
-
     from torchlean.files import read_bytes
 
     files = (read_bytes(model), read_bytes(claim), read_bytes(certificate))

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torchlean_check.network import Affine, Network, Relu
-from torchlean_check.vnnlib_reader import Region
 
 from torchlean.verify.clock import Deadline
+from torchlean_check.network import Affine, Network, Relu
+from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]

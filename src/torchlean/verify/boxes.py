@@ -5,9 +5,9 @@ networks that are no dense stack. Slow and certain: what it closes, the checker 
 from __future__ import annotations
 
 import numpy as np
-import torchlean_check as tc
 from numpy.typing import NDArray
 
+import torchlean_check as tc
 from torchlean.verify.problem import Problem
 from torchlean.verify.search import FLOOR
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torchlean_check as tc
 
+import torchlean_check as tc
 from torchlean.verify.attack import descend, evolve
 from torchlean.verify.boxes import EACH, search_with_kernel
 from torchlean.verify.lower import TooLarge, lower

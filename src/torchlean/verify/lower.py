@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torchlean_check.network import Affine, Conv, Dense, Input, Network, Relu, Scale, Select
-from torchlean_check.vnnlib_reader import Region
 
 from torchlean.bounds.dense import Layer, Rows, Stack
+from torchlean_check.network import Affine, Conv, Dense, Input, Network, Relu, Scale, Select
+from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
 

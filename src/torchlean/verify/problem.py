@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import torchlean_check as tc
 from numpy.typing import NDArray
-from torchlean_check.network import Network
-from torchlean_check.vnnlib_reader import Region
 
+import torchlean_check as tc
 from torchlean.verify.attack import Target
 from torchlean.verify.clock import Deadline
 from torchlean.verify.witness import Replay, Witness
+from torchlean_check.network import Network
+from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
 
