@@ -22,6 +22,7 @@ TOKEN = re.compile(r"[()]|[^\s()]+")
 NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?\Z", re.ASCII)
 VARIABLE = re.compile(r"([XY])_(0|[1-9]\d{0,6})\Z", re.ASCII)
 Key = tuple[str, int]
+ONE = Fraction(1)
 Linear = dict[Key | None, Fraction]  # coefficients; None: the constant
 Atom = tuple[Linear, bool]  # linear <= 0, or < 0 when strict
 Tree = str | list["Tree"]
@@ -132,7 +133,7 @@ class _Reader:
                 raise refuse(
                     f"{term} is not declared", at="a term", expected="(declare-const ... Real) before its use", got=term
                 )
-            return {key: Fraction(1)}
+            return {key: ONE}
         if len(term) < 2 or not isinstance(term[0], str) or term[0] not in "+-*":
             raise refuse(
                 "this is not a linear term", at="a term", expected="(+ ...), (- ...) or (* number term)", got=str(term)
@@ -175,7 +176,7 @@ class _Reader:
             strict = (len(head) == 1) != negate
             out = dict(a) if less else dict(b)
             for k, v in (b if less else a).items():
-                out[k] = out.get(k, Fraction(0)) - v
+                out[k] = out[k] - v if k in out else -v
             return [[({k: v for k, v in out.items() if v or k is None}, strict)]]
         if head == "not" and len(args) == 1:
             return self.formula(args[0], not negate)
@@ -250,9 +251,10 @@ def _bound(bounds: Bounds, form: Linear) -> bool:
     if len(keys) != 1 or keys[0][0] != "X":
         return False
     index = keys[0][1]
-    at = -form.get(None, Fraction(0)) / form[keys[0]]
+    constant, factor = form.get(None, Fraction(0)), form[keys[0]]
+    at = -constant if factor is ONE else -constant / factor
     lo, hi = bounds.get(index, (None, None))
-    if form[keys[0]] > 0:
+    if factor > 0:
         hi = at if hi is None else min(hi, at)
     else:
         lo = at if lo is None else max(lo, at)

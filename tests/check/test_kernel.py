@@ -138,19 +138,46 @@ def test_slopes_and_multipliers_may_be_anything(tools, title):
                     )
 
 
-def test_split_multipliers_are_charged_with_the_error_box(tools):
-    """The coefficient that E multiplies includes the split multiplier: charging |A| E before adding it would be
-    unsound."""
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("at", [0.0, 0.5, -0.25])
+def test_split_multipliers_are_charged_with_the_error_box(tools, side, at):
+    """E multiplies the full coefficient, split multiplier included: charging |A| E before adding it is unsound."""
     network, _, kernel = load(tools, "mlp", "float32", "rounded")
     value = network.relu_inputs[0]
     state, m = kernel.start(), 1000.0
     rows, box = np.zeros((1, network.nodes[network.output].size)), np.zeros(1, np.int64)
-    form, offset, _ = kernel.walk(Facts(state), network.output, box, rows, split=[(value, 2, 1, 0.0, m)])
+    split = [(value, 2, side, at, m)]
+    form, offset, _ = kernel.walk(Facts(state), network.output, box, rows, split=split)
     node = network.nodes[value]
-    assert np.array_equal(form[0], -m * node.terms[0][0].weight[2])  # 0 . y - m z, carried to the input
-    assert offset[0] <= -m * (node.bias[2] + kernel.charges[value].kappa[2])
+    assert np.array_equal(
+        form[0], -m * side * node.terms[0][0].weight[2]
+    )  # 0 . y - m side (z - at), carried to the input
+    want = m * side * at - m * side * node.bias[2] - m * kernel.charges[value].kappa[2]
+    assert want - 1e-9 * m <= offset[0] <= want
     real = tc.Kernel(network, kernel.region, "real")
-    assert offset[0] < real.walk(Facts(state), network.output, box, rows, split=[(value, 2, 1, 0.0, m)])[1][0]
+    assert offset[0] < real.walk(Facts(state), network.output, box, rows, split=split)[1][0]
+
+
+def test_zero_proves_a_strict_inequality_only_with_its_weight(tools):
+    _, _, kernel = load(tools, "mlp", "real", "rounded", ["(assert (and (>= Y_0 1) (> Y_1 1)))"])
+    kernel.lowest = lambda *a: np.zeros(1)
+    got = [
+        kernel.refute(kernel.start(), 0, w, None, ())
+        for w in (((0, 1.0),), ((1, 1.0),), ((0, 1.0), (1, 0.5)), ((0, 1.0), (1, -1.0)))
+    ]
+    assert got == [False, True, True, False]
+
+
+def test_clip_stops_at_the_border(tools):
+    """y = x and Y_0 >= 0.3: the box keeps [0.3, 1] and little more."""
+    model = tools.model_bytes([("Gemm", ["x", "w"], "y", {})], {"w": np.eye(2, dtype=np.float32)})
+    for line, side in (("(assert (>= Y_0 0.3))", "lo"), ("(assert (<= Y_0 -0.3))", "hi")):
+        network, (region,) = tc.load(model, tools.property_text(2, 2, [line]))
+        kernel = tc.Kernel(network, region)
+        end = Fraction(float(getattr(kernel.clip(kernel.start(), kernel.bound(kernel.start(), False)), side)[0, 0]))
+        border = Fraction(3, 10) if side == "lo" else Fraction(-3, 10)
+        assert (end <= border) if side == "lo" else (end >= border)
+        assert abs(end - border) < Fraction(1, 10**6)
 
 
 def test_overflow_loses_the_bound_and_never_gains_one(tools):
@@ -165,26 +192,28 @@ def test_overflow_loses_the_bound_and_never_gains_one(tools):
     assert not kernel.refute(kernel.start(), 0, weights, None, ())
 
 
-def test_error_box_is_that_of_the_page(tools):
+@pytest.mark.parametrize("title", ["mlp", "residual"])
+def test_error_box_is_that_of_the_page(tools, title):
     """E of SEMANTICS 3, exactly evaluated, is at most what is charged, and the charge is not much more."""
-    network, region, kernel = load(tools, "mlp", "float32", "rounded")
+    network, region, kernel = load(tools, title, "float32", "rounded")
     own = tc.Kernel(network, region, "real").charges
     u, tiny = Fraction(1, 2**24), Fraction(1, 2**126)
-    for k in network.relu_inputs:
-        node = network.nodes[k]
-        ((linear, source),) = node.terms
-        for i, row in enumerate(linear.weight.tolist()):
-            pairs = [
-                (abs(Fraction(w)), Fraction(x)) for w, x in zip(row, kernel.mags[source].tolist(), strict=True) if w
-            ]
-            n = len(pairs) + 1
-            g = (1 + u) ** n - 1
-            bias = abs(Fraction(float(node.bias[i])))
-            e = g * (sum(w * x for w, x in pairs) + bias) + tiny * (1 + g) * (
-                3 * n + sum(w for w, _ in pairs) + 1 + sum(x for _, x in pairs) + bias
-            )
-            charged = Fraction(float(kernel.charges[k].kappa[i]))
-            assert e <= charged <= e * Fraction(101, 100) + Fraction(float(own[k].kappa[i]))
+    k = network.relu_inputs[0]  # a Gemm, or a MatMul and the Add after it
+    node = network.nodes[k]
+    ((linear, source),) = node.terms
+    assert node.adds == (title == "residual")
+    for i, row in enumerate(linear.weight.tolist()):
+        pairs = [(abs(Fraction(w)), Fraction(x)) for w, x in zip(row, kernel.mags[source].tolist(), strict=True) if w]
+        bias = abs(Fraction(float(node.bias[i])))
+        leaf = [] if node.adds else [(Fraction(1), bias)]
+        n = len(pairs + leaf)
+        g = (1 + u) ** n - 1
+        total = sum(w * x for w, x in pairs + leaf)
+        e = g * total + tiny * (1 + g) * (3 * n + sum(w + x for w, x in pairs + leaf))
+        if node.adds:
+            e += u * (total + bias + e) + tiny  # |sum| on the box [-1, 1] reaches sum |w| + |b|
+        charged = Fraction(float(kernel.charges[k].kappa[i]))
+        assert e <= charged <= e * (2 if node.adds else Fraction(101, 100)) + Fraction(float(own[k].kappa[i]))
 
 
 def test_float32_overflow_is_refused_and_real_is_not(tools):

@@ -200,6 +200,21 @@ def test_value_splits_close_with_multipliers(tools, m, status):
     assert tc.check(model, claim, tc.encode(certificate)).status == status
 
 
+@pytest.mark.parametrize("m", [-1.0, -0.5, 1.0, -1e30])
+def test_a_negative_multiplier_proves_no_false_claim(tools, m):
+    """y = relu(x) reaches 1. Where z >= 0, a multiplier of -1 on it would turn 0.5 - z into 0.5."""
+    model = tools.model_bytes(
+        [("MatMul", ["x", "w"], "z", {}), ("Relu", ["z"], "y", {})], {"w": np.eye(2, dtype=np.float32)}
+    )
+    claim = tools.property_text(2, 2, ["(assert (>= Y_0 0.5))"])
+    value = tc.load(model, claim)[0].relu_inputs[0]
+    builder = tc.TreeBuilder()
+    _, high = builder.split_value([0], value, 0)
+    builder.record(int(high[0]), Record(refutations=(Refutation(0, (), -1, ((value, 0, 1, m),)),)))
+    certificate = tc.Certificate.of(model, claim, semantics="real", trees=[builder.build()[0]], writer="test")
+    assert tc.check(model, claim, tc.encode(certificate)).status == "invalid"
+
+
 @pytest.mark.parametrize("m", [0.0, 1.0, -5.0, 1e300])
 def test_split_multipliers_need_their_split(tools, small, m):
     network, (_region,) = tc.load(small.model, small.claim)
