@@ -1,7 +1,7 @@
 """Agreement: run a program on several executors and hold every node's difference against the promises.
 
-Node by node: each executor gets the reference's inputs of the node, so a difference is that node's own. Both results lie
-within the op's `rounding` of the same real value, hence within twice that of each other. A NaN, an infinity or a
+Node by node: each executor gets the reference's inputs of the node, so a difference is that node's own. Both results
+lie within the op's `rounding` of the same real value, hence within twice that of each other. A NaN, an infinity or a
 wrong dtype on one side only breaks the promise.
 """
 
