@@ -34,18 +34,15 @@ class Rounded:
         return rows
 
     def product(self, rows: Floats, matrix: Floats) -> Floats:
-        out: Floats = rows @ matrix
-        return out
+        return rows @ matrix
 
     def against(self, rows: Floats, vector: Floats) -> Floats:
         """Shapes  [R, n], [n] -> [R]"""
-        out: Floats = rows @ vector
-        return out
+        return rows @ vector
 
     def dots(self, a: Floats, b: Floats) -> Floats:
         """Row by row.   Shapes  [R, n], [R, n] -> [R]"""
-        out: Floats = np.einsum("rn,rn->r", a, b)
-        return out
+        return np.einsum("rn,rn->r", a, b)
 
 
 class Exact:
@@ -71,8 +68,7 @@ class Exact:
         """A power of two per row: its largest entry is below 2^44 of them.   Shapes  [R, n] -> [R, 1]"""
         largest = np.abs(rows).max(axis=1, keepdims=True)
         largest = np.where(np.isfinite(largest), largest, 1.0)
-        out: Floats = np.ldexp(1.0, np.maximum(np.frexp(largest)[1] - self.BITS, -900))
-        return out
+        return np.ldexp(1.0, np.maximum(np.frexp(largest)[1] - self.BITS, -900))
 
     def trim(self, rows: Floats) -> tuple[Floats, Floats | None]:
         q = self._quantum(rows)
@@ -80,8 +76,7 @@ class Exact:
 
     def trim_up(self, rows: Floats) -> Floats:
         q = self._quantum(rows)
-        out: Floats = np.ceil(rows / q) * q
-        return out
+        return np.ceil(rows / q) * q
 
     def product(self, rows: Floats, matrix: Floats) -> Floats:
         q = self._quantum(rows)
@@ -97,8 +92,10 @@ class Exact:
         return total
 
     def _cut(self, matrix: Floats) -> list[tuple[Floats, Floats]]:
-        """Integer slices and their scales, smallest first; kept per matrix object.   Shapes  [n, m] -> ([n, m], [1,
-        m]) each"""
+        """Integer slices and their scales, smallest first; kept per matrix object.
+
+        Shapes  [n, m] -> ([n, m], [1, m]) each
+        """
         kept = self._kept.get(id(matrix))
         if kept is None or kept[0] is not matrix:
             kept = (matrix, _Slices(matrix))

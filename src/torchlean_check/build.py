@@ -38,7 +38,7 @@ class TreeBuilder:
     def _children(self, nodes: Ints, kind: int, flags: int) -> tuple[Ints, Ints]:
         if (self._op[nodes] & KIND != LEAF).any() or len(np.unique(nodes)) != len(nodes):
             raise ValueError("only leaves can be split, each once")
-        low = self._size + 2 * np.arange(len(nodes))
+        low: Ints = self._size + 2 * np.arange(len(nodes), dtype=np.int64)
         self._size += 2 * len(nodes)
         self._grow(self._size)
         self._op[nodes] |= kind | flags
@@ -51,6 +51,8 @@ class TreeBuilder:
         """Split leaves on input coordinates, at the midpoint of the replayed box or at thresholds; returns the
         children's ids."""
         ids = np.atleast_1d(np.asarray(nodes, np.int64))
+        if not (np.asarray(axis) >= 0).all() or not (np.asarray(axis) < 1 << 16).all():
+            raise ValueError("an axis is from 0 to 65535")
         out = self._children(ids, SPLIT if at is None else SPLIT_AT, flags)
         self._axis[ids] = axis
         if at is not None:

@@ -487,8 +487,7 @@ class Kernel:
         half = np.maximum(hi - centre, centre - lo) * WIDER + (self.arith.gamma(lo.shape[1]) + 2.0**-50) * self.mags[0]
         low = self.arith.dots(form, centre[box]) - self.arith.dots(np.abs(form), half[box]) * WIDER
         low = low + offset - 2.0**-50 * (np.abs(low) + np.abs(offset)) - UNDERFLOW
-        out: Floats = np.where(np.isfinite(low), low, -np.inf)
-        return out
+        return np.where(np.isfinite(low), low, -np.inf)
 
     # -- derived boxes -----------------------------------------------------------------------------------------------
 
@@ -734,8 +733,7 @@ class Objective:
         w, slack = weights[:, None], 2.0**-52 * (len(weights) + 4)
 
         def total(a: Floats) -> Floats:
-            out: Floats = (w * a.reshape(len(weights), -1)).sum(axis=0)
-            return out
+            return (w * a.reshape(len(weights), -1)).sum(axis=0)
 
         errors = [
             total(e) * WIDER + slack * total(np.abs(a))

@@ -78,8 +78,7 @@ class Select:
     in_size: int
 
     def apply(self, x: Floats, product: Product) -> Floats:
-        y: Floats = np.where(self.index < 0, 0.0, x[:, self.index])
-        return y
+        return np.where(self.index < 0, 0.0, x[:, self.index])
 
     def transpose(self, rows: Floats, product: Product) -> Floats:
         y = np.zeros((len(rows), self.in_size))

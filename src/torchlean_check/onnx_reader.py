@@ -94,6 +94,10 @@ class Reader:
             for name in node.inputs:
                 self.uses[name] = self.uses.get(name, 0) + 1
         self.output_name = graph.outputs[0].name
+        if graph.outputs[0].dtype not in (None, "float32"):
+            raise refuse(
+                "the output must be float32", at="graph outputs", expected="float32", got=str(graph.outputs[0].dtype)
+            )
         for node in graph.nodes:
             self.read(node)
         out = self.names.get(self.output_name)
@@ -619,6 +623,7 @@ class Reader:
             raise self.beyond(node, "training mode is not supported", "training_mode 0, spatial 1", "another value")
         if (
             len(x.shape) < 2
+            or x.shape[0] != 1
             or any(v.shape != (x.shape[1],) for v in (gamma, beta, mean, var))
             or not 0 < eps < 1
             or (var < 0).any()

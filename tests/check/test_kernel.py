@@ -253,6 +253,16 @@ def test_batches_and_single_boxes_agree_on_what_is_refuted(tools):
     )  # products differ in their order of sums
 
 
+@pytest.mark.parametrize("title", CASES)
+def test_exact_bounds_do_not_depend_on_the_batch(tools, title):
+    network, _, kernel = load(tools, title, "float32", "exact")
+    state = kernel.start()
+    for axis in range(network.inputs):
+        state = tc.State.join(list(kernel.split(state, np.full(len(state), axis))))
+    single = [kernel.bound(state.take([b]), derive=True).margin for b in range(len(state))]
+    assert np.array_equal(kernel.bound(state, derive=True).margin, np.concatenate(single))
+
+
 def test_clip_keeps_every_violation(tools):
     network, _, _ = load(tools, "mlp", "real", "rounded")
     points = np.random.default_rng(0).uniform(-1, 1, (400, 3))
