@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,7 +30,11 @@ def machine() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    return {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "versions": versions}
+    facts = {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "versions": versions}
+    if shutil.which("nvidia-smi"):
+        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        facts["gpu"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    return facts
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -52,7 +58,9 @@ def report(name: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, A
         [
             f"# {name}",
             "",
-            f"{where['processor']}, {where['cores']} cores, Python {where['python']}, "
+            f"{where['processor']}, {where['cores']} cores, "
+            + (f"{where['gpu']}, " if where.get("gpu") else "")
+            + f"Python {where['python']}, "
             + ", ".join(f"{k} {v}" for k, v in where["versions"].items() if v),
             "",
             markdown(rows),
