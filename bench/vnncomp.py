@@ -90,7 +90,7 @@ def run(folder: Path, row: dict[str, str], cap: float, scratch: Path) -> Line:
     checked, check_seconds, size = "", 0.0, 0
     if proof.exists():
         size = proof.stat().st_size
-        said, check_seconds, _ = timed([sys.executable, "-m", "torchlean_check.cli", model, claim, str(proof)], 3600)
+        said, check_seconds, _ = timed([sys.executable, "-m", "torchlean_check", model, claim, str(proof)], 3600)
         checked = said.split()[0] if said.split() else "error"
     return Line(Path(row["onnx"]).stem, Path(row["vnnlib"]).stem, row["expected"], answer["verdict"], seconds, cpu, checked,
                 check_seconds, size, answer.get("leaves", 0), answer.get("semantics", ""), row.get("fastest_tool", ""),

@@ -6,16 +6,19 @@ answering in time. The first word on standard output is the verdict.
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
-from torchlean.errors import Exhausted, InternalError, TorchLeanError, UsageError
+from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError, Unsupported, UsageError
 
 GRACE = 3.0  # seconds after the limit that the child has for saying `timeout` itself
 
@@ -35,8 +38,8 @@ class Options:
 
 def run_verify(options: Options) -> int:
     """Print the verdict; returns the exit code: 0 for every delivered answer, 4 where time or memory ran out."""
-    if not options.timeout > 0:
-        raise UsageError("a time limit must be positive", where="--timeout", expected="seconds > 0",
+    if not 0 < options.timeout < math.inf:
+        raise UsageError("a time limit must be positive and finite", where="--timeout", expected="seconds > 0",
                          got=str(options.timeout), fix="--timeout 60")  # fmt: skip
     start = time.monotonic()
     if not hasattr(os, "fork"):
@@ -63,14 +66,25 @@ def _child(options: Options, start: float) -> NoReturn:
     except TorchLeanError as error:
         print(error, file=sys.stderr)
         code = error.exit_code
+    except BrokenPipeError:  # whoever reads the answer has gone
+        code = 0
     except Exception as problem:
+        from torchlean.files import is_full, output_is_full
+
         if os.environ.get("TORCHLEAN_TRACEBACK"):
             traceback.print_exc()
-        print(InternalError("a bug in torchlean", where="verify", expected="a verdict or a clear error",
-                            got=f"{type(problem).__name__}: {problem}",
-                            fix="set TORCHLEAN_TRACEBACK=1 for the traceback and report it"), file=sys.stderr)  # fmt: skip
+        failure: TorchLeanError = InternalError(
+            "a bug in torchlean",
+            where="verify",
+            expected="a verdict or a clear error",
+            got=f"{type(problem).__name__}: {problem}",
+            fix="set TORCHLEAN_TRACEBACK=1 for the traceback and report it",
+        )
+        if isinstance(problem, OSError) and is_full(problem):
+            failure = output_is_full(problem)
+        print(failure, file=sys.stderr)
+        code = failure.exit_code
     finally:
-        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
@@ -105,11 +119,23 @@ def _end(child: int) -> None:
         return
 
 
+@contextmanager
+def _named(options: Options) -> Iterator[None]:
+    """Name the files in errors that speak of "ONNX model" and "VNN-LIB property"."""
+    try:
+        yield
+    except (FileError, Unsupported) as error:
+        where = error.where
+        for kind, path in (("ONNX model", options.model), ("VNN-LIB property", options.property)):
+            where = where.replace(kind, path, 1) if where.startswith(kind) else where
+        raise type(error)(error.what, where=where, expected=error.expected, got=error.got, fix=error.fix) from None
+
+
 def _decide(options: Options, start: float) -> int:
     if "numpy" not in sys.modules:  # its threads do not pay on matrices of this size; workers are processes
         for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(name, "1")
-    from torchlean.files import atomic_write, read_bytes
+    from torchlean.files import atomic_write, check_target, read_bytes
     from torchlean.verify.clock import Deadline
     from torchlean.verify.files import verify_files
     from torchlean.verify.verdict import Status
@@ -117,7 +143,10 @@ def _decide(options: Options, start: float) -> int:
     deadline = Deadline(options.timeout)
     deadline.start, deadline.end = start, start + options.timeout
     model, claim = read_bytes(options.model), read_bytes(options.property)
-    verdict = verify_files(model, claim, options.timeout, options.semantics, options.seed, deadline=deadline)
+    if options.certificate:
+        check_target(options.certificate)
+    with _named(options):
+        verdict = verify_files(model, claim, options.timeout, options.semantics, options.seed, deadline=deadline)
     if verdict.certificate is not None and options.certificate:
         atomic_write(options.certificate, verdict.certificate)
     spent = time.monotonic() - start

@@ -52,7 +52,7 @@ def verify_files(
             problems = [Problem(files, network, region, semantics, deadline, rng, count) for region in regions]
             first_attacks(problems)
             proofs = [prove(problem) for problem in problems]
-            certificate = write(model, claim, semantics, proofs)
+            certificate = write(files, semantics, proofs)
     except Found as found:
         kind = "a float32 execution violates the property" if found.witness.reference else "violated over the reals"
         return answer(Status.SAT, kind, witness=found.witness)
@@ -95,10 +95,10 @@ def prove(problem: Problem) -> Proof:
         raise Stuck(f"{error.what} ({error.where})") from error
 
 
-def write(model: bytes, claim: bytes, semantics: str, proofs: list[Proof]) -> bytes:
+def write(files: Files, semantics: str, proofs: list[Proof]) -> bytes:
+    """The certificate's bytes."""
     from torchlean import __version__
 
-    tables = tuple(t for p in proofs for t in p.tables)
-    certificate = tc.Certificate.of(model, claim, semantics=semantics, trees=tuple(p.tree for p in proofs), tables=tables,
-                                    root="derive", writer=f"torchlean {__version__}")  # fmt: skip
+    certificate = tc.Certificate.of(files.model, files.claim, semantics=semantics, trees=tuple(p.tree for p in proofs),
+                                    tables=tuple(files.tables), root="derive", writer=f"torchlean {__version__}")  # fmt: skip
     return tc.encode(certificate)

@@ -23,7 +23,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
     except TooLarge:
         boxes = search_with_kernel(problem, builder, np.zeros(1, np.int64), problem.kernel.start())
         tree, _ = builder.build()
-        return Proof(tree, (), len(builder.leaves()), boxes)
+        return Proof(tree, len(builder.leaves()), boxes)
     region = problem.region
     search = Search(stack, region.row_clause, len(region.clauses), builder, EACH)
     pile = Pile(search.root(region.lo, region.hi))
@@ -48,7 +48,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
         ids[position] = np.arange(len(position))
         boxes += search_with_kernel(problem, builder, ids[outcome.failed.nodes], outcome.failed.state)
         tree, _ = builder.build()
-    return Proof(tree, (), len(builder.leaves()), boxes)
+    return Proof(tree, len(builder.leaves()), boxes)
 
 
 def look_at(problem: Problem, points: np.ndarray, descending: bool) -> None:

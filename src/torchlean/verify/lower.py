@@ -1,7 +1,7 @@
 """From the checker's network on a region to the dense stack that the search walks.
 
-Affine nodes between relus are composed, skips become linear entries that pass through the layers between, and inputs that
-the region pins are folded into biases. Every replaced node's error box is carried along. The result guides the search only.
+Affine nodes between relus are composed, and skips become linear entries that pass through the layers between. Every replaced
+node's rounding is carried along as a rate. The result guides the search only.
 """
 
 from __future__ import annotations
@@ -51,8 +51,16 @@ def matrix(map_: Dense | Scale | Select | Conv, inputs: int) -> F64:
     return map_.apply(np.eye(inputs), np.matmul).T
 
 
+Origin = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
 def lower(network: Network, region: Region, semantics: str) -> Stack:
-    """The stack of `network` on `region`, its rows being the region's inequalities.
+    """The stack of `network` on `region`, its rows being the region's inequalities. Raises TooLarge."""
+    return lower_with_origins(network, region, semantics)[0]
+
+
+def lower_with_origins(network: Network, region: Region, semantics: str) -> tuple[Stack, tuple[Origin, ...]]:
+    """The stack, and for each layer the value id and flat index in the network of each entry that passes a relu.
 
     Raises   TooLarge
     """
@@ -103,7 +111,7 @@ def _affine(node: Affine, forms: dict[int, Form], network: Network, unit: float)
 
 def _assemble(
     network: Network, region: Region, forms: dict[int, Form], level: dict[int, int], atoms: dict[int, int]
-) -> Stack:
+) -> tuple[Stack, tuple[Origin, ...]]:
     output = forms[network.output]
     depth = max((level[a] for a in atoms), default=0)
     if depth == 0:
@@ -117,7 +125,7 @@ def _assemble(
             needed[part] = depth
     below = [0]  # the atoms of the layer below, in order
     sizes = {a: network.nodes[a].size for a in (0, *atoms)}
-    layers = []
+    layers, origins = [], []
     for k in range(1, depth + 1):
         here = [a for a in atoms if level[a] == k]
         through = [a for a in below if needed[a] >= k]
@@ -136,6 +144,7 @@ def _assemble(
             rates.append(np.full(sizes[a], form.rate))
             gates.append(np.full(sizes[a], a in here))
         layers.append(Layer(*(_single(v) for v in (blocks, sizes_, biases, rates)), np.concatenate(gates)))
+        origins.append((np.concatenate([np.full(sizes[a], atoms[a]) for a in here]), np.concatenate([np.arange(sizes[a]) for a in here])))
         below = [*here, *through]
     start = dict(zip(below, np.cumsum([0, *(sizes[a] for a in below)]), strict=False))
     asked, size = (np.zeros((len(region.rows_c), sum(sizes[a] for a in below))) for _ in range(2))
@@ -149,7 +158,7 @@ def _assemble(
     bias = region.rows_y @ output.bias + region.rows_c
     rate = np.full(len(bias), output.rate)
     rows = Rows(*(_single([v]) for v in (asked, size, direct, bias, rate)))
-    return Stack(tuple(layers), rows, network.inputs)
+    return Stack(tuple(layers), rows, network.inputs), tuple(origins)
 
 
 def _single(parts: list[F64]) -> NDArray[np.float32]:

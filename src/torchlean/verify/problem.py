@@ -36,17 +36,20 @@ class Proof:
     """A tree whose every leaf the kernel closed, under `semantics`."""
 
     tree: tc.Tree
-    tables: tuple[tc.SlopeTable, ...]
     leaves: int
     boxes: int
 
 
 @dataclass
 class Files:
-    """The two files, and torchlean's own reading of them for replays (made when first needed)."""
+    """The two files, torchlean's own reading of them for replays (made when first needed), and what all proofs share.
+
+    tables   slope tables of the certificate: records name them by position
+    """
 
     model: bytes
     claim: bytes
+    tables: list[tc.SlopeTable] = field(default_factory=list)
     refused: int = 0
     _replay: Replay | None = None
 

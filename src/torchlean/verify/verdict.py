@@ -55,13 +55,12 @@ class Verdict:
 
         Raises   UsageError when there is no proof; FileError.
         """
-        from torchlean.files import atomic_write_all
+        from torchlean.files import atomic_write_all, make_folder
 
         if self.certificate is None:
             raise UsageError("there is no proof to save", where="verdict.save", expected="an unsat verdict",
                              got=f"{self.status}: {self.reason}", fix="give more time, or a claim that holds")  # fmt: skip
-        root = Path(folder)
-        root.mkdir(parents=True, exist_ok=True)
+        root = make_folder(folder)
         files = root / "model.onnx", root / "claim.vnnlib", root / "proof.tlcert"
         atomic_write_all(dict(zip(files, (self.model, self.claim, self.certificate), strict=True)))
         return files
