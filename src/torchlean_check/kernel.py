@@ -33,7 +33,9 @@ Slopes = Mapping[int, Floats]  # value -> lower slope per neuron [1, size], nan:
 Splits = Sequence[tuple[int, int, int, float, float]]  # value, index, side, threshold, multiplier >= 0
 U32 = 2.0**-24
 TINY32 = 2.0**-126
-UNDERFLOW = 2.0**-800  # over all underflows of one bound in float64, each at most 2^-1022 times a magnitude below 2^127
+HUGE = 2.0**200  # no value may reach it, in either semantics
+UNDERFLOW = 2.0**-700  # over all underflows of one bound in float64, each at most 2^-1021 times a magnitude below HUGE
+SUBNORMAL = 2.0**-900  # added to what is later multiplied by a coefficient, so that its own underflow does not count
 WIDER = 1.0 + 2.0**-32  # covers the rounding of sums of up to 2^20 terms of one sign
 SEMANTICS = ("float32", "real")
 
@@ -239,12 +241,12 @@ class Kernel:
     def _size(self, k: int, box: tuple[Floats, Floats]) -> None:
         """Take the magnitudes of value k from its box at the root."""
         lo, hi = box[0][0], box[1][0]
-        if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
+        if not ((lo > -HUGE).all() and (hi < HUGE).all()):
             raise CheckError(
                 "a value is not shown to be finite",
                 where=f"node {k}",
-                expected="finite bounds",
-                got="an overflow",
+                expected="bounds within 2^200",
+                got="larger ones, or an overflow",
                 fix="use a smaller region, or root rule `derive`",
             )
         self.mags[k:] = [np.maximum(np.abs(lo), np.abs(hi))]
@@ -288,10 +290,10 @@ class Kernel:
             )
         if self.semantics == "real":
             error = np.zeros_like(error)
-        stored = (node.weight_rel * v + node.bias_err) * (1.0 + 2.0**-20)
+        stored = (node.weight_rel * v + node.bias_err) * (1.0 + 2.0**-20) + SUBNORMAL
         own = stored + self.arith.gamma(depth) * v + self.arith.gamma(node.size) * np.abs(node.bias)
         rate_real = (node.weight_rel + self.arith.gamma(depth) + np.zeros_like(v)) * (1.0 + 2.0**-18)
-        base_real = (node.bias_err + self.arith.gamma(node.size) * np.abs(node.bias)) * (1.0 + 2.0**-18)
+        base_real = (node.bias_err + self.arith.gamma(node.size) * np.abs(node.bias)) * (1.0 + 2.0**-18) + SUBNORMAL
         rate, base = rate_real, base_real
         if self.semantics != "real":  # the same sums with v left out: tiny terms keep the root's, which are larger
             grow = np.where(exact_sum, 0.0, U32) if node.adds else np.zeros_like(v)

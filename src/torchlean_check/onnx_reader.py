@@ -383,7 +383,7 @@ class Reader:
         return self.select(node, x, lambda array: array[tuple(cut)])
 
     def concat(self, node: Node) -> Ref | Array:
-        found = self.arity(node, 1, 1024)
+        found = self.arity(node, max(len(node.inputs), 1), 1024)
         rank = len(self.value(node, found[0]).shape)
         axis = self.attr(node, "axis", None)
         if type(axis) is not int or not -rank <= axis < rank:

@@ -75,7 +75,7 @@ def refuse(what: str, *, at: str, expected: str, got: str, fix: str = "correct t
 
 def _parse(text: str) -> list[Tree]:
     stack: list[list[Tree]] = [[]]
-    for token in TOKEN.findall(re.sub(r";[^\n]*", "", text)):
+    for token in TOKEN.findall(re.sub(r";[^\n\r]*", "", text)):
         if token == "(":
             stack.append([])
             if len(stack) > MAX_DEPTH:
@@ -134,7 +134,7 @@ class _Reader:
                     f"{term} is not declared", at="a term", expected="(declare-const ... Real) before its use", got=term
                 )
             return {key: ONE}
-        if len(term) < 2 or not isinstance(term[0], str) or term[0] not in "+-*":
+        if len(term) < 2 or term[0] not in ("+", "-", "*"):
             raise refuse(
                 "this is not a linear term", at="a term", expected="(+ ...), (- ...) or (* number term)", got=str(term)
             )

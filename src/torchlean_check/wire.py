@@ -440,6 +440,8 @@ def _value(data: memoryview, what: str) -> Value:
     dims = []
     for raw in _Message(t.get("shape"), f"shape of '{name}'", _SHAPE).get("dim"):
         d = _Message(raw, f"shape of '{name}'", _DIM)
+        if "value" in d.values and "param" in d.values:
+            raise refuse("a dimension is given twice", at=f"shape of '{name}'", expected="a size or a name", got="both")
         dims.append(d.get("value", d.get("param") or None))
     return Value(name, DTYPES.get(t.get("elem", 0)), tuple(dims))
 

@@ -46,7 +46,7 @@ def lines(lo: Floats, hi: Floats, slope: Floats | None = None) -> Lines:
     unstable = ~(active | inactive)
     l, u = np.where(unstable, lo, -1.0), np.where(unstable, hi, 1.0)
     s = np.where(unstable, u / (u - l), a)
-    size = np.maximum(-l, u)
+    size = np.maximum(-l, u) + 2.0**-900  # so that nothing below is lost by underflow
     # Three roundings, each at most 2^-53 size max(1, |s|), and the rounding of s G: 4 * 2^-53 size; s is at most 1.
     t = np.where(unstable, (np.maximum(np.maximum(-s * l, u - s * u), 0.0) + 2.0**-50 * size) * (1.0 + 2.0**-32), 0.0)
     if ((a >= 0.0) & (a <= 1.0)).all():

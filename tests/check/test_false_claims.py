@@ -1,0 +1,43 @@
+"""Claims that are false, and files that say something else than they seem to: none becomes `valid`."""
+
+import numpy as np
+import pytest
+
+import torchlean_check as tc
+from torchlean_check.errors import CheckError
+from torchlean_check.rules import relu
+from torchlean_check.vnnlib_reader import read_property
+
+DECLARED = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (<= X_0 1))(assert (>= X_0 0))"
+
+
+@pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
+def test_coefficients_that_underflow_prove_nothing(tools, arithmetic):
+    """y = 2^-120 x through values near 2^960: going backward, the coefficient 2^-1080 becomes 0, and y would seem to
+    be 0."""
+    names = [("Mul", f"a{i}", "u" if i < 8 else "d") for i in range(17)]
+    nodes = [(op, [a if a != "a0" else "x", c], f"a{i + 1}", {}) for i, (op, a, c) in enumerate(names)]
+    weights = {"u": np.full(1, 2.0**120, np.float32), "d": np.full(1, 2.0**-120, np.float32)}
+    model = tools.model_bytes(nodes, weights, (1, 1), outputs=("a17",))
+    claim = tools.property_text(1, 1, ["(assert (<= Y_0 -0." + "0" * 38 + "1))"])
+    network, (region,) = tc.load(model, claim)
+    with pytest.raises(CheckError, match="2\\^200"):
+        tc.Kernel(network, region, "real", arithmetic)
+
+
+def test_the_relu_line_of_the_smallest_box_is_above_relu():
+    """On [-2^-1074, 2^-1074] half of the upper end is not a float64: the line must not round down to 0."""
+    tiny = np.full((1, 1), 5e-324)
+    line = relu.lines(-tiny, tiny)
+    assert line.t[0, 0] >= 2.0**-960 and (relu.lines(-tiny, tiny, np.full((1, 1), 2.0)).p < 0).all()
+
+
+@pytest.mark.parametrize("head", ["+-", "-*", "+-*", "--", ""])
+def test_a_term_with_two_operator_signs_is_refused(head):
+    with pytest.raises(CheckError, match="linear term|neither"):
+        read_property(f"{DECLARED}(assert (<= ({head} Y_0 X_0) 1))".encode())
+
+
+def test_a_comment_ends_at_a_carriage_return():
+    (region,) = read_property(f"{DECLARED}; text\r(assert (<= Y_0 1))".encode()).regions
+    assert len(region.clauses) == 1
