@@ -135,6 +135,48 @@ def atomic_write_all(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
                 os.unlink(temporary)
 
 
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Whether a file could be written here later: known before a long run, not after it.
+
+    Errors   FileError: no such folder, a folder that may not be written, a directory at the path
+    """
+    target = Path(path)
+    number = errno.EISDIR if target.is_dir() else 0 if target.parent.is_dir() else errno.ENOENT
+    if not number and not os.access(target.parent, os.W_OK):
+        number = errno.EACCES
+    if number:
+        raise _unwritable(target, OSError(number, os.strerror(number)), 0)
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made with its parents where it is missing.
+
+    Errors   FileError: a file at the path, no permission, disk full
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error, 0) from error
+    return folder
+
+
+def is_full(error: OSError) -> bool:
+    """Whether an error says that a disk or a quota is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def output_is_full(error: OSError) -> FileError:
+    """The error for an answer that standard output did not take."""
+    return FileError(
+        "the answer cannot be written",
+        where="standard output",
+        expected="room for it",
+        got=error.strerror or str(error),
+        fix="free some space, or send the output elsewhere",
+    )
+
+
 def _mode(target: Path) -> int:
     """Permissions of the file that is replaced, else what the umask gives a new one."""
     with suppress(OSError):
@@ -198,7 +240,7 @@ def _unreadable(where: Path, error: OSError) -> FileError:
 
 
 def _unwritable(target: Path, error: OSError, size: int) -> FileError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = is_full(error)
     return FileError(
         "the disk is full" if full else "the file cannot be written",
         where=str(target),

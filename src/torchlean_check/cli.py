@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import NoReturn
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
 CLAIMS = {
@@ -18,9 +19,28 @@ CLAIMS = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors have the five parts, and end with exit code 2.
+
+    given   the words to be parsed
+    """
+
+    given = ""
+
+    def error(self, message: str) -> NoReturn:
+        from torchlean_check.errors import CheckError
+
+        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
+        print(
+            CheckError(message, where="the command line", expected=usage, got=self.given, fix=f"{self.prog} --help"),
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 valid, 3 holey, 4 invalid, 2 usage."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="torchlean-check",
         allow_abbrev=False,
         description="Check a certificate against its ONNX and VNN-LIB files.",
@@ -33,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for large trees (default 1)")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.given = " ".join(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(argv)
     if not 1 <= options.workers <= 256:
         parser.error(f"--workers must be from 1 to 256, not {options.workers}")
@@ -47,7 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             with open(path, "rb") as file:
                 files.append(file.read())
         except OSError as error:
-            parser.error(f"cannot read {path}: {error.strerror or error}")
+            print(
+                CheckError(
+                    "the file cannot be read",
+                    where=path,
+                    expected="a readable file",
+                    got=error.strerror or str(error),
+                    fix="check the path and its permissions",
+                ),
+                file=sys.stderr,
+            )
+            sys.exit(2)
     begin = time.monotonic()
     model, claim, certificate = files
     try:

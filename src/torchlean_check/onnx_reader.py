@@ -54,10 +54,8 @@ class Reader:
         self.names: dict[str, Ref | Array] = {}
         self.uses: dict[str, int] = {}
         self.first_name: dict[int, str] = {}  # value id -> the name of the node that made it
-        if "" not in model.opsets:
-            raise refuse("the model names no opset", at="model", expected="an opset of domain ''", got="none")
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
-            raise unsupported(
+            raise (unsupported if "" in model.opsets else refuse)(
                 "the opset is not supported",
                 at="model",
                 expected=f"opset {MIN_OPSET} to {MAX_OPSET} of domain ''",
@@ -75,6 +73,7 @@ class Reader:
                 at="graph",
                 expected="1 input, 1 output",
                 got=f"{len(outer)} inputs, {len(graph.outputs)} outputs",
+                fix="export the part of the model that the property is about",
             )
         for value in graph.inputs:
             array = graph.initializers.get(value.name)
@@ -190,14 +189,10 @@ class Reader:
 
     def weights(self, node: Node, v: Ref | Array | None) -> Floats:
         what, expected = "a weight must be a constant of finite float32 numbers", "finite float32 constant"
-        if isinstance(v, Ref):
-            raise self.beyond(node, what, expected, "a computed value")
-        if v is None or v.size == 0:
-            raise self.bad(node, what, expected, "none" if v is None else f"an empty constant {v.shape}")
-        if v.dtype != np.float32:
-            raise self.beyond(node, what, expected, f"{v.dtype}{v.shape}")
-        if not np.isfinite(v).all():
-            raise self.bad(node, what, expected, "nan or infinity")
+        if isinstance(v, Ref) or (v is not None and v.dtype != np.float32):
+            raise self.beyond(node, what, expected, "a computed value" if isinstance(v, Ref) else f"{v.dtype}{v.shape}")
+        if v is None or v.size == 0 or not np.isfinite(v).all():
+            raise self.bad(node, what, expected, "none" if v is None else f"{v.shape}, empty or with nan or infinity")
         return v.astype(np.float64)
 
     def integers(self, node: Node, v: Any) -> tuple[int, ...]:

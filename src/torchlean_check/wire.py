@@ -470,7 +470,16 @@ def _graph(data: memoryview, depth: int) -> Graph:
 
 def parse(data: bytes) -> Model:
     """The model in uncompressed bytes (`unpack` first). CheckError names what is wrong and where."""
-    m = _Message(memoryview(data), "model", _MODEL)
+    try:
+        m = _Message(memoryview(data), "model", _MODEL)
+    except CheckError as error:
+        raise CheckError(
+            f"this is not an ONNX model, or a damaged one: {error.what}",
+            where=error.where,
+            expected=error.expected,
+            got=error.got,
+            fix="name the ONNX file, or export the model again",
+        ) from None
     if m.get("graph") is None or m.get("ir_version") is None:
         raise refuse(
             "this is not an ONNX model",

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from torchlean.cli import values
 from torchlean.cli.programs import chosen_inputs, load
 
 
@@ -15,8 +16,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("program", help="a program file or an .onnx file", metavar="PROGRAM")
     parser.add_argument("--on", default="eager-cpu", help="executors, comma-separated: eager-cpu, eager-cuda")
     parser.add_argument("--input", help="an .npy file; random and extreme inputs by default")
-    parser.add_argument("--batch-size", type=int, default=4, help="rows of random inputs (default 4)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch-size", type=values.count, default=4, help="rows of random inputs (default 4)")
+    parser.add_argument("--seed", type=values.seed, default=0, help="of the random inputs (default 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 

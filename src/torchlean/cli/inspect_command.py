@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from torchlean.cli.columns import columns
 from torchlean.cli.programs import load
 from torchlean.ir import type_of
 from torchlean.run.program import Program
@@ -28,15 +29,8 @@ def run(options: Any) -> int:
         return 0
     print(program)
     if rows:
-        from rich.console import Console
-        from rich.table import Table
-
-        view = Table(title=f"{sum(r['entries'] for r in rows)} numbers in {len(rows)} arrays")
-        for head in rows[0]:
-            view.add_column(head, justify="right" if head in NUMBERS else "left", overflow="fold")
-        for row in rows:
-            view.add_row(*(str(v) for v in row.values()))
-        Console().print(view)
+        print(f"\n{sum(r['entries'] for r in rows)} numbers in {len(rows)} arrays")
+        print(columns(list(rows[0]), [[str(v) for v in row.values()] for row in rows], right=NUMBERS))
     return 0
 
 

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from torchlean import __version__
-from torchlean.errors import InternalError, TorchLeanError, UsageError
+from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError, UsageError
+from torchlean.files import is_full, output_is_full
 
 COMMANDS = {
     "quickstart": "train, bound, verify and certify a network on real data",
@@ -36,23 +37,35 @@ class Once(argparse.Action):
         if self.dest in given:
             parser.error(f"{option_string} is given twice")
         given.add(self.dest)
-        setattr(namespace, self.dest, values)
+        setattr(namespace, self.dest, True if self.nargs == 0 else values)
+
+
+class Switch(Once):
+    """A flag without a value."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=False, help=help)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser without abbreviations, whose errors have the five parts."""
+    """An argument parser without abbreviations, whose errors have the five parts.
 
-    def __init__(self, **options: Any) -> None:
+    given   the words to be parsed, as errors show them
+    """
+
+    def __init__(self, *, given: Sequence[str], **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
+        self.given = given
         self.register("action", None, Once)
         self.register("action", "store", Once)
+        self.register("action", "store_true", Switch)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(
             message,
             where=f"the command line of {self.prog}",
-            expected=self.format_usage().strip(),
-            got=" ".join(sys.argv[1:]) or "no arguments",
+            expected=" ".join(self.format_usage().split()).removeprefix("usage: "),
+            got=" ".join(self.given) or "no arguments",
             fix=f"{self.prog} --help",
         )
 
@@ -61,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Prints an error on standard error and returns its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(arguments)
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
     except TorchLeanError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -72,15 +87,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except MemoryError:
-        print("Exhausted: out of memory", file=sys.stderr)
-        return 4
+        print(
+            Exhausted(
+                "out of memory",
+                where="torchlean " + " ".join(arguments),
+                expected="room for the program and its arrays",
+                got="a failed allocation",
+                fix="use a smaller batch or a machine with more memory",
+            ),
+            file=sys.stderr,
+        )
+        return Exhausted.exit_code
     except Exception as problem:
         if os.environ.get("TORCHLEAN_TRACEBACK"):
             raise
+        if isinstance(problem, OSError) and is_full(problem):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is dropped, not tried again
+            print(output_is_full(problem), file=sys.stderr)
+            return FileError.exit_code
         print(
             InternalError(
                 "a bug in torchlean",
-                where=" ".join(arguments),
+                where="torchlean " + " ".join(arguments),
                 expected="an answer or a clear error",
                 got=f"{type(problem).__name__}: {problem}",
                 fix="set TORCHLEAN_TRACEBACK=1 for the traceback and report it",
@@ -107,7 +135,7 @@ def _run(arguments: list[str]) -> int:
 
         return int(check(arguments[1:]))
     module = importlib.import_module(f"torchlean.cli.{name}_command")
-    parser = Parser(prog=f"torchlean {name}", description=COMMANDS[name])
+    parser = Parser(prog=f"torchlean {name}", description=COMMANDS[name], given=arguments[1:])
     module.arguments(parser)
     options = parser.parse_args(arguments[1:])
     code: int = module.run(options)

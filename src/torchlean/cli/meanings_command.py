@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from torchlean.cli import values
+from torchlean.cli.columns import columns
 from torchlean.cli.programs import chosen_inputs, load
 from torchlean.run.program import Program, sizes_of
 
@@ -16,24 +19,14 @@ from torchlean.run.program import Program, sizes_of
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("program", help="a program file or an .onnx file", metavar="PROGRAM")
     parser.add_argument("--input", help="an .npy file; one random row by default")
-    parser.add_argument("--batch-size", type=int, default=1, help="rows of the random input (default 1)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch-size", type=values.count, default=1, help="rows of the random input (default 1)")
+    parser.add_argument("--seed", type=values.seed, default=0, help="of the random input (default 0)")
     parser.add_argument("--nodes", action="store_true", help="every node, not only the outputs: its first entry")
-    parser.add_argument("--digits", type=int, default=12, help="significant digits (default 12)")
+    parser.add_argument("--digits", type=values.count, default=12, help="significant digits (default 12)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: Any) -> int:
-    from torchlean.errors import UsageError
-
-    if options.digits < 1:
-        raise UsageError(
-            "a number has at least one digit",
-            where="--digits",
-            expected="a positive int",
-            got=str(options.digits),
-            fix="--digits 12",
-        )
     program = load(options.program)
     inputs = dict(chosen_inputs(program, options))
     label = "standard normal" if options.input is None else options.input
@@ -41,16 +34,20 @@ def run(options: Any) -> int:
     if options.json:
         print(json.dumps({"input": label, "rows": rows}))
         return 0
-    from rich.console import Console
-    from rich.table import Table
-
-    view = Table(title=f"{options.program} on {label}")
-    for head in rows[0]:
-        view.add_column(head, no_wrap=head == "value")
-    for row in rows:
-        view.add_row(*row.values())
-    Console().print(view)
+    print(f"{options.program} on {label}\n")
+    print(layout(rows, shutil.get_terminal_size((120, 40)).columns))
     return 0
+
+
+def layout(rows: list[dict[str, str]], width: int) -> str:
+    """The number systems side by side where that fits in `width`, else below each other, digit under digit."""
+    table = columns(list(rows[0]), [list(row.values()) for row in rows])
+    if max(map(len, table.splitlines())) <= width:
+        return table
+    return "\n".join(
+        columns((row["value"], ""), [(f"  {head}", text) for head, text in row.items() if head != "value"])
+        for row in rows
+    )
 
 
 def table(program: Program, inputs: Mapping[str, np.ndarray], nodes: bool, digits: int) -> list[dict[str, str]]:

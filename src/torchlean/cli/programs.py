@@ -43,14 +43,6 @@ def chosen_inputs(program: Program, options: Any) -> Iterator[tuple[str, dict[st
             )
         yield options.input, {next(iter(types)): fitted(program, read_array(options.input), options.input)}
         return
-    if options.batch_size < 1:
-        raise UsageError(
-            "a batch has at least one row",
-            where="--batch-size",
-            expected="a positive int",
-            got=str(options.batch_size),
-            fix="--batch-size 4",
-        )
     sizes = dict.fromkeys(program.graph.symbols(), options.batch_size)
     rng = np.random.default_rng(options.seed)
 

@@ -9,32 +9,28 @@ import time
 from pathlib import Path
 from typing import Any
 
+from torchlean.cli import values
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="quickstart", help="folder for the model, claim and certificate (default: quickstart)"
     )
     parser.add_argument("--report", default="quickstart.html", help="the page (default: quickstart.html)")
-    parser.add_argument("--steps", type=int, default=2_000, help="updates (default 2000)")
-    parser.add_argument("--timeout", type=float, default=30.0, help="seconds for the proof (default 30)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=values.count, default=2_000, help="updates (default 2000)")
+    parser.add_argument("--timeout", type=values.seconds, default=30.0, help="seconds for the proof (default 30)")
+    parser.add_argument(
+        "--seed", type=values.seed, default=0, help="of the split, the weights and the batches (default 0)"
+    )
 
 
 def run(options: Any) -> int:
     """Five chapters; any failure is an error, never a skipped chapter."""
     from torchlean.apps import quickstart as tour
-    from torchlean.errors import InternalError, UsageError
+    from torchlean.errors import InternalError
     from torchlean.report import plots
     from torchlean.report.quickstart import page
 
-    if options.steps < 1 or not options.timeout > 0:
-        raise UsageError(
-            "steps and timeout must be positive",
-            where="torchlean quickstart",
-            expected="--steps >= 1, --timeout > 0",
-            got=f"--steps {options.steps} --timeout {options.timeout}",
-            fix="leave them out",
-        )
     plots.require()
     start = time.perf_counter()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torchlean.cli import values
 from torchlean.verify.command import Options, run_verify
 
 
@@ -11,10 +12,10 @@ def arguments(parser: Any) -> None:
     """Its flags."""
     parser.add_argument("model", help="ONNX file, plain or gzipped")
     parser.add_argument("property", help="VNN-LIB file, plain or gzipped")
-    parser.add_argument("--timeout", type=float, default=60.0, help="seconds of wall clock (60)")
+    parser.add_argument("--timeout", type=values.seconds, default=60.0, help="seconds of wall clock (60)")
     parser.add_argument("--certificate", help="where to write the proof of an unsat verdict")
     parser.add_argument("--semantics", choices=("float32", "real"), default="float32")
-    parser.add_argument("--seed", type=int, default=0, help="of the attack's random starts")
+    parser.add_argument("--seed", type=values.seed, default=0, help="of the attack's random starts")
     parser.add_argument("--json", action="store_true", help="one machine-readable line")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from math import isfinite
 from typing import Any
 
 import flint
@@ -29,7 +31,7 @@ def cells(x: Any, digits: int = 9) -> list[str]:
     """One string per element, row-major.
 
     Float    the shortest decimal that reads back         Real    exact where short (1/3), else `digits` digits; a ball
-    Ranges   [lo, hi], and "or nan"                                shows its radius
+    Ranges   [lo, hi] rounded outward, and "or nan"                shows its radius
     """
     if isinstance(x, Ranges):
         if kind_of(x.dtype) == "bool":
@@ -37,12 +39,22 @@ def cells(x: Any, digits: int = 9) -> list[str]:
             return [names[int(a), int(b)] for a, b in zip(x.lo.ravel(), x.hi.ravel(), strict=True)]
         ends = zip(x.lo.ravel().tolist(), x.hi.ravel().tolist(), x.nan.ravel().tolist(), strict=True)
         return [
-            (f"{a:.{digits}g}" if a == b else f"[{a:.{digits}g}, {b:.{digits}g}]") + (" or nan" if n else "")
+            (f"{a:.{digits}g}" if a == b else f"[{outward(a, digits, down=True)}, {outward(b, digits)}]")
+            + (" or nan" if n else "")
             for a, b, n in ends
         ]
     if isinstance(x, Reals):
         return [_real(v, digits) for v in x.values.ravel().tolist()]
     return [str(v) for v in np.asarray(x).ravel()]
+
+
+def outward(x: float, digits: int, *, down: bool = False) -> str:
+    """x in `digits` significant digits: the nearest such decimal at or above it (`down`: at or below)."""
+    if not isfinite(x):
+        return str(x)
+    rounding = ROUND_FLOOR if down else ROUND_CEILING
+    near = Context(prec=digits, rounding=rounding, Emin=-999999, Emax=999999).create_decimal(Decimal(x))
+    return f"{near:.{digits}g}"
 
 
 def _real(x: Any, digits: int) -> str:
