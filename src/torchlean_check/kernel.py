@@ -121,10 +121,20 @@ class Facts:
     def __init__(self, state: State, slopes: Slopes | None = None, compress: bool = False) -> None:
         self.state, self.slopes, self.compress = state, slopes, compress
         self._live: dict[int, Live] = {}
+        self._charges: dict[tuple[int, bool], Floats] = {}
         self.matrices: dict[tuple[int, int, bool], Floats] = {}
         self.local: dict[
             int, tuple[Floats, Floats]
         ] = {}  # kappa and real of affine nodes, for each row's own boxes: [B, size]
+
+    def charge(self, k: int, columns: Ints | None, real: bool) -> Floats:
+        """What |L| on value k is charged with per box, for the live entries.   Shapes  [B, columns]"""
+        kappa = self.local[k][1 if real else 0]
+        if columns is None:
+            return kappa
+        if (k, real) not in self._charges:
+            self._charges[k, real] = kappa[:, columns]  # the columns of a value are always those of its one relu
+        return self._charges[k, real]
 
     def live(self, value: int) -> Live:
         if value not in self._live:
@@ -272,15 +282,13 @@ class Kernel:
             )
         g = node.leaves * U32 * (1.0 + 2.0 * node.leaves * U32) * (1.0 + 2.0**-40)  # >= (1 + u)^N - 1
         moves = all(isinstance(linear, Select) for linear, _ in node.terms)
-        error = np.where(
-            node.leaves > 0, g * v + TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total), 0.0 if moves else TINY32
-        )
-        exact_sum = np.zeros(node.size, np.bool_)
-        if node.adds:
-            exact_sum = np.logical_and(len(node.terms) == 1, node.bias == 0.0)  # adding a zero term is no rounding
-            error = error + np.where(exact_sum, 0.0, U32 * (v + error)) + TINY32
-        error = error * (1.0 + 2.0**-20)
-        if self.semantics == "float32" and not (v * (1.0 + g) + error < 2.0**127).all():
+        tiny = TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total)
+        base = np.where(node.leaves > 0, tiny, 0.0 if moves else TINY32)
+        rate = g
+        if node.adds:  # E + u (v + E) + 2^-126, where it is not a zero that is added
+            grow = np.where((len(node.terms) == 1) & (node.bias == 0.0), 0.0, U32)
+            rate, base = g + grow * (1.0 + g), (1.0 + grow) * base + TINY32
+        if self.semantics == "float32" and not ((1.0 + g + rate) * v + base < 2.0**127).all():
             raise CheckError(
                 "overflow of float32 is not excluded",
                 where=f"node '{node.where}'",
@@ -288,24 +296,14 @@ class Kernel:
                 got=str(float(v.max())),
                 fix="use a smaller region",
             )
-        if self.semantics == "real":
-            error = np.zeros_like(error)
-        stored = (node.weight_rel * v + node.bias_err) * (1.0 + 2.0**-20) + SUBNORMAL
-        own = stored + self.arith.gamma(depth) * v + self.arith.gamma(node.size) * np.abs(node.bias)
-        rate_real = (node.weight_rel + self.arith.gamma(depth) + np.zeros_like(v)) * (1.0 + 2.0**-18)
+        rate_real = np.full(node.size, node.weight_rel + self.arith.gamma(depth)) * (1.0 + 2.0**-18)
         base_real = (node.bias_err + self.arith.gamma(node.size) * np.abs(node.bias)) * (1.0 + 2.0**-18) + SUBNORMAL
-        rate, base = rate_real, base_real
-        if self.semantics != "real":  # the same sums with v left out: tiny terms keep the root's, which are larger
-            grow = np.where(exact_sum, 0.0, U32) if node.adds else np.zeros_like(v)
-            tiny = np.where(
-                node.leaves > 0, TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total), 0.0 if moves else TINY32
-            )
-            tiny = (1.0 + grow) * tiny + (TINY32 if node.adds else 0.0)
-            rate = rate + (g + grow * (1.0 + g)) * (1.0 + 2.0**-18)
-            base = base + tiny * (1.0 + 2.0**-18)
-        return Charges(
-            (error + own) * WIDER, own * WIDER, (error + own + 2.0**-46 * v) * WIDER, rate, base, rate_real, base_real
-        )
+        if self.semantics == "real":
+            rate = base = np.zeros(node.size)
+        rate, base = rate * (1.0 + 2.0**-18) + rate_real, base * (1.0 + 2.0**-18) + base_real
+        kappa = (rate * v + base) * WIDER
+        real = (rate_real * v + base_real) * WIDER
+        return Charges(kappa, real, (kappa + 2.0**-46 * v) * WIDER, rate, base, rate_real, base_real)
 
     def _localise(self, k: int, node: Affine, values: Boxes, facts: Facts) -> Floats:
         """The charges of node k for the boxes of each row, into `facts`; returns v.   Shapes  [B, size]"""
@@ -381,7 +379,7 @@ class Kernel:
             # a row of the weights is read, not computed
             kappa = facts.local[target][0][box, index] if target in facts.local else self.charges[target].kappa[index]
             matrix, columns = self._matrix(facts, target, node.terms[0][0], None, node.terms[0][1])
-            acc[node.terms[0][1]] = matrix[index] * sign[:, None], columns
+            acc[node.terms[0][1]] = matrix.take(index, axis=0) * sign[:, None], columns
             const, mass = sign * node.bias[index] - kappa, np.abs(node.bias[index]) + kappa
         else:
             index, sign = start
@@ -405,8 +403,7 @@ class Kernel:
                     charge = moved * self.sums[k] * WIDER
                     const, mass, terms = const - charge, mass + charge, terms + 1
                 if k in facts.local:
-                    kappa = facts.local[k][1 if real else 0]
-                    charge = self.arith.dots(np.abs(L), (kappa if columns is None else kappa[:, columns])[box])
+                    charge = self.arith.dots(np.abs(L), facts.charge(k, columns, real).take(box, axis=0))
                 else:
                     kappa = self.charges[k].real if real else self.charges[k].kappa
                     charge = self.arith.against(np.abs(L), kappa if columns is None else kappa[columns])
@@ -433,11 +430,11 @@ class Kernel:
                 part, line = L[:, : live.unstable], live.lines
                 down = np.minimum(part, 0.0)
                 up = part - down
-                shift = self.arith.dots(down, line.t[box])
+                shift = self.arith.dots(down, line.t.take(box, axis=0))
                 if line.p is not None:
-                    shift = shift + self.arith.dots(up, line.p[box])
-                up *= line.a[box]
-                down *= line.s[box]
+                    shift = shift + self.arith.dots(up, line.p.take(box, axis=0))
+                up *= line.a.take(box, axis=0)
+                down *= line.s.take(box, axis=0)
                 np.add(up, down, out=part)
                 const, mass, terms = const + shift, mass - shift, terms + 2
                 const, mass, terms = self._add(acc, node.source, (L, live.columns), const, mass, terms)
@@ -487,7 +484,10 @@ class Kernel:
         lo, hi = state.lo, state.hi
         centre = 0.5 * lo + 0.5 * hi
         half = np.maximum(hi - centre, centre - lo) * WIDER + (self.arith.gamma(lo.shape[1]) + 2.0**-50) * self.mags[0]
-        low = self.arith.dots(form, centre[box]) - self.arith.dots(np.abs(form), half[box]) * WIDER
+        low = (
+            self.arith.dots(form, centre.take(box, axis=0))
+            - self.arith.dots(np.abs(form), half.take(box, axis=0)) * WIDER
+        )
         low = low + offset - 2.0**-50 * (np.abs(low) + np.abs(offset)) - UNDERFLOW
         return np.where(np.isfinite(low), low, -np.inf)
 

@@ -42,7 +42,10 @@ def replay_parallel(
         )
     running = [
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "torchlean_check.parallel"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env
+            [sys.executable, "-P", "-m", "torchlean_check.parallel"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=env,
         )
         for _ in shares
     ]

@@ -34,7 +34,7 @@ def test_the_relu_line_of_the_smallest_box_is_above_relu():
 
 @pytest.mark.parametrize("head", ["+-", "-*", "+-*", "--", ""])
 def test_a_term_with_two_operator_signs_is_refused(head):
-    with pytest.raises(CheckError, match="linear term|neither"):
+    with pytest.raises(CheckError, match=r"linear term|neither"):
         read_property(f"{DECLARED}(assert (<= ({head} Y_0 X_0) 1))".encode())
 
 
