@@ -64,7 +64,10 @@ def fitted(program: Program, array: np.ndarray, path: str) -> np.ndarray:
         array = array.astype(t.dtype.numpy)
     if array.ndim == t.rank - 1:
         array = array[None]
-    if array.ndim != t.rank or array.dtype.name != t.dtype.numpy:
+    fits = array.ndim == t.rank and all(
+        not isinstance(s, int) or s == n for s, n in zip(t.shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype.name != t.dtype.numpy:
         raise FileError(
             "the array does not fit the program's input",
             where=path,
