@@ -1,0 +1,112 @@
+"""`torchlean verify` on small networks: the verdict first, then its evidence; the checker agrees."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from torchlean.io.onnx import read_onnx
+
+HOLDS = ("verify", "net.onnx", "holds.vnnlib")
+FAILS = ("verify", "net.onnx", "fails.vnnlib")
+
+
+def test_unsat_writes_a_certificate_that_the_checker_accepts(folder: Path, run: Callable[..., Any]) -> None:
+    ran = run(*HOLDS, "--certificate", "proof")
+    first, second, *_ = ran.out.splitlines()
+    assert ran.code == 0 and ran.err == ""
+    assert first.split()[0] == "unsat" and "every float32 execution" in first
+    assert second.startswith("certificate  proof")
+    checked = run("check", "net.onnx", "holds.vnnlib", "proof")
+    assert checked.code == 0 and checked.out.startswith("valid ") and "0 assumed" in checked.out
+
+
+def test_unsat_without_a_place_for_the_certificate_writes_nothing(folder: Path, run: Callable[..., Any]) -> None:
+    before = sorted(folder.iterdir())
+    assert run(*HOLDS).out.startswith("unsat")
+    assert sorted(folder.iterdir()) == before
+
+
+def test_real_semantics_is_named_in_the_verdict_and_the_certificate(folder: Path, run: Callable[..., Any]) -> None:
+    ran = run(*HOLDS, "--semantics", "real", "--certificate", "proof")
+    assert ran.code == 0 and ran.out.startswith("unsat ") and "over the real numbers" in ran.out.splitlines()[0]
+    assert "every float32" not in ran.out
+    assert "over the real numbers only" in run("check", "net.onnx", "holds.vnnlib", "proof").out
+
+
+def test_sat_prints_a_witness_that_runs(folder: Path, run: Callable[..., Any]) -> None:
+    ran = run(*FAILS, "--certificate", "proof")
+    assert ran.code == 0 and ran.out.split()[0] == "sat" and not Path("proof").exists()
+    found = {name: float(v) for name, v in re.findall(r"\((?:\()?([XY]_\d) (\S+?)\)", ran.out)}
+    assert list(found) == ["X_0", "X_1", "Y_0", "Y_1"]
+    x = np.array([[found["X_0"], found["X_1"]]], np.float32)
+    assert (np.abs(x) <= 1).all() and found["Y_0"] >= -100
+    y = np.array([found["Y_0"], found["Y_1"]], np.float32)
+    assert np.array_equal(np.asarray(read_onnx("net.onnx")(x)).ravel(), y)
+    text = ran.out[ran.out.index("((X_0") :].strip()
+    assert text.count("(") == text.count(")") == 5
+
+
+def test_json(folder: Path, run: Callable[..., Any]) -> None:
+    proved = json.loads(run(*HOLDS, "--certificate", "proof", "--json").out)
+    assert proved["verdict"] == "unsat" and proved["semantics"] == "float32" and proved["leaves"] >= 1
+    assert proved["certificate"] == "proof" and proved["certificate_bytes"] == len(Path("proof").read_bytes())
+    refuted = json.loads(run(*FAILS, "--json").out)
+    assert refuted["verdict"] == "sat" and refuted["certificate"] is None
+    assert refuted["witness"]["reference"] and all(isinstance(v, str) for v in refuted["witness"]["x"])
+
+
+def test_gzip_and_a_name_without_its_gz(folder: Path, run: Callable[..., Any]) -> None:
+    import gzip
+
+    for name in ("net.onnx", "holds.vnnlib"):
+        Path(name + ".gz").write_bytes(gzip.compress(Path(name).read_bytes()))
+        Path(name).unlink()
+    assert run(*HOLDS, "--certificate", "proof").out.startswith("unsat")
+    assert run("check", "net.onnx.gz", "holds.vnnlib.gz", "proof").code == 0
+
+
+def test_timeout_is_a_verdict_and_exit_code_4(folder: Path, run: Callable[..., Any], make: Any) -> None:
+    """A claim that is true by so little that no box closes before the time is over."""
+    from torchlean.io.onnx import write_onnx
+
+    write_onnx(make.network((6, 40, 40, 1), seed=3), "net.onnx")
+    program = read_onnx("net.onnx")
+    x = np.random.default_rng(0).uniform(-1, 1, (4000, 6)).astype(np.float32)
+    top = float(np.asarray(program(x)).max()) * 1.3
+    Path("hard.vnnlib").write_text(make.claim(6, 1, f"(assert (>= Y_0 {top:.6f}))"))
+    ran = run("verify", "net.onnx", "hard.vnnlib", "--timeout", "0.05", "--certificate", "proof")
+    assert ran.code == 4 and ran.out.split()[0] == "timeout" and not Path("proof").exists()
+
+
+def test_the_same_seed_gives_the_same_certificate(folder: Path, run: Callable[..., Any]) -> None:
+    for name in ("a", "b"):
+        assert run(*HOLDS, "--seed", "7", "--certificate", name).code == 0
+    assert Path("a").read_bytes() == Path("b").read_bytes()
+
+
+def test_a_search_that_dies_is_unknown(folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+    import signal
+
+    from torchlean.verify import files
+
+    monkeypatch.setattr(files, "verify_files", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
+    ran = run(*HOLDS, "--certificate", "proof")
+    assert ran.code == 4 and ran.out.split()[0] == "unknown" and not Path("proof").exists()
+
+
+def test_a_bug_is_an_internal_error_and_no_verdict(
+    folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchlean.verify import files
+
+    monkeypatch.setattr(files, "verify_files", lambda *a, **k: 1 // 0)
+    ran = run(*HOLDS)
+    assert ran.code == 5 and ran.out == "" and ran.err.startswith("InternalError: a bug in torchlean")
