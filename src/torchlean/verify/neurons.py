@@ -18,12 +18,13 @@ from torchlean.verify.boxes import search_with_kernel
 from torchlean.verify.dual import Best, Dual, Layers, Problems
 from torchlean.verify.lower import TooLarge, lower_with_origins
 from torchlean.verify.problem import Problem, Proof, Stuck
+from torchlean.verify.refine import refine
+from torchlean.verify.tables import slope_table
 
 F64 = NDArray[np.float64]
 
 STEPS_ROOT, STEPS = 60, 16
 BATCH = 24  # nodes at a time
-UNIT = 2.0**14  # slopes in tables are multiples of 2^-14
 
 
 @dataclass
@@ -70,6 +71,7 @@ class _Search:
             np.where(layer.gate, np.maximum(high, 0), np.maximum(np.abs(low), np.abs(high)))
             for layer, low, high in zip(stack.layers, lo, hi, strict=True)
         ]
+        self.largest = largest
         self.dual = Dual(stack, region.lo, region.hi, largest, np.maximum(np.abs(region.lo), np.abs(region.hi)))
         self.clause_rows = [np.flatnonzero(region.row_clause == c) for c in range(len(region.clauses))]
         self.tables = problem.files.tables
@@ -100,8 +102,24 @@ class _Search:
         return np.where(gate, np.maximum(lo, 0), lo), np.where(gate, np.maximum(hi, 0), hi)
 
     def run(self, state: tc.State) -> Proof:
+        """The tree below the root; the root itself is tried with slopes for the clauses alone before hidden ones get theirs."""
         zeros = [np.zeros(n) for n in self.stack.sizes]
-        waiting = [Node(0, state, zeros, {}, 0)]
+        first = Node(0, state, zeros, {}, 0)
+        waiting: list[Node] = []
+        best, items, refuted = self._close([first])
+        derivations: tuple[tc.Derivation, ...] = ()
+        if state.open.any():
+            derivations = refine(self.problem.kernel, state, self.stack, self.origins, self._boxes, self.largest,
+                                 self.tables, self.problem.deadline)  # fmt: skip
+            best, items, more = self._close([first])
+            # a clause that was refuted before the derivations is refuted again by the same numbers after them
+            refuted[0] += more[0]
+        if derivations or refuted[0]:
+            self.builder.record(0, tc.Record(derivations, tuple(refuted[0])))
+        if state.open.any():
+            waiting = self._split(first, best, [(j, c) for j, (_, c) in enumerate(items) if state.open[0, c]])
+        else:
+            self.leaves += 1
         while waiting:
             self.problem.deadline.check()
             batch, waiting = waiting[-BATCH:], waiting[:-BATCH]
@@ -111,6 +129,20 @@ class _Search:
 
     def _visit(self, batch: list[Node]) -> list[Node]:
         """Bound a batch of nodes; returns the children of those that stay open."""
+        best, items, records = self._close(batch)
+        children = []
+        for i, node in enumerate(batch):
+            if records[i]:
+                self.builder.record(node.number, tc.Record((), tuple(records[i])))
+            mine = [(j, clause) for j, (k, clause) in enumerate(items) if k == i and node.state.open[0, clause]]
+            if not mine or node.state.empty[0]:
+                self.leaves += 1
+                continue
+            children += self._split(node, best, mine)
+        return children
+
+    def _close(self, batch: list[Node]) -> tuple[Best, list[tuple[int, int]], list[list[tc.Refutation]]]:
+        """Bound the open clauses of each node and refute what can be: (bounds, (node, clause) of each, refutations)."""
         self.nodes += len(batch)
         items = [(i, int(c)) for i, node in enumerate(batch) for c in np.flatnonzero(node.state.open[0])]
         best = self._bound(batch, items)
@@ -122,16 +154,7 @@ class _Search:
                 if found is not None:
                     records[i].append(found)
                     batch[i].state.open[0, clause] = False
-        children = []
-        for i, node in enumerate(batch):
-            if records[i]:
-                self.builder.record(node.number, tc.Record((), tuple(records[i])))
-            mine = [j for j, (k, clause) in enumerate(items) if k == i and node.state.open[0, clause]]
-            if not mine or node.state.empty[0]:
-                self.leaves += 1
-                continue
-            children += self._split(node, best, [(j, items[j][1]) for j in mine])
-        return children
+        return best, items, records
 
     def _bound(self, batch: list[Node], items: list[tuple[int, int]]) -> Best:
         boxes = [self._boxes(node.state) for node in batch]
@@ -177,17 +200,12 @@ class _Search:
 
     def _refute(self, node: Node, clause: int, best: Best, j: int) -> tc.Refutation | None:
         """The kernel's own refutation with the optimised numbers, or None."""
-        slopes: dict[int, NDArray[np.int16]] = {}
         multipliers = []
         for k, (value, index) in enumerate(self.origins):
             count = len(value)
-            units = np.rint(best.alpha[k][j][:count] * UNIT).astype(np.int16)
-            for v in np.unique(value).tolist():
-                at = value == v
-                slopes.setdefault(v, np.full(self.problem.network.nodes[v].size, -32768, np.int16))[index[at]] = units[at]
             for n in np.flatnonzero((best.beta[k][j][:count] > 0) & (node.side[k][:count] != 0)).tolist():
                 multipliers.append((int(value[n]), int(index[n]), int(node.side[k][n]), float(best.beta[k][j][n])))
-        table = tc.SlopeTable(slopes)
+        table = slope_table(self.problem.network, self.origins, [a[j] for a in best.alpha])
         splits = [(v, i, s, 0.0, m) for v, i, s, m in multipliers]
         if not self.problem.kernel.refute(node.state, clause, (), table.floats(), splits):
             return None
