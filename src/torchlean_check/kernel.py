@@ -358,18 +358,17 @@ class Kernel:
         *,
         split: Splits = (),
         real: bool = False,
-    ) -> tuple[Floats, Floats, Floats]:
-        """Linear lower bounds: start . value(target) >= form x + offset on each row's box; and the kappa charges
-        inside offset.
+    ) -> tuple[Floats, Floats]:
+        """Linear lower bounds: start . value(target) >= form x + offset on each row's box.
 
         start  rows [R, size], or (index [R], sign [R]) for single entries;  box [R]: the state's row that each row
                belongs to
         split  (value, index, side, at, m) with m >= 0: adds -m side (z - at), which is <= 0 where the split holds
-        Shapes ([R, inputs], [R], [R]);  NaN  an overflow gives an infinite or nan offset, since every |L| is
+        Shapes ([R, inputs], [R]);  NaN  an overflow gives an infinite or nan offset, since every |L| is
         multiplied by kappa >= 0
         """
         nodes, rows = self.network.nodes, len(box)
-        const, mass, charged, terms = np.zeros(rows), np.zeros(rows), np.zeros(rows), 8
+        const, mass, terms = np.zeros(rows), np.zeros(rows), 8
         acc: dict[int, Coefficients] = {}
         node = nodes[target]
         if not isinstance(start, tuple):
@@ -408,12 +407,7 @@ class Kernel:
                     kappa = self.charges[k].real if real else self.charges[k].kappa
                     charge = self.arith.against(np.abs(L), kappa if columns is None else kappa[columns])
                 shift = self.arith.against(L, node.bias if columns is None else node.bias[columns])
-                const, mass, charged, terms = (
-                    const + shift - charge,
-                    mass + np.abs(shift) + charge,
-                    charged + charge,
-                    terms + 2,
-                )
+                const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
                 for linear, source in node.terms:
                     if isinstance(linear, Dense):
                         matrix, below = self._matrix(facts, k, linear, columns, source)
@@ -440,7 +434,7 @@ class Kernel:
                 const, mass, terms = self._add(acc, node.source, (L, live.columns), const, mass, terms)
         form = self._full(*acc[0], self.network.inputs) if 0 in acc else np.zeros((rows, self.network.inputs))
         # The rounding of `terms` additions of numbers whose sizes `mass` adds up, and all underflows.
-        return form, const - mass * (terms * 2.0**-51) - UNDERFLOW, charged
+        return form, const - mass * (terms * 2.0**-51) - UNDERFLOW
 
     def _add(
         self, acc: dict[int, Coefficients], k: int, new: Coefficients, const: Floats, mass: Floats, terms: int
@@ -507,7 +501,7 @@ class Kernel:
         for at in range(0, len(rows), self.row_chunk // 2):
             r, i = rows[at : at + self.row_chunk // 2], index[at : at + self.row_chunk // 2]
             box, sign = np.concatenate([r, r]), np.repeat([1.0, -1.0], len(r))
-            low = self.lowest(state, box, *self.walk(facts, k, box, (np.concatenate([i, i]), sign), split=split)[:2])
+            low = self.lowest(state, box, *self.walk(facts, k, box, (np.concatenate([i, i]), sign), split=split))
             new_lo[r, i] = np.maximum(lo[r, i], low[: len(r)])
             new_hi[r, i] = np.minimum(hi[r, i], -low[len(r) :])
         self._settle(state, k, new_lo, new_hi)
@@ -565,8 +559,8 @@ class Kernel:
 
     def _objective(
         self, facts: Facts, box: Ints, rows: Objective, split: Splits = (), real: bool = False
-    ) -> tuple[Floats, Floats, Floats]:
-        form, offset, charged = self.walk(facts, self.network.output, box, rows.y, split=split, real=real)
+    ) -> tuple[Floats, Floats]:
+        form, offset = self.walk(facts, self.network.output, box, rows.y, split=split, real=real)
         if rows.x.any():
             form = form + rows.x
             offset = offset - self.arith.against(np.abs(form), self.mags[0]) * 2.0**-51
@@ -576,16 +570,16 @@ class Kernel:
             + rows.err_c
         )
         offset = offset + rows.c - loss * WIDER
-        return form, offset - 2.0**-50 * (np.abs(offset) + np.abs(rows.c) + loss) - UNDERFLOW, charged
+        return form, offset - 2.0**-50 * (np.abs(offset) + np.abs(rows.c) + loss) - UNDERFLOW
 
     def bound(self, state: State, derive: bool, real: bool = False) -> Bounds:
         """Bounds of every inequality of the open clauses; with `derive`, after the default derivation (which tightens
         `state`)."""
         with np.errstate(all="ignore"):
             facts = self.derive(state, local=True) if derive else Facts(state, None, self.compress)
-            return self._bound(state, facts, real)[0]
+            return self._bound(state, facts, real)
 
-    def _bound(self, state: State, facts: Facts, real: bool) -> tuple[Bounds, Floats]:
+    def _bound(self, state: State, facts: Facts, real: bool) -> Bounds:
         region = self.region
         count, rows, inputs = len(state), len(region.rows_c), self.network.inputs
         margin, form, offset = (
@@ -593,16 +587,16 @@ class Kernel:
             np.zeros((count, rows, inputs)),
             np.full((count, rows), -np.inf),
         )
-        margin_real, charged = np.full((count, rows), -np.inf) if real else None, np.zeros((count, rows))
+        margin_real = np.full((count, rows), -np.inf) if real else None
         box, row = np.nonzero(state.open[:, region.row_clause] & ~state.empty[:, None])
         for at in range(0, len(box), self.row_chunk):
             b, r = box[at : at + self.row_chunk], row[at : at + self.row_chunk]
             objective = Objective.of(region, r)
-            f, o, charged[b, r] = self._objective(facts, b, objective)
+            f, o = self._objective(facts, b, objective)
             margin[b, r], form[b, r], offset[b, r] = self.lowest(state, b, f, o), f, o
             if margin_real is not None:
-                margin_real[b, r] = self.lowest(state, b, *self._objective(facts, b, objective, real=True)[:2])
-        return Bounds(margin, margin_real, self.refuted(state, margin), form, offset), charged
+                margin_real[b, r] = self.lowest(state, b, *self._objective(facts, b, objective, real=True))
+        return Bounds(margin, margin_real, self.refuted(state, margin), form, offset)
 
     def refuted(self, state: State, margin: Floats, slack: float | Floats = 0.0) -> Bools:
         """Clauses closed before, or with an inequality whose bound is > slack (>= for a strict one).   Shapes  [B,
@@ -635,7 +629,7 @@ class Kernel:
                 candidates = [(one.combine(w), bool((region.row_strict[rows] & (w > 0.0)).any()))]
             facts = Facts(state, slopes, self.compress)
             for objective, strict in candidates:
-                low = self.lowest(state, box, *self._objective(facts, box, objective, split)[:2])[0]
+                low = self.lowest(state, box, *self._objective(facts, box, objective, split))[0]
                 if low > 0.0 or (strict and low >= 0.0):
                     return True
         return False

@@ -122,7 +122,7 @@ def test_slopes_and_multipliers_may_be_anything(tools, title):
         for scale in (0.0, 0.5, 30.0):
             slopes = {k: rng.uniform(-2, 2, (1, network.nodes[k].size)) for k in network.relu_inputs}
             split = [(value, 0, side, 0.125, scale * rng.random())]
-            form, offset, _ = kernel.walk(
+            form, offset = kernel.walk(
                 Facts(state, slopes, kernel.compress), network.output, box, region.rows_y, split=split
             )
             for _ in range(20):
@@ -147,7 +147,7 @@ def test_split_multipliers_are_charged_with_the_error_box(tools, side, at):
     state, m = kernel.start(), 1000.0
     rows, box = np.zeros((1, network.nodes[network.output].size)), np.zeros(1, np.int64)
     split = [(value, 2, side, at, m)]
-    form, offset, _ = kernel.walk(Facts(state), network.output, box, rows, split=split)
+    form, offset = kernel.walk(Facts(state), network.output, box, rows, split=split)
     node = network.nodes[value]
     assert np.array_equal(
         form[0], -m * side * node.terms[0][0].weight[2]
@@ -184,7 +184,7 @@ def test_overflow_loses_the_bound_and_never_gains_one(tools):
     network, _region, kernel = load(tools, "mlp", "float32", "rounded")
     for bad in (np.inf, -np.inf, np.nan):
         with np.errstate(all="ignore"):
-            form, offset, _ = kernel.walk(
+            form, offset = kernel.walk(
                 Facts(kernel.start()), network.output, np.zeros(1, np.int64), np.full((1, 2), bad)
             )
             assert kernel.lowest(kernel.start(), np.zeros(1, np.int64), form, offset)[0] == -np.inf
