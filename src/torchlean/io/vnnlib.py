@@ -16,7 +16,7 @@ from torchlean.bounds.exact import exceeds
 from torchlean.bounds.property import Violation
 from torchlean.bounds.region import Box
 from torchlean.errors import DataError, FileError
-from torchlean.io.files import decode, read_bytes
+from torchlean.files import decode, read_bytes
 from torchlean.io.vnnlib_terms import Declared, logic_of
 from torchlean.io.vnnlib_text import Place, decimal, statements
 

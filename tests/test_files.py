@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from torchlean.errors import FileError
-from torchlean.io.files import atomic_write, decode, find, read_bytes, read_text
+from torchlean.files import atomic_write, decode, find, read_bytes, read_text
 
 TEXT = b"some text that is long enough to be compressed " * 50
 
