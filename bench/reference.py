@@ -1,6 +1,6 @@
 """The reference executor beside plain numpy float32, on the mnist_fc networks.
 
-    python bench/reference.py [--write]
+    OMP_NUM_THREADS=1 python bench/reference.py [--sets DIR] [--write]
 
 Prints the ratio of the medians within one run, and a SHA-256 digest of the reference's outputs: equal on every
 machine.
@@ -21,7 +21,7 @@ import numpy as np
 from table import report
 from torchlean.io.onnx import read_onnx
 
-NETWORKS = Path(__file__).resolve().parents[2] / "shared" / "vnncomp" / "mnist_fc" / "onnx"
+SETS = Path(__file__).resolve().parents[2] / "shared" / "vnncomp"
 
 
 def seconds(function: Callable[[], object], runs: int) -> float:
@@ -38,11 +38,12 @@ def seconds(function: Callable[[], object], runs: int) -> float:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sets", default=str(SETS), help="folder of the benchmark sets")
     parser.add_argument("--write", action="store_true", help="keep the table under bench/results")
     options = parser.parse_args()
     x = np.random.default_rng(0).random((100, 784), np.float32)
     rows = []
-    for path in sorted(NETWORKS.glob("*.onnx.gz")):
+    for path in sorted(Path(options.sets, "mnist_fc", "onnx").glob("*.onnx.gz")):
         program = read_onnx(path)
         arrays = list(program.parameters.values())
         weights = [a for a in arrays if a.ndim == 2]
