@@ -417,10 +417,10 @@ class Kernel:
                     const, mass, terms = self._add(acc, source, new, const, mass, terms)
             elif isinstance(node, Relu):
                 live = facts.live(node.source)
-                if columns is None and live.columns is not None:
-                    L = L[:, live.columns]
-                elif L is start:
-                    L = L.copy()
+                if columns is not live.columns:  # they may be those of another relu, which reads this one
+                    L = self._full(L, columns, node.size)
+                    L = L if live.columns is None else L[:, live.columns]
+                L = L.copy() if L is start else L
                 part, line = L[:, : live.unstable], live.lines
                 down = np.minimum(part, 0.0)
                 up = part - down

@@ -41,3 +41,23 @@ def test_a_term_with_two_operator_signs_is_refused(head):
 def test_a_comment_ends_at_a_carriage_return():
     (region,) = read_property(f"{DECLARED}; text\r(assert (<= Y_0 1))".encode()).regions
     assert len(region.clauses) == 1
+
+
+def test_a_relu_that_reads_a_relu_keeps_the_order_of_neurons(tools):
+    """The first relu has neurons (active, unstable), the second one only active ones: their live columns differ in
+    order. y_0 = 4 a_0 - a_1 reaches 8 - 2 = 6 at x = (0, 1)."""
+    nodes = [
+        ("Gemm", "xwb", "z", {}),
+        ("Relu", "z", "a", {}),
+        ("Identity", "a", "i", {}),
+        ("Relu", "i", "r", {}),
+        ("Gemm", "ro", "y", {}),
+    ]
+    weights = {"w": np.eye(2), "b": np.array([2, 0]), "o": np.array([[4.0], [-1.0]])}
+    model = tools.model_bytes(nodes, {k: v.astype(np.float32) for k, v in weights.items()})
+    claim = tools.property_text(2, 1, ["(assert (>= Y_0 5))"])
+    network, (region,) = tc.load(model, claim)
+    kernel = tc.Kernel(network, region, "real")
+    bounds = kernel.bound(kernel.start(), derive=True)
+    assert not bounds.refuted.any() and bounds.margin[0, 0] < 5 - 12
+    assert tools.certify(model, claim, "real") is None
