@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps({**asdict(verdict), "seconds": round(seconds, 3)}))
     else:
-        print(f"{verdict.status:<13}{verdict.leaves} leaves checked, {verdict.assumed} assumed    {seconds:.1f} s")
+        print(f"{verdict}    {seconds:.1f} s")
         if verdict.status != "invalid":
             print(f"{'claim':<13}{CLAIMS[verdict.semantics]}")
         print(

@@ -35,6 +35,9 @@ class Verdict:
     rules: tuple[str, ...]
     hash: str
 
+    def __str__(self) -> str:
+        return f"{self.status:<13}{self.leaves} leaves checked, {self.assumed} assumed"
+
 
 def load(model_bytes: bytes, property_bytes: bytes) -> tuple[Network, tuple[Region, ...]]:
     """The network and the regions of two files, plain or gzip."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from torchlean.errors import Unsupported
 
-BLUE, ORANGE, GREY = "#0a5cad", "#c4561b", "#8a929b"
+BLUE, ORANGE = "#0a5cad", "#c4561b"
 
 
 def require() -> Any:
@@ -30,12 +30,22 @@ def require() -> Any:
 
 def _svg(figure: Any) -> str:
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    with _settings():
+        figure.savefig(
+            text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")), bbox_inches="tight"
+        )
     drawing = text.getvalue()
     return drawing[drawing.index("<svg") :]
 
 
-def _axes(width: float = 7.6, height: float = 3.2) -> tuple[Any, Any]:
+def _settings() -> Any:
+    """Equal numbers give equal drawings; text stays text."""
+    from matplotlib import rc_context
+
+    return rc_context({"svg.hashsalt": "torchlean", "svg.fonttype": "none"})
+
+
+def _axes(width: float = 9.4, height: float = 3.4) -> tuple[Any, Any]:
     figure = require()(figsize=(width, height), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
@@ -74,10 +84,15 @@ def interval(samples: np.ndarray, proved: tuple[float, float], attacked: tuple[f
     figure, axes = _axes()
     axes.hist(samples, bins=60, color=BLUE, alpha=0.55, label=f"{len(samples):,} sampled predictions")
     for i, edge in enumerate(proved):
-        axes.axvline(edge, color=ORANGE, linewidth=2, label="proved bounds" if i == 0 else None)
-    for i, edge in enumerate(attacked):
-        axes.axvline(edge, color=GREY, linewidth=1.4, linestyle="--", label="extremes found" if i == 0 else None)
+        axes.axvline(edge, color=ORANGE, linewidth=2.4, label="proved bounds" if i == 0 else None)
+        place = {"ha": "left", "xytext": (5, -4)} if i == 0 else {"ha": "right", "xytext": (-5, -4)}
+        at = {"xy": (edge, 1.0), "xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "top"}
+        axes.annotate(f"{edge:.4f}", color=ORANGE, **at, **place)
+    for i, edge in enumerate(attacked):  # in front: where they hide a bound, the proof is tight
+        axes.axvline(edge, color="black", linewidth=1, linestyle=":", label="extremes found" if i == 0 else None)
+    margin = 0.03 * max(proved[1] - proved[0], 1e-9)
+    axes.set_xlim(proved[0] - margin, proved[1] + margin)
     axes.set_xlabel(unit)
     axes.set_ylabel("samples")
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3)
     return _svg(figure)
