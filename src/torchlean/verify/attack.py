@@ -45,7 +45,9 @@ class Target:
 
     def worst(self, g: F64) -> F64:
         """Per clause, the largest g: <= 0 where the whole clause is met. Shapes: [P, R] -> [P, C]"""
-        return np.stack([g[:, rows].max(axis=1) if rows.size else np.full(len(g), -np.inf) for rows in self.clause_rows], axis=1)
+        return np.stack(
+            [g[:, rows].max(axis=1) if rows.size else np.full(len(g), -np.inf) for rows in self.clause_rows], axis=1
+        )
 
 
 def forward(network: Network, x: F64) -> tuple[F64, dict[int, NDArray[np.bool_]]]:
@@ -137,12 +139,17 @@ def attack(target: Target, rng: np.random.Generator, points: int, starts: int, s
 
 
 def evolve(
-    target: Target, rng: np.random.Generator, deadline: Deadline, parents: int = 64, children: int = 32, rounds: int = 20
+    target: Target,
+    rng: np.random.Generator,
+    deadline: Deadline,
+    parents: int = 64,
+    children: int = 32,
+    rounds: int = 20,
 ) -> F64:
     """Points that look violating, found by descent and then by random steps of shrinking size around the best points.
 
-    Where the violation needs several outputs to be equal almost, signs of one gradient zigzag and random steps get through:
-    on prop_2 of ACAS Xu 5_3, 10,000 gradient starts find nothing and this does within a few rounds.
+    Where the violation needs several outputs to be equal almost, signs of one gradient zigzag and random steps get
+    through: on prop_2 of ACAS Xu 5_3, 10,000 gradient starts find nothing and this does within a few rounds.
     """
     lo, hi = target.lo, target.hi
     width = hi - lo
@@ -151,7 +158,13 @@ def evolve(
     clauses = np.argsort(worst.min(axis=0), kind="stable")[:parents]
     each = max(1, parents // len(clauses))
     clause = np.repeat(clauses, each)
-    x, g = descend(target, np.concatenate([x[np.argsort(worst[:, c], kind="stable")[:each]] for c in clauses]), clause, 15, deadline)
+    x, g = descend(
+        target,
+        np.concatenate([x[np.argsort(worst[:, c], kind="stable")[:each]] for c in clauses]),
+        clause,
+        15,
+        deadline,
+    )
     size = 0.3
     every = np.arange(len(x))
     for _ in range(rounds):
@@ -159,7 +172,9 @@ def evolve(
             break
         steps = rng.standard_normal((len(x), children, len(lo))) * (size * width)
         tried = target.clip((x[:, None] + steps).reshape(-1, len(lo)))
-        value = target.worst(target.rows(tried)).reshape(len(x), children, -1)[every[:, None], np.arange(children), clause[:, None]]
+        value = target.worst(target.rows(tried)).reshape(len(x), children, -1)[
+            every[:, None], np.arange(children), clause[:, None]
+        ]
         best = value.argmin(axis=1)
         better = value[every, best] < g
         x = np.where(better[:, None], tried.reshape(len(x), children, -1)[every, best], x)

@@ -1,4 +1,5 @@
-"""Branch and bound over inputs with the checker's kernel itself: for leaves that the float32 search closed too early, and for
+"""Branch and bound over inputs with the checker's kernel itself: for leaves that the float32 search closed too early,
+and for
 networks that are no dense stack. Slow and certain: what it closes, the checker closes.
 """
 

@@ -41,8 +41,13 @@ class Deadline:
 
 
 def out_of_time(seconds: float) -> OutOfTime:
-    return OutOfTime("the time limit was reached", where="verify", expected=f"an answer within {seconds:g} s", got="none",
-                     fix="give a larger --timeout")  # fmt: skip
+    return OutOfTime(
+        "the time limit was reached",
+        where="verify",
+        expected=f"an answer within {seconds:g} s",
+        got="none",
+        fix="give a larger --timeout",
+    )
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The body of `torchlean verify`: a child decides, a parent watches the clock.
 
-The parent does nothing but wait, so no bug, no long call into a library and no lack of memory in the child can keep it from
-answering in time. The first word on standard output is the verdict.
+The parent does nothing but wait, so no bug, no long call into a library and no lack of memory in the child can keep it
+from answering in time. The first word on standard output is the verdict.
 """
 
 from __future__ import annotations
@@ -158,4 +158,6 @@ def _decide(options: Options, start: float) -> int:
         from torchlean.verify.show import as_text
 
         print(as_text(verdict, options.certificate, spent), flush=True)
-    return 0 if verdict.status in (Status.SAT, Status.UNSAT) or verdict.status is Status.UNKNOWN else Exhausted.exit_code
+    return (
+        0 if verdict.status in (Status.SAT, Status.UNSAT) or verdict.status is Status.UNKNOWN else Exhausted.exit_code
+    )

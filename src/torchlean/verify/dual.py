@@ -1,8 +1,8 @@
 """The dual bound of a dense stack with optimised slopes and split multipliers (alpha-beta-CROWN), in numpy.
 
-For each problem (a box of every layer, split signs, one inequality) the backward walk gives a lower bound that is concave
-piecewise in the lower slopes alpha and the multipliers beta. Its gradient needs no autograd: with x* the minimiser, run the
-chosen lines forward from x*; then d bound / d alpha = max(A, 0) z and d bound / d beta = -side z.
+For each problem (a box of every layer, split signs, one inequality) the backward walk gives a lower bound that is
+concave piecewise in the lower slopes alpha and the multipliers beta. Its gradient needs no autograd: with x* the
+minimiser, run the chosen lines forward from x*; then d bound / d alpha = max(A, 0) z and d bound / d beta = -side z.
 
 Shapes   P problems, n_k entries of layer k; alpha, beta, side: one [P, n_k] per layer
 Source   Xu et al. 2021, arXiv:2011.13824 (alpha); Wang et al. 2021, arXiv:2103.06624 (beta)
@@ -75,7 +75,10 @@ class Dual:
             value, upper, form, fall, pre = self._value(p, alpha, beta, lines)
             better = value > best.value
             if better.any():
-                best.value[better], best.point[better] = value[better], (self.center - np.sign(form) * self.radius)[better]
+                best.value[better], best.point[better] = (
+                    value[better],
+                    (self.center - np.sign(form) * self.radius)[better],
+                )
                 for into, new in zip((*best.alpha, *best.beta, *best.fall), (*alpha, *beta, *fall), strict=True):
                     into[better] = new[better]
             if step == steps or bool((best.value > target).all()):

@@ -79,7 +79,7 @@ def first_attacks(problems: list[Problem]) -> None:
     """A short attack on every region before anything is proved. Raises Found."""
     for problem in problems:
         low = len(problem.varying) <= LOW_DIMENSION
-        points, starts, steps = (256, 24, 10) if low else (64, 90, 30)
+        points, starts, steps = (256, 24, 10) if low else (32, 12, 20)
         problem.try_points(attack(problem.target, problem.rng, points, starts, steps, problem.deadline))
 
 

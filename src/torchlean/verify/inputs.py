@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 import torchlean_check as tc
+from torchlean.bounds.dense import Stack
+from torchlean.verify import team
 from torchlean.verify.attack import descend, evolve
 from torchlean.verify.boxes import EACH, search_with_kernel
 from torchlean.verify.lower import TooLarge, lower
 from torchlean.verify.problem import SLACK, Problem, Proof
-from torchlean.verify.search import Pile, Search
+from torchlean.verify.search import Counts, Front, Pile, Search
 
 FIRST_ATTACK = 0.25  # seconds of search before the long attack, which then comes again at three times the time
+FORK_AFTER = 0.6  # seconds of search before a second process takes half of the open boxes
+SHIFT = 4.0  # seconds after which a worker hands back what it left open, so that the halves stay even
 DESCEND_EVERY = 16  # chunks between gradient descents from the search's own candidates
 
 
@@ -26,18 +33,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
         return Proof(tree, len(builder.leaves()), boxes)
     region = problem.region
     search = Search(stack, region.row_clause, len(region.clauses), builder, EACH)
-    pile = Pile(search.root(region.lo, region.hi))
-    chunks, next_attack = 0, FIRST_ATTACK
-    start = problem.deadline.spent
-    while pile.size:
-        problem.deadline.check()
-        if problem.deadline.spent - start > next_attack:
-            next_attack *= 3
-            problem.try_points(evolve(problem.target, problem.rng, problem.deadline))
-        search.step(pile)
-        chunks += 1
-        if search.candidates is not None:
-            look_at(problem, search.candidates, chunks % DESCEND_EVERY == 0)
+    _search(problem, stack, search, Pile(search.root(region.lo, region.hi)), builder)
     builder.flag(builder.leaves(), tc.DERIVE)
     tree, position = builder.build()
     outcome = tc.replay(problem.kernel, tree, slack=SLACK, workers=problem.workers, deadline=problem.deadline.end)
@@ -49,6 +45,65 @@ def prove_by_inputs(problem: Problem) -> Proof:
         boxes += search_with_kernel(problem, builder, ids[outcome.failed.nodes], outcome.failed.state)
         tree, _ = builder.build()
     return Proof(tree, len(builder.leaves()), boxes)
+
+
+def _search(problem: Problem, stack: Stack, search: Search, pile: Pile, builder: tc.TreeBuilder) -> None:
+    """Empty the pile, with a second process once it is worth one. Raises Found, OutOfTime."""
+    chunks, next_attack, start = 0, FIRST_ATTACK, problem.deadline.spent
+    worker: team.Worker | None = None
+    try:
+        while pile.size or worker is not None:
+            problem.deadline.check()
+            spent = problem.deadline.spent - start
+            if spent > next_attack:
+                next_attack *= 3
+                problem.try_points(evolve(problem.target, problem.rng, problem.deadline))
+            if worker is None and problem.workers > 1 and spent > FORK_AFTER and pile.size > 8 * search.chunk:
+                worker = team.start(pile.take_half(), lambda front: _half(problem, stack, front))
+            if worker is not None and (worker.done() or not pile.size):
+                _merge(problem, search, pile, builder, worker)
+                worker = None
+                continue
+            search.step(pile)
+            chunks += 1
+            if search.candidates is not None:
+                look_at(problem, search.candidates, chunks % DESCEND_EVERY == 0)
+    finally:
+        if worker is not None:
+            worker.end()
+
+
+def _half(problem: Problem, stack: Stack, front: Front) -> tuple[str, Any, Front | None, Counts | None]:
+    """A worker's shift: ("done", its Log, what it left open, counts), or ("point", x, None, None) where something looks violating."""
+    log = team.Log(len(front))
+    region = problem.region
+    search = Search(stack, region.row_clause, len(region.clauses), log, EACH)
+    pile = Pile(replace(front, nodes=np.arange(len(front))))
+    end = problem.deadline.spent + SHIFT
+    while pile.size and problem.deadline.spent < end:
+        search.step(pile)
+        if search.candidates is not None:
+            points = problem.target.clip(search.candidates)
+            met = (problem.target.worst(problem.target.rows(points)) <= 0).any(axis=1)
+            if met.any():
+                return "point", points[met], None, None
+    return "done", log, pile.pop(pile.size), search.counts
+
+
+def _merge(problem: Problem, search: Search, pile: Pile, builder: tc.TreeBuilder, worker: team.Worker) -> None:
+    """Wait for the worker and write its part of the tree; where it has none, its boxes come back to the pile."""
+    found = worker.answer()
+    if found is not None and found[0] == "done":
+        _, log, left, counts = found
+        ids = log.write(builder, worker.front.nodes)
+        pile.push(replace(left, nodes=ids[left.nodes]))
+        search.counts.boxes += counts.boxes
+        search.counts.leaves += counts.leaves
+        return
+    pile.push(worker.front)
+    if found is not None:
+        problem.try_points(found[1])
+        problem.workers = 1  # its points were no witnesses: search these boxes here, where each is looked at
 
 
 def look_at(problem: Problem, points: np.ndarray, descending: bool) -> None:

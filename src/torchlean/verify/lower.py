@@ -1,7 +1,7 @@
 """From the checker's network on a region to the dense stack that the search walks.
 
-Affine nodes between relus are composed, and skips become linear entries that pass through the layers between. Every replaced
-node's rounding is carried along as a rate. The result guides the search only.
+Affine nodes between relus are composed, and skips become linear entries that pass through the layers between. Every
+replaced node's rounding is carried along as a rate. The result guides the search only.
 """
 
 from __future__ import annotations
@@ -144,7 +144,12 @@ def _assemble(
             rates.append(np.full(sizes[a], form.rate))
             gates.append(np.full(sizes[a], a in here))
         layers.append(Layer(*(_single(v) for v in (blocks, sizes_, biases, rates)), np.concatenate(gates)))
-        origins.append((np.concatenate([np.full(sizes[a], atoms[a]) for a in here]), np.concatenate([np.arange(sizes[a]) for a in here])))
+        origins.append(
+            (
+                np.concatenate([np.full(sizes[a], atoms[a]) for a in here]),
+                np.concatenate([np.arange(sizes[a]) for a in here]),
+            )
+        )
         below = [*here, *through]
     start = dict(zip(below, np.cumsum([0, *(sizes[a] for a in below)]), strict=False))
     asked, size = (np.zeros((len(region.rows_c), sum(sizes[a] for a in below))) for _ in range(2))

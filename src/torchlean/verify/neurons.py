@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.attack import attack, descend
 from torchlean.verify.boxes import search_with_kernel
+from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Best, Dual, Layers, Problems
 from torchlean.verify.lower import TooLarge, lower_with_origins
 from torchlean.verify.problem import Problem, Proof, Stuck
@@ -48,7 +49,8 @@ def prove_by_neurons(problem: Problem) -> Proof:
     builder.flag(0, tc.DERIVE)
     if kernel.refuted(state, bounds.margin, slack).all():
         return Proof(builder.build()[0], 1, 1)
-    problem.try_points(attack(problem.target, problem.rng, 64, 300, 50, problem.deadline))
+    share = Deadline(max(0.01, min(10.0, 0.15 * problem.deadline.left)))
+    problem.try_points(attack(problem.target, problem.rng, 64, 300, 50, share))
     try:
         search = _Search(problem, builder)
     except TooLarge:

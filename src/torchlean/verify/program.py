@@ -30,8 +30,13 @@ def exported(program: Any) -> tuple[bytes, int, int]:
     program = program.specialise(**symbols)
     outputs = program.graph.outputs
     if len(outputs) != 1:
-        raise UsageError("a property is about one output tensor", where="verify", expected="a program with one output",
-                         got=", ".join(name for name, _ in outputs), fix="trace a function that returns one tensor")  # fmt: skip
+        raise UsageError(
+            "a property is about one output tensor",
+            where="verify",
+            expected="a program with one output",
+            got=", ".join(name for name, _ in outputs),
+            fix="trace a function that returns one tensor",
+        )
     size = prod(program.graph.type(outputs[0][1]).sizes)
     return write_onnx(program), prod(program.input_type.sizes), size
 
@@ -41,8 +46,13 @@ def claimed(claim: Property, inputs: int, outputs: int, title: str = "") -> byte
     from torchlean.io.vnnlib_write import write_vnnlib
 
     if not isinstance(claim, Property):
-        raise UsageError("verify needs a property", where="verify", expected="tl.forall(region, lambda y: ...)",
-                         got=type(claim).__name__, fix="tl.verify(program, tl.forall(tl.box(x, 0.1), lambda y: y[0] <= 1))")  # fmt: skip
+        raise UsageError(
+            "verify needs a property",
+            where="verify",
+            expected="tl.forall(region, lambda y: ...)",
+            got=type(claim).__name__,
+            fix="tl.verify(program, tl.forall(tl.box(x, 0.1), lambda y: y[0] <= 1))",
+        )
     if claim.region.size != inputs:
         raise ShapeError("the region does not fit the program", where="verify", expected=f"a region of {inputs} inputs",
                          got=f"{claim.region.size} inputs", fix="give one interval for each input")  # fmt: skip
@@ -76,11 +86,20 @@ class Tightest:
         return (self.attacked[0] - self.lower) + (self.upper - self.attacked[1])
 
 
-FIRST, FACTOR, LAST = 0.03, 5.0, 1e-5  # of the attacked range: the margin tried first, how it shrinks, and where it stops
+FIRST, FACTOR, LAST = (
+    0.03,
+    5.0,
+    1e-5,
+)  # of the attacked range: the margin tried first, how it shrinks, and where it stops
 
 
 def tightest(
-    program: Any, region: Box, output: int = 0, timeout: float = 60.0, seed: int = 0, say: Callable[[str], None] | None = None
+    program: Any,
+    region: Box,
+    output: int = 0,
+    timeout: float = 60.0,
+    seed: int = 0,
+    say: Callable[[str], None] | None = None,
 ) -> Tightest:
     """The tightest interval of flat output `output` over `region` that branch and bound proves within the time.
 

@@ -52,10 +52,17 @@ def refine(
             deadline.check()
             n, s = signed[start : start + CHUNK], sign[start : start + CHUNK]
             layer = stack.layers[k]
-            part = Stack(stack.layers[:k], Rows(
-                (layer.weight[n] * s[:, None]).astype(np.float32), layer.size[n], np.zeros((len(n), stack.inputs), np.float32),
-                (layer.bias[n] * s).astype(np.float32), layer.rate[n],
-            ), stack.inputs)  # fmt: skip
+            part = Stack(
+                stack.layers[:k],
+                Rows(
+                    (layer.weight[n] * s[:, None]).astype(np.float32),
+                    layer.size[n],
+                    np.zeros((len(n), stack.inputs), np.float32),
+                    (layer.bias[n] * s).astype(np.float32),
+                    layer.rate[n],
+                ),
+                stack.inputs,
+            )
             dual = Dual(part, region.lo, region.hi, largest[:k], size)
             repeated = [[np.repeat(v[None], len(n), axis=0) for v in side[:k]] for side in (lo, hi)]
             zeros = [np.zeros_like(v) for v in repeated[0]]

@@ -53,10 +53,6 @@ class Front:
     def take(self, index: Ints | slice) -> Front:
         return Front(*(getattr(self, name)[index] for name in _FIELDS))
 
-    def halves(self, parts: int) -> list[Front]:
-        """Every parts-th box each, so that the parts are alike."""
-        return [self.take(slice(i, None, parts)) for i in range(parts)]
-
 
 _FIELDS = ("nodes", "lo", "hi", "below", "above", "open")
 
@@ -83,6 +79,13 @@ class Pile:
         front = Front(*(self._arrays[name][start : self.size].copy() for name in _FIELDS))
         self.size = start
         return front
+
+
+    def take_half(self) -> Front:
+        """Every second box leaves the pile: those that stay and those that go are alike."""
+        whole = self.pop(self.size)
+        self.push(whole.take(slice(0, None, 2)))
+        return whole.take(slice(1, None, 2))
 
 
 @dataclass

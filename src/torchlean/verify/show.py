@@ -16,8 +16,10 @@ def as_text(verdict: Verdict, path: str | None, seconds: float) -> str:
         size = f"{verdict.leaves} leaves, {_bytes(len(verdict.certificate))}"
         where = path or "not written (--certificate FILE)"
         lines.append(f"certificate  {where}  {size}  {seconds:.2f} s")
-        lines.append(f"checked      semantics {verdict.semantics}, tolerance table none/1, arithmetic rounded, rules affine relu, "
-                     f"sha256 {sha256(verdict.certificate).hexdigest()[:16]}")  # fmt: skip
+        lines.append(
+            f"checked      semantics {verdict.semantics}, tolerance table none/1, arithmetic rounded, rules affine relu, "
+            f"sha256 {sha256(verdict.certificate).hexdigest()[:16]}"
+        )
         lines.append("not covered  Winograd, FFT or Strassen products, TF32 or bf16 splitting, nodes computed twice, rewritten graphs")
     elif verdict.witness is not None:
         lines += [f"witness      {verdict.witness}  {seconds:.2f} s", verdict.witness.vnncomp()]

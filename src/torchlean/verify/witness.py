@@ -69,18 +69,24 @@ class Replay:
         membership = self._membership(shaped.ravel())
         y = np.asarray(self.program(shaped), np.float32)
         point = [Fraction(float(v)) for v in shaped.ravel()]
-        reference = bool(np.isfinite(y).all()) and self._violates(point, [Fraction(float(v)) for v in y.ravel()], membership)
+        reference = bool(np.isfinite(y).all()) and self._violates(
+            point, [Fraction(float(v)) for v in y.ravel()], membership
+        )
         if membership == "outside" or not (reference or membership == "exact"):
             return None
         real = membership == "exact" and self._violates(point, self._exact(shaped), membership)
         if not (reference or real):
             return None
-        return Witness(shaped.ravel(), y.ravel(), membership, reference, real, self._onnxruntime(shaped, point, membership))
+        return Witness(
+            shaped.ravel(), y.ravel(), membership, reference, real, self._onnxruntime(shaped, point, membership)
+        )
 
     def _membership(self, x: F32) -> str:
         """The best over the property's boxes."""
         rank = ("exact", "rounded", "outside")
-        return min((str(box.membership(x).value) for box, _ in self.violation.regions()), key=rank.index, default="outside")
+        return min(
+            (str(box.membership(x).value) for box, _ in self.violation.regions()), key=rank.index, default="outside"
+        )
 
     def _violates(self, x: list[Fraction], y: list[Fraction], membership: str) -> bool:
         """Whether some clause is met whose box holds x (or, for a rounded input, whose float32 hull does)."""
@@ -96,7 +102,9 @@ class Replay:
         from torchlean.meaning.evaluate import evaluate
 
         N = Real()
-        values = {name: N.constant(np.asarray(v)) for name, v in {**self.program.parameters, **self.program.states}.items()}
+        values = {
+            name: N.constant(np.asarray(v)) for name, v in {**self.program.parameters, **self.program.states}.items()
+        }
         values[next(iter(self.program.graph.inputs))] = N.constant(x)
         (output,) = evaluate(self.program.graph, N, values).values()
         return [_fraction(v) for v in np.ravel(output.values if hasattr(output, "values") else output)]
@@ -111,7 +119,9 @@ class Replay:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         (y,) = session.run(None, {session.get_inputs()[0].name: x})
-        return bool(np.isfinite(y).all()) and self._violates(point, [Fraction(float(v)) for v in np.ravel(y)], membership)
+        return bool(np.isfinite(y).all()) and self._violates(
+            point, [Fraction(float(v)) for v in np.ravel(y)], membership
+        )
 
 
 def _fraction(v: Any) -> Fraction:
