@@ -1,7 +1,7 @@
 """Packages that can be called: `tl.verify(...)` is the function, `tl.verify.Verdict` a name of the package.
 
-Importing a subpackage binds its name in the parent, so a function of the same name there would be shadowed or not, depending on
-what was imported before. A callable package has no such order.
+Importing a subpackage binds its name in the parent, so a function of the same name there would be shadowed or not,
+depending on what was imported before. A callable package has no such order.
 """
 
 from __future__ import annotations

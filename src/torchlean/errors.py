@@ -1,7 +1,7 @@
 """Every error a user can meet: what, where, expected, got, fix.
 
-Five keyword arguments, so that none is forgotten; `str(error)` lays them out as one block. `exit_code` is what a command
-returns when the error ends it: 2 usage, 3 unsupported, 4 time or memory exhausted, 5 internal.
+Five keyword arguments, so that none is forgotten; `str(error)` lays them out as one block. `exit_code` is what a
+command returns when the error ends it: 2 usage, 3 unsupported, 4 time or memory exhausted, 5 internal.
 """
 
 from __future__ import annotations

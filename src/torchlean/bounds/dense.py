@@ -1,12 +1,14 @@
 """The linear walk on a stack of dense layers: the fast path of the search.
 
-A stack is z_0 = W_0 x + b_0, z_k = W_k a_{k-1} + b_k, with a_k = relu(z_k) where `gate[k]` says so and a_k = z_k elsewhere
-(a value that a later layer reads passes through such a linear entry). The walk is the one of `linear.py`; it differs in what
-it does not compute. Rows are made only for neurons that some box of the chunk leaves unstable, columns only for neurons that
-some box leaves alive, and buffers are reused. Its results guide a search: nothing here is a proof.
+A stack is z_0 = W_0 x + b_0, z_k = W_k a_{k-1} + b_k, with a_k = relu(z_k) where `gate[k]` says so and a_k = z_k
+elsewhere (a value that a later layer reads passes through such a linear entry). The walk is the one of `linear.py`; it
+differs in what it does not compute. Rows are made only for neurons that some box of the chunk leaves unstable, columns
+only for neurons that some box leaves alive, and buffers are reused. Its results guide a search: nothing here is a
+proof.
 
 Shapes   B boxes, R rows, n_k entries of layer k
-Floats   float32; what an execution and this walk may add to z_k is rate_k (|W_k| max|a| + |b_k|), with the magnitudes of each
+Floats   float32; what an execution and this walk may add to z_k is rate_k (|W_k| max|a| + |b_k|), with the magnitudes
+         of each
          box itself; it is charged as SEMANTICS 3 says
 """
 
@@ -26,7 +28,8 @@ _ZERO = np.float32(0)
 
 @dataclass(frozen=True)
 class Layer:
-    """z = weight a + bias, of which `gate` marks the entries that pass a relu. Its error box is rate (size max|a| + |bias|).
+    """z = weight a + bias, of which `gate` marks the entries that pass a relu. Its error box is rate (size max|a| +
+    |bias|).
 
     Shapes   weight, size: [n, m], size >= |weight|   bias, rate: [n]   gate: [n] bool
     """

@@ -1,4 +1,7 @@
-"""Properties decided: attack, branch and bound, verdicts and certificates. `tl.verify(program, property)` is this package called."""
+"""Properties decided: attack, branch and bound, verdicts and certificates.
+
+`tl.verify(program, property)` is this package called.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ __all__ = ["Status", "Verdict", "Witness", "check", "run_verify", "tightest", "v
 def verify(program: Any, claim: Any, timeout: float = 60.0, semantics: str = "float32", seed: int = 0) -> Any:
     """Whether `claim` (of `tl.forall`) holds for `program`: a Verdict.
 
-    The program is exported first, so verdict and certificate are about the ONNX and VNN-LIB files that `verdict.save` writes.
+    The program is exported first, so verdict and certificate are about the ONNX and VNN-LIB files that `verdict.save`
+    writes.
     """
     from torchlean.verify.program import verify_program
 

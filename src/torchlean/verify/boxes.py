@@ -15,16 +15,18 @@ from torchlean.verify.search import FLOOR
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 EACH = tc.DERIVE | tc.EXAMINE
+SMALLEST = 2.0**-44  # relative width below which a box is not split again
+PROBE = 48  # batches between looks at what keeps the narrowest box open
 
 
 def search_with_kernel(problem: Problem, builder: tc.TreeBuilder, nodes: Ints, state: tc.State) -> int:
     """Split below `nodes` until every leaf closes; returns how many boxes that took.
 
-    Raises   Found, OutOfTime
+    Raises   Found, Stuck, Budget, OutOfTime
     """
     kernel, slack = problem.kernel, problem.slack()
     waiting = [(nodes, state)]
-    boxes = 0
+    boxes = batches = 0
     while waiting:
         problem.deadline.check()
         nodes, state = waiting.pop()
@@ -52,12 +54,37 @@ def search_with_kernel(problem: Problem, builder: tc.TreeBuilder, nodes: Ints, s
         met = (problem.target.worst(problem.target.rows(points)) <= 0).any(axis=1)
         if met.any():
             problem.try_points(points[met])
+        width = (part.hi - part.lo)[np.arange(len(left)), axis]
+        size = np.maximum(np.abs(part.hi), np.abs(part.lo))[np.arange(len(left)), axis]
+        points_left = np.flatnonzero(~(width > SMALLEST * size))
+        batches += 1
+        if points_left.size or batches % PROBE == 0:
+            probe = points_left[0] if points_left.size else (part.hi - part.lo).sum(axis=1).argmin()
+            settle(problem, part.lo[probe], part.hi[probe], final=bool(points_left.size))
         low, high = builder.split(nodes[left], axis, None, EACH)
         below, above = kernel.split(part, axis)
         order = np.argsort(-margin.max(axis=1), kind="stable")
         both = np.stack([order, order + len(left)], axis=1).ravel()
         waiting.append((np.concatenate([low, high])[both], tc.State.join([below, above]).take(both)))
     return boxes
+
+
+def settle(problem: Problem, lo: F64, hi: F64, final: bool) -> bool:
+    """Why a box stays open: whether the kernel closes it after all.
+
+    Raises   Budget where it is closed over the reals; Stuck where it is not and `final`
+    """
+    state = problem.kernel.start()
+    state.lo[0], state.hi[0] = lo, hi
+    single = problem.semantics == "float32"
+    bounds = problem.kernel.bound(state, derive=True, real=single)
+    if bounds.refuted.all():
+        return True
+    if single and bounds.real is not None and problem.kernel.refuted(state, bounds.real).all():
+        raise Budget
+    if final:
+        raise Stuck("a box as narrow as a point stays open, and no point of it is a witness")
+    return False
 
 
 def aim(state: tc.State, margin: F64, form: F64, row_clause: Ints) -> tuple[Ints, F64]:

@@ -52,7 +52,7 @@ def out_of_time(seconds: float) -> OutOfTime:
 
 @contextmanager
 def alarm(deadline: Deadline) -> Iterator[None]:
-    """Raise OutOfTime in the main thread at the deadline, whatever runs there. Elsewhere only the deadline's checks act."""
+    """Raise OutOfTime in the main thread at the deadline, whatever runs there; elsewhere only its checks act."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

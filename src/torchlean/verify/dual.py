@@ -98,7 +98,7 @@ class Dual:
     def _value(
         self, p: Problems, alpha: Layers, beta: Layers, lines: list[tuple[F64, F64, F64]]
     ) -> tuple[F64, Layers, F64, Layers, Layers]:
-        """Bound, coefficients on each a_k, form on x, what each chord costs, and z_k of the chosen lines at the minimiser."""
+        """Bound, coefficients on each a_k, form on x, cost of each chord, z_k of the chosen lines at the minimiser."""
         a = self.rows[p.row]
         total = self.row_bias[p.row].copy()
         upper, lowers, used, falls = [], [], [], []

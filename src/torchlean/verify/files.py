@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -41,8 +42,8 @@ def verify_files(
     deadline = deadline or Deadline(timeout)
     files = Files(model, claim)
 
-    def answer(status: Status, reason: str, **more: object) -> Verdict:
-        return Verdict(status, semantics, reason, deadline.spent, model=model, claim=claim, **more)  # type: ignore[arg-type]
+    def answer(status: Status, reason: str, **more: Any) -> Verdict:
+        return Verdict(status, semantics, reason, deadline.spent, model=model, claim=claim, **more)
 
     try:
         with alarm(deadline):
@@ -99,6 +100,13 @@ def write(files: Files, semantics: str, proofs: list[Proof]) -> bytes:
     """The certificate's bytes."""
     from torchlean import __version__
 
-    certificate = tc.Certificate.of(files.model, files.claim, semantics=semantics, trees=tuple(p.tree for p in proofs),
-                                    tables=tuple(files.tables), root="derive", writer=f"torchlean {__version__}")  # fmt: skip
+    certificate = tc.Certificate.of(
+        files.model,
+        files.claim,
+        semantics=semantics,
+        trees=tuple(p.tree for p in proofs),
+        tables=tuple(files.tables),
+        root="derive",
+        writer=f"torchlean {__version__}",
+    )
     return tc.encode(certificate)

@@ -1,4 +1,4 @@
-"""A region decided by splitting inputs: the float32 search finds a tree, the kernel replays it and repairs what failed."""
+"""A region decided by splitting inputs: the float32 search finds a tree, the kernel replays and repairs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torchlean_check as tc
 from torchlean.bounds.dense import Stack
 from torchlean.verify import team
 from torchlean.verify.attack import descend, evolve
-from torchlean.verify.boxes import EACH, search_with_kernel
+from torchlean.verify.boxes import EACH, PROBE, search_with_kernel, settle
 from torchlean.verify.lower import TooLarge, lower
 from torchlean.verify.problem import SLACK, Problem, Proof
 from torchlean.verify.search import Counts, Front, Pile, Search
@@ -48,8 +48,8 @@ def prove_by_inputs(problem: Problem) -> Proof:
 
 
 def _search(problem: Problem, stack: Stack, search: Search, pile: Pile, builder: tc.TreeBuilder) -> None:
-    """Empty the pile, with a second process once it is worth one. Raises Found, OutOfTime."""
-    chunks, next_attack, start = 0, FIRST_ATTACK, problem.deadline.spent
+    """Empty the pile, with a second process once it is worth one. Raises Found, Budget, OutOfTime."""
+    chunks, next_attack, start, noisy = 0, FIRST_ATTACK, problem.deadline.spent, 0
     worker: team.Worker | None = None
     try:
         while pile.size or worker is not None:
@@ -68,13 +68,17 @@ def _search(problem: Problem, stack: Stack, search: Search, pile: Pile, builder:
             chunks += 1
             if search.candidates is not None:
                 look_at(problem, search.candidates, chunks % DESCEND_EVERY == 0)
+            if search.smallest is not None and chunks % PROBE == 0:
+                noisy = noisy + 1 if settle(problem, *search.smallest, final=False) else 0
+                if noisy > 2 and worker is None:
+                    return  # float32 is too coarse for this search: the kernel takes what is left
     finally:
         if worker is not None:
             worker.end()
 
 
 def _half(problem: Problem, stack: Stack, front: Front) -> tuple[str, Any, Front | None, Counts | None]:
-    """A worker's shift: ("done", its Log, what it left open, counts), or ("point", x, None, None) where something looks violating."""
+    """A worker's shift: ("done", its Log, what it left open, counts), or ("point", x, None, None) on a find."""
     log = team.Log(len(front))
     region = problem.region
     search = Search(stack, region.row_clause, len(region.clauses), log, EACH)

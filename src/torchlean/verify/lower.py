@@ -143,7 +143,8 @@ def _assemble(
             biases.append(form.bias)
             rates.append(np.full(sizes[a], form.rate))
             gates.append(np.full(sizes[a], a in here))
-        layers.append(Layer(*(_single(v) for v in (blocks, sizes_, biases, rates)), np.concatenate(gates)))
+        arrays = [_single(v) for v in (blocks, sizes_, biases, rates)]
+        layers.append(Layer(arrays[0], arrays[1], arrays[2], arrays[3], np.concatenate(gates)))
         origins.append(
             (
                 np.concatenate([np.full(sizes[a], atoms[a]) for a in here]),

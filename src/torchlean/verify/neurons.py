@@ -1,8 +1,8 @@
 """A region decided by splitting relus: for inputs of high dimension.
 
-The root is bounded once by the kernel; below it the boxes of values change only where a split says so. Each node optimises
-slopes and split multipliers for its open clauses; what looks refuted is refuted by the kernel with the same numbers, and only
-that counts. Splits go where a chord costs most (Bunel et al. 2020, arXiv:1909.06588).
+The root is bounded once by the kernel; below it the boxes of values change only where a split says so. Each node
+optimises slopes and split multipliers for its open clauses; what looks refuted is refuted by the kernel with the same
+numbers, and only that counts. Splits go where a chord costs most (Bunel et al. 2020, arXiv:1909.06588).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torchlean.verify.boxes import search_with_kernel
 from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Best, Dual, Layers, Problems
 from torchlean.verify.lower import TooLarge, lower_with_origins
-from torchlean.verify.problem import Problem, Proof, Stuck
+from torchlean.verify.problem import Budget, Problem, Proof, Stuck
 from torchlean.verify.refine import refine
 from torchlean.verify.tables import slope_table
 
@@ -55,7 +55,9 @@ def prove_by_neurons(problem: Problem) -> Proof:
         search = _Search(problem, builder)
     except TooLarge:
         if len(problem.varying) > 64:
-            raise Stuck("the network is too large for the neuron search, and one pass of bounds does not decide") from None
+            raise Stuck(
+                "the network is too large for the neuron search, and one pass of bounds does not decide"
+            ) from None
         boxes = search_with_kernel(problem, builder, np.zeros(1, np.int64), kernel.start())
         return Proof(builder.build()[0], len(builder.leaves()), boxes)
     return search.run(state)
@@ -80,7 +82,7 @@ class _Search:
         self.leaves = self.nodes = 0
 
     def _boxes(self, state: tc.State) -> tuple[Layers, Layers]:
-        """The boxes of every layer's z in one state; linear entries are bounded by their relu inputs. Shapes: [n_k] each"""
+        """The boxes of every layer's z in one state; linear entries by their relu inputs. Shapes: [n_k] each"""
         sides: tuple[Layers, Layers] = ([], [])
         for layer, (value, index) in zip(self.stack.layers, self.origins, strict=True):
             for which, out in enumerate(sides):
@@ -104,7 +106,7 @@ class _Search:
         return np.where(gate, np.maximum(lo, 0), lo), np.where(gate, np.maximum(hi, 0), hi)
 
     def run(self, state: tc.State) -> Proof:
-        """The tree below the root; the root itself is tried with slopes for the clauses alone before hidden ones get theirs."""
+        """The tree below the root, which is tried with slopes for the clauses alone before hidden ones get theirs."""
         zeros = [np.zeros(n) for n in self.stack.sizes]
         first = Node(0, state, zeros, {}, 0)
         waiting: list[Node] = []
@@ -168,7 +170,9 @@ class _Search:
         beta = [np.zeros_like(s) for s in side]
         for j, (i, clause) in enumerate(items):
             if clause in batch[i].start:
-                for into, old in zip((*alpha, *beta), (*batch[i].start[clause][0], *batch[i].start[clause][1]), strict=True):
+                for into, old in zip(
+                    (*alpha, *beta), (*batch[i].start[clause][0], *batch[i].start[clause][1]), strict=True
+                ):
                     into[j] = old
         row = np.array([self.clause_rows[c][0] for _, c in items])
         if any(len(rows) > 1 for rows in self.clause_rows):
@@ -176,8 +180,16 @@ class _Search:
         steps = STEPS_ROOT if batch[0].depth == 0 else STEPS
         return self.dual.maximise(Problems(lo, hi, side, row, alpha, beta), steps, target=self._target())
 
-    def _best_rows(self, items: list[tuple[int, int]], lo: Layers, hi: Layers, side: Layers, alpha: Layers, beta: Layers,
-                   row: NDArray[np.int64]) -> NDArray[np.int64]:  # fmt: skip
+    def _best_rows(
+        self,
+        items: list[tuple[int, int]],
+        lo: Layers,
+        hi: Layers,
+        side: Layers,
+        alpha: Layers,
+        beta: Layers,
+        row: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
         """Of each clause's inequalities, the one whose bound is best before any optimisation."""
         most = np.full(len(items), -np.inf)
         chosen = row.copy()
@@ -221,7 +233,9 @@ class _Search:
         k = int(np.argmax([s.max() for s in scores]))
         n = int(scores[k].argmax())
         if not scores[k][n] > 0:
-            raise Stuck("every relu is decided and the bound still does not close: the margin is below the rounding budget")
+            if self.problem.semantics == "float32":
+                raise Budget
+            raise Stuck("every relu is decided, and the bound still does not close")
         value, index = int(self.origins[k][0][n]), int(self.origins[k][1][n])
         numbers = self.builder.split_value(node.number, value, index, 0.0)
         states = self.problem.kernel.split_value(node.state, value, index, 0.0)

@@ -31,6 +31,10 @@ class Stuck(Exception):
     """No verdict: why."""
 
 
+class Budget(Exception):
+    """It holds over the reals on a box where float32's rounding alone keeps it open: no splitting will close it."""
+
+
 @dataclass(frozen=True)
 class Proof:
     """A tree whose every leaf the kernel closed, under `semantics`."""

@@ -67,7 +67,8 @@ def refine(
             repeated = [[np.repeat(v[None], len(n), axis=0) for v in side[:k]] for side in (lo, hi)]
             zeros = [np.zeros_like(v) for v in repeated[0]]
             alpha = [np.where(high > -low, 1.0, 0.0) for low, high in zip(*repeated, strict=True)]
-            best = dual.maximise(Problems(*repeated, zeros, np.arange(len(n)), alpha, zeros), STEPS, target=np.inf)
+            low, high = repeated
+            best = dual.maximise(Problems(low, high, zeros, np.arange(len(n)), alpha, zeros), STEPS, target=np.inf)
             before = np.where(s > 0, lo[k][n], -hi[k][n])
             gained = best.value > before + GAIN * (hi[k][n] - lo[k][n])
             for j in np.flatnonzero(gained).tolist():

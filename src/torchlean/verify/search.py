@@ -8,6 +8,7 @@ Shapes   N open boxes, B boxes of a chunk, n inputs, C clauses, H entries of all
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -102,22 +103,27 @@ class Search:
     chunk    boxes at a time      stack, row_clause    the layers and forms; row_clause: [R] the clause of each form
     """
 
-    def __init__(self, stack: Stack, row_clause: Ints, clauses: int, recorder: Recorder, flags: int, chunk: int = 128) -> None:
+    def __init__(
+        self, stack: Stack, row_clause: Ints, clauses: int, recorder: Recorder, flags: int, chunk: int = 128
+    ) -> None:
         self.stack, self.recorder, self.flags = stack, recorder, flags
         self.row_clause = row_clause
         self.clause_rows = [np.flatnonzero(row_clause == c) for c in range(clauses)]
         self.walk = Walk(stack)
         self.chunk = chunk
         ends = np.cumsum((0, *stack.sizes))
-        self._slices = [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self._slices = [slice(int(a), int(b)) for a, b in pairwise(ends)]
         self.hidden = int(ends[-1])
         self.counts = Counts()
         self.candidates: F64 | None = None  # points of the last chunk that look violating
+        self.smallest: tuple[F64, F64] | None = None  # the narrowest box of the last chunk that stayed open
 
     def root(self, lo: F64, hi: F64, node: int = 0) -> Front:
         """The whole region as one open box."""
         wide = np.full((1, self.hidden), np.inf, np.float32)
-        return Front(np.array([node]), lo[None].copy(), hi[None].copy(), -wide, wide, np.ones((1, len(self.clause_rows)), bool))
+        return Front(
+            np.array([node]), lo[None].copy(), hi[None].copy(), -wide, wide, np.ones((1, len(self.clause_rows)), bool)
+        )
 
     def step(self, pile: Pile) -> None:
         """Bound the topmost boxes; close, shrink or split them."""
@@ -127,17 +133,19 @@ class Search:
         below = [np.ascontiguousarray(front.below[:, s]) for s in self._slices]
         above = [np.ascontiguousarray(front.above[:, s]) for s in self._slices]
         lines, largest = self.walk.tighten(center, radius, below, above)
-        rows = np.flatnonzero(front.open.any(axis=0)[self.row_clause])
+        rows = np.flatnonzero(np.logical_or.reduce(front.open, axis=0)[self.row_clause])
         margin, form = self.walk.objective(center, radius, lines, largest, rows)
-        for c, mine in enumerate(self.clause_rows):
+        for c in range(len(self.clause_rows)):
             at = np.flatnonzero(self.row_clause[rows] == c)
             if at.size:
                 front.open[:, c] &= ~(margin[:, at] > 0).any(axis=1)
         left = np.flatnonzero(front.open.any(axis=1))
         self.counts.leaves += len(front) - len(left)
-        self.candidates = None
+        self.candidates = self.smallest = None
         if not left.size:
             return
+        narrow = left[(front.hi[left] - front.lo[left]).sum(axis=1).argmin()]
+        self.smallest = front.lo[narrow].copy(), front.hi[narrow].copy()
         front, margin, form = front.take(left), margin[left], form[left]
         lo, hi, score, point = self._aim(front, margin, form, self.row_clause[rows])
         self.candidates = point
@@ -150,7 +158,8 @@ class Search:
         self._split(pile, front, lo, hi, score, margin.max(axis=1))
 
     def _worth(self, front: Front, lo: F64, hi: F64) -> Bools:
-        """Which boxes the proof should derive and shrink before it splits them; the children of the others start from what
+        """Which boxes the proof should derive and shrink before it splits them; the children of the others start from
+        what
         these started from. Where nothing shrinks, bounding inner boxes costs more than it saves. Shapes: -> [B]
         """
         width = front.hi - front.lo
@@ -167,7 +176,11 @@ class Search:
         size = np.abs(form)
         steep = np.where(size > 0, size, np.float32(1))
         # {form x + offset <= 0} cuts coordinate j at -least / |form_j| from the end where the form is least.
-        reach = np.where(size > 0, np.minimum(-margin[:, :, None] / steep * np.float32(1 + 2.0**-18), width[:, None, :]), width[:, None, :])
+        reach = np.where(
+            size > 0,
+            np.minimum(-margin[:, :, None] / steep * np.float32(1 + 2.0**-18), width[:, None, :]),
+            width[:, None, :],
+        )
         reach = np.maximum(reach, 0)
         every = np.arange(len(front))
         worst = np.zeros(len(front), np.intp)
@@ -182,7 +195,7 @@ class Search:
             down = np.where(rising, width[:, None, :], reach[:, at]).min(axis=1)
             new_hi = np.where(up < width, front.lo + up, front.hi)
             new_lo = np.where(down < width, front.hi - down, front.lo)
-            empty = (new_lo > new_hi).any(axis=1)
+            empty = np.logical_or.reduce(new_lo > new_hi, axis=1)
             new_lo, new_hi = np.where(empty[:, None], front.lo, new_lo), np.where(empty[:, None], front.hi, new_hi)
             low = np.where(is_open[:, None], np.minimum(low, new_lo), low)
             high = np.where(is_open[:, None], np.maximum(high, new_hi), high)
@@ -199,6 +212,9 @@ class Search:
 
     def _split(self, pile: Pile, front: Front, lo: F64, hi: F64, score: F32, margin: F32) -> None:
         axis = score.argmax(axis=1)
+        at = np.flatnonzero(score[np.arange(len(front)), axis] > 0)
+        if at.size < len(front):  # a point: left to the kernel
+            front, lo, hi, axis, margin = front.take(at), lo[at], hi[at], axis[at], margin[at]
         every = np.arange(len(front))
         middle = 0.5 * (lo[every, axis] + hi[every, axis])
         left, right = self.recorder.split(front.nodes, axis, None)

@@ -17,10 +17,13 @@ def as_text(verdict: Verdict, path: str | None, seconds: float) -> str:
         where = path or "not written (--certificate FILE)"
         lines.append(f"certificate  {where}  {size}  {seconds:.2f} s")
         lines.append(
-            f"checked      semantics {verdict.semantics}, tolerance table none/1, arithmetic rounded, rules affine relu, "
-            f"sha256 {sha256(verdict.certificate).hexdigest()[:16]}"
+            f"checked      semantics {verdict.semantics}, tolerance table none/1, arithmetic rounded, "
+            f"rules affine relu, sha256 {sha256(verdict.certificate).hexdigest()[:16]}"
         )
-        lines.append("not covered  Winograd, FFT or Strassen products, TF32 or bf16 splitting, nodes computed twice, rewritten graphs")
+        lines.append(
+            "not covered  Winograd, FFT or Strassen products, TF32 or bf16 splitting, nodes computed twice, "
+            "rewritten graphs"
+        )
     elif verdict.witness is not None:
         lines += [f"witness      {verdict.witness}  {seconds:.2f} s", verdict.witness.vnncomp()]
     else:
@@ -32,13 +35,14 @@ def as_json(verdict: Verdict, path: str | None, seconds: float) -> str:
     """One line of JSON; the witness's floats as decimals that read back exactly."""
     witness = verdict.witness
     return json.dumps({
-        "verdict": verdict.status.value, "semantics": verdict.semantics, "reason": verdict.reason, "seconds": round(seconds, 3),
-        "leaves": verdict.leaves, "boxes": verdict.boxes,
+        "verdict": verdict.status.value, "semantics": verdict.semantics, "reason": verdict.reason,
+        "seconds": round(seconds, 3), "leaves": verdict.leaves, "boxes": verdict.boxes,
         "certificate": path if verdict.certificate is not None else None,
         "certificate_bytes": len(verdict.certificate) if verdict.certificate is not None else None,
         "witness": None if witness is None else {
-            "x": [repr(float(v)) for v in witness.x], "y": [repr(float(v)) for v in witness.y], "input": witness.membership,
-            "reference": witness.reference, "real": witness.real, "onnxruntime": witness.onnxruntime,
+            "x": [repr(float(v)) for v in witness.x], "y": [repr(float(v)) for v in witness.y],
+            "input": witness.membership, "reference": witness.reference, "real": witness.real,
+            "onnxruntime": witness.onnxruntime,
         },
     })  # fmt: skip
 

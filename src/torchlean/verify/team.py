@@ -1,7 +1,7 @@
 """A second process for hard searches: it takes half of the open boxes and sends back the splits that it made.
 
-The halves of a search share nothing, so each keeps a list of its splits; the parent writes them into the one tree. A worker
-that dies loses its boxes, which the parent then searches itself.
+The halves of a search share nothing, so each keeps a list of its splits; the parent writes them into the one tree. A
+worker that dies loses its boxes, which the parent then searches itself.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
@@ -49,7 +50,7 @@ class Log:
             self.entries.append((nodes, None, flags))
 
     def write(self, builder: tc.TreeBuilder, roots: Ints) -> Ints:
-        """Do the same in `builder`, where the given boxes are the nodes `roots`; returns builder's id of each id here."""
+        """Do the same in `builder`, where the given boxes are the nodes `roots`; returns its id of each id here."""
         ids = np.empty(self.size, np.int64)
         ids[: self.start] = roots
         end = self.start
@@ -86,14 +87,10 @@ class Worker:
 
     def end(self) -> None:
         self.pipe.close()
-        try:
+        with suppress(ProcessLookupError):
             os.kill(self.process, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        try:
+        with suppress(ChildProcessError):
             os.waitpid(self.process, 0)
-        except ChildProcessError:
-            pass
 
 
 def start(front: Front, work: Callable[[Front], Any]) -> Worker:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Status(StrEnum):
-    """SAT: a witness violates the property. UNSAT: the property holds, with a certificate. Anything else is no answer."""
+    """SAT: a witness violates the property. UNSAT: it holds, with a certificate. Anything else is no answer."""
 
     SAT = "sat"
     UNSAT = "unsat"
@@ -58,8 +58,13 @@ class Verdict:
         from torchlean.files import atomic_write_all, make_folder
 
         if self.certificate is None:
-            raise UsageError("there is no proof to save", where="verdict.save", expected="an unsat verdict",
-                             got=f"{self.status}: {self.reason}", fix="give more time, or a claim that holds")  # fmt: skip
+            raise UsageError(
+                "there is no proof to save",
+                where="verdict.save",
+                expected="an unsat verdict",
+                got=f"{self.status}: {self.reason}",
+                fix="give more time, or a claim that holds",
+            )
         root = make_folder(folder)
         files = root / "model.onnx", root / "claim.vnnlib", root / "proof.tlcert"
         atomic_write_all(dict(zip(files, (self.model, self.claim, self.certificate), strict=True)))
