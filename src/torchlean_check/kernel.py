@@ -35,7 +35,6 @@ U32 = 2.0**-24
 TINY32 = 2.0**-126
 HUGE = 2.0**200  # no value may reach it, in either semantics
 UNDERFLOW = 2.0**-700  # over all underflows of one bound in float64, each at most 2^-1021 times a magnitude below HUGE
-SUBNORMAL = 2.0**-900  # added to what is later multiplied by a coefficient, so that its own underflow does not count
 WIDER = 1.0 + 2.0**-32  # covers the rounding of sums of up to 2^20 terms of one sign
 SEMANTICS = ("float32", "real")
 
@@ -288,7 +287,10 @@ class Kernel:
         if node.adds:  # E + u (v + E) + 2^-126, where it is not a zero that is added
             grow = np.where((len(node.terms) == 1) & (node.bias == 0.0), 0.0, U32)
             rate, base = g + grow * (1.0 + g), (1.0 + grow) * base + TINY32
-        if self.semantics == "float32" and not ((1.0 + g + rate) * v + base < 2.0**127).all():
+        if self.semantics == "float32" and not (
+            ((1.0 + g + rate) * v + base < 2.0**127).all()
+            and all((self.mags[source] <= node.most).all() for _, source in node.terms)
+        ):
             raise CheckError(
                 "overflow of float32 is not excluded",
                 where=f"node '{node.where}'",
@@ -297,7 +299,8 @@ class Kernel:
                 fix="use a smaller region",
             )
         rate_real = np.full(node.size, node.weight_rel + self.arith.gamma(depth)) * (1.0 + 2.0**-18)
-        base_real = (node.bias_err + self.arith.gamma(node.size) * np.abs(node.bias)) * (1.0 + 2.0**-18) + SUBNORMAL
+        # Coefficients of any size multiply this: 2^-900, so that what underflows in it does not count.
+        base_real = (node.bias_err + self.arith.gamma(node.size) * np.abs(node.bias) + 2.0**-900) * (1.0 + 2.0**-18)
         if self.semantics == "real":
             rate = base = np.zeros(node.size)
         rate, base = rate * (1.0 + 2.0**-18) + rate_real, base * (1.0 + 2.0**-18) + base_real

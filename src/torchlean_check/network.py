@@ -199,6 +199,7 @@ class Affine:
     weight_rel, bias_err   how far the stored weights (relatively) and bias (absolutely, [size]) may be from the exact
     ones
     magnitude [size] what stands for |bias| in the magnitude sum; at least |bias|
+    most      inputs up to this size overflow in no formula that an execution may use, whatever the result's size
     """
 
     terms: tuple[tuple[Map, int], ...]
@@ -211,6 +212,7 @@ class Affine:
     bias_err: Floats
     magnitude: Floats
     where: str
+    most: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)

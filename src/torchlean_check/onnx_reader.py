@@ -220,6 +220,7 @@ class Reader:
         weight_rel: float = 0.0,
         bias_err: Any = 0.0,
         magnitude: Floats | None = None,
+        most: float = math.inf,
     ) -> Ref:
         size = math.prod(shape)
         if not 0 < size <= MAX_SIZE:
@@ -238,6 +239,7 @@ class Reader:
                 full[1],
                 np.abs(b) if magnitude is None else magnitude,
                 node.name,
+                most,
             )
         )
         return Ref(len(self.nodes) - 1, shape)
@@ -594,7 +596,14 @@ class Reader:
             tuple(x.shape[1:]),
             (x.shape[1], *out),
         )
-        return self.affine(node, ((linear, x.value),), (1, x.shape[1], *out), leaves=count + 2.0, weight_rel=2.0**-53)
+        return self.affine(
+            node,
+            ((linear, x.value),),
+            (1, x.shape[1], *out),
+            leaves=count + 2.0,
+            weight_rel=2.0**-53,
+            most=2.0**126 / count,
+        )
 
     def average_pool(self, node: Node) -> Ref:
         x = self.value(node, self.arity(node, 1, 1)[0])
@@ -622,11 +631,13 @@ class Reader:
             or any(v.shape != (x.shape[1],) for v in (gamma, beta, mean, var))
             or not 0 < eps < 1
             or (var < 0).any()
+            or (var + eps < 2.0**-100).any()
+            or (np.abs(gamma) > 2.0**60).any()
         ):
             raise self.bad(
                 node,
                 "shapes or values do not fit",
-                f"four arrays [{x.shape[1:2]}], variance >= 0, 0 < epsilon < 1",
+                f"four arrays [{x.shape[1:2]}], variance >= 0, 0 < epsilon < 1, none of them extreme",
                 f"{x.shape}",
             )
         # s = gamma / sqrt(var + eps): sum, root and quotient in binary64, each within 2^-53, so s within 2^-51 of the
@@ -635,7 +646,9 @@ class Reader:
         shift = np.array(
             [nearest(Fraction(b) - Fraction(a) * Fraction(m)) for b, a, m in zip(beta, s, mean, strict=True)]
         )
-        err = (np.abs(s * mean) + np.abs(shift)) * 2.0**-50
+        # Sum, product and quotient may come in any order, and each may underflow before the next one makes it larger.
+        inverse = 1.0 / np.sqrt(var + eps)
+        err = (np.abs(s * mean) + np.abs(shift)) * 2.0**-50 + 2.0**-123 * (1 + np.abs(gamma) + inverse + np.abs(mean))
         size = np.abs(s * mean) * (1 + 2.0**-40) + np.abs(beta)
         repeat = math.prod(x.shape[2:])
         return self.affine(
@@ -647,6 +660,7 @@ class Reader:
             weight_rel=2.0**-51,
             bias_err=np.repeat(err, repeat),
             magnitude=np.repeat(size, repeat) + np.abs(np.repeat(shift, repeat)),
+            most=float(2.0**126 / np.max([np.abs(gamma), inverse, np.abs(s), np.ones_like(s)]) - np.abs(mean).max()),
         )
 
 

@@ -61,3 +61,47 @@ def test_a_relu_that_reads_a_relu_keeps_the_order_of_neurons(tools):
     bounds = kernel.bound(kernel.start(), derive=True)
     assert not bounds.refuted.any() and bounds.margin[0, 0] < 5 - 12
     assert tools.certify(model, claim, "real") is None
+
+
+def test_an_average_of_huge_values_may_overflow_before_it_is_divided(tools):
+    """Four entries of 1.5e38 have an average in range; their sum is infinite in float32."""
+    model = tools.model_bytes([("AveragePool", "x", "y", {"kernel_shape": [4]})], {}, (1, 1, 4))
+    claim = tools.property_text(4, 1, ["(assert (<= Y_0 0))"], "1" + "0" * 38 + ".0", "15" + "0" * 37 + ".0")
+    network, (region,) = tc.load(model, claim)
+    with np.errstate(over="ignore"):
+        assert np.isinf(np.sum(np.full(4, 1.5e38, np.float32)))
+    with pytest.raises(CheckError, match="overflow"):
+        tc.Kernel(network, region, "float32")
+    kernel = tc.Kernel(network, region, "real")
+    assert kernel.bound(kernel.start(), derive=True).refuted.all()
+
+
+def norm_bytes(tools, **values):
+    weights = {k: np.full(1, values[k], np.float32) for k in ("gamma", "beta", "mean", "var")}
+    attributes = {"epsilon": values.get("epsilon", 1e-5)}
+    return tools.model_bytes([("BatchNormalization", ["x", *weights], "y", attributes)], weights, (1, 1))
+
+
+def test_a_batch_norm_whose_factor_underflows(tools):
+    """gamma 2^-127, mean 2^20: an execution that flushes subnormals has factor 0 and y = 0, the exact y is about
+    2^-107."""
+    model = norm_bytes(tools, gamma=2.0**-127, beta=0.0, mean=-(2.0**20), var=1.0)
+    network, (region,) = tc.load(model, tools.property_text(1, 1, ["(assert (<= Y_0 0))"]))
+    kernel = tc.Kernel(network, region, "float32")
+    assert not kernel.bound(kernel.start(), derive=True).refuted.any()
+
+
+@pytest.mark.parametrize("values", [{"var": 0.0, "epsilon": 1e-40}, {"gamma": 2.0**100}])
+def test_a_batch_norm_that_may_divide_by_a_flushed_zero_is_refused(tools, values):
+    model = norm_bytes(tools, **{"gamma": 1.0, "beta": 0.0, "mean": 0.0, "var": 1.0} | values)
+    with pytest.raises(CheckError, match="shapes or values"):
+        tc.load(model, tools.property_text(1, 1, ["(assert (<= Y_0 0))"]))
+
+
+def test_a_batch_norm_whose_difference_overflows_after_the_division(tools):
+    """(x - mean) / deviation is 2^150 before gamma makes it small again."""
+    model = norm_bytes(tools, gamma=2.0**-60, beta=0.0, mean=0.0, var=0.0, epsilon=2.0**-100)
+    claim = tools.property_text(1, 1, ["(assert (<= Y_0 -2" + "0" * 39 + ".0))"], "0.0", "1" + "0" * 30 + ".0")
+    network, (region,) = tc.load(model, claim)
+    with pytest.raises(CheckError, match="overflow"):
+        tc.Kernel(network, region, "float32")
