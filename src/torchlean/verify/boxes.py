@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.problem import Problem
+from torchlean.verify.problem import Budget, Problem, Stuck
 from torchlean.verify.search import FLOOR
 
 F64 = NDArray[np.float64]
@@ -74,17 +74,19 @@ def settle(problem: Problem, lo: F64, hi: F64, final: bool) -> bool:
 
     Raises   Budget where it is closed over the reals; Stuck where it is not and `final`
     """
-    state = problem.kernel.start()
-    state.lo[0], state.hi[0] = lo, hi
-    single = problem.semantics == "float32"
-    bounds = problem.kernel.bound(state, derive=True, real=single)
-    if bounds.refuted.all():
+    if _closed(problem.kernel, lo, hi):
         return True
-    if single and bounds.real is not None and problem.kernel.refuted(state, bounds.real).all():
+    if problem.semantics == "float32" and _closed(problem.real_kernel, lo, hi):
         raise Budget
     if final:
         raise Stuck("a box as narrow as a point stays open, and no point of it is a witness")
     return False
+
+
+def _closed(kernel: tc.Kernel, lo: F64, hi: F64) -> bool:
+    state = kernel.start()
+    state.lo[0], state.hi[0] = lo, hi
+    return bool(kernel.bound(state, derive=True).refuted.all())
 
 
 def aim(state: tc.State, margin: F64, form: F64, row_clause: Ints) -> tuple[Ints, F64]:

@@ -12,7 +12,7 @@ from torchlean.errors import FileError, Unsupported, UsageError
 from torchlean.verify.attack import attack
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
 from torchlean.verify.inputs import prove_by_inputs
-from torchlean.verify.problem import Files, Found, Problem, Proof, Stuck
+from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Network
@@ -33,7 +33,8 @@ def verify_files(
     """Decide the property of the VNN-LIB bytes for the network of the ONNX bytes (plain or gzipped).
 
     timeout     seconds, over everything until the certificate's bytes are made
-    semantics   "float32" asks for a proof about every float32 execution, "real" about the real function only
+    semantics   "float32" asks for a proof about every float32 execution; where rounding alone stands against it, the
+                verdict is about the real function, and says so. "real" asks for that from the start
     Raises      UsageError, FileError (a file that breaks its format's rules), Unsupported (one that asks for more)
     """
     if semantics not in SEMANTICS:
@@ -42,18 +43,25 @@ def verify_files(
     deadline = deadline or Deadline(timeout)
     files = Files(model, claim)
 
+    said = semantics
+
     def answer(status: Status, reason: str, **more: Any) -> Verdict:
-        return Verdict(status, semantics, reason, deadline.spent, model=model, claim=claim, **more)
+        return Verdict(status, said, reason, deadline.spent, model=model, claim=claim, **more)
 
     try:
         with alarm(deadline):
             network, regions = read(model, claim)
             rng = np.random.default_rng(seed)
             count = workers or min(2, os.cpu_count() or 1)
-            problems = [Problem(files, network, region, semantics, deadline, rng, count) for region in regions]
+            problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
             first_attacks(problems)
-            proofs = [prove(problem) for problem in problems]
-            certificate = write(files, semantics, proofs)
+            try:
+                proofs = [prove(problem) for problem in problems]
+            except Budget:
+                said = "real"
+                files.tables.clear()
+                proofs = [prove(Problem(files, network, region, said, deadline, rng, count)) for region in regions]
+            certificate = write(files, said, proofs)
     except Found as found:
         kind = "a float32 execution violates the property" if found.witness.reference else "violated over the reals"
         return answer(Status.SAT, kind, witness=found.witness)

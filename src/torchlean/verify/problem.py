@@ -79,6 +79,7 @@ class Problem:
     rng: np.random.Generator
     workers: int = 1
     _kernel: tc.Kernel | None = None
+    _real: tc.Kernel | None = None
     target: Target = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +91,13 @@ class Problem:
         if self._kernel is None:
             self._kernel = tc.Kernel(self.network, self.region, semantics=self.semantics)
         return self._kernel
+
+    @property
+    def real_kernel(self) -> tc.Kernel:
+        """The kernel for the real semantics: it tells what rounding alone keeps open."""
+        if self._real is None:
+            self._real = tc.Kernel(self.network, self.region, semantics="real")
+        return self._real
 
     @property
     def varying(self) -> NDArray[np.intp]:

@@ -1,0 +1,121 @@
+"""Two files to a verdict: right, with evidence that replays and checks, and never a verdict without it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+import torchlean_check as tc
+from torchlean.errors import FileError, TorchLeanError, UsageError
+from torchlean.verify.files import verify_files
+from torchlean.verify.verdict import Status
+
+
+def output_range(weights, lo, hi, count=20_000):
+    x = np.random.default_rng(0).uniform(lo, hi, (count, weights[0][0].shape[1]))
+    for w, b in weights[:-1]:
+        x = np.maximum(x @ w.T + b, 0)
+    y = x @ weights[-1][0].T + weights[-1][1]
+    return y.min(axis=0), y.max(axis=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("inputs", [3, 30], ids=["inputs are split", "relus are split"])
+def test_unsat_has_a_certificate_that_checks(seed, inputs, mlp, files) -> None:
+    weights, model = mlp((inputs, 12, 12, 1), seed)
+    low, high = output_range(weights, -0.15, 0.15)
+    far = high[0] + (0.25 if inputs == 3 else 3 * (high[0] - low[0]))
+    claim = files[1](["-0.15"] * inputs, ["0.15"] * inputs, 1, [f"(assert (>= Y_0 {far:.3f}))"])
+    verdict = verify_files(model, claim, timeout=30)
+    assert verdict.status is Status.UNSAT and verdict.semantics == "float32"
+    for arithmetic in ("rounded", "exact"):
+        checked = tc.check(model, claim, verdict.certificate, arithmetic=arithmetic)
+        assert checked.status == "valid" and checked.assumed == 0
+
+
+def test_a_narrow_claim_takes_many_leaves_and_still_checks(mlp, files) -> None:
+    weights, model = mlp((2, 16, 16, 1), 5)
+    low, high = output_range(weights, -1, 1)
+    margin = 0.02 * (high[0] - low[0])
+    claim = files[1](["-1.0"] * 2, ["1.0"] * 2, 1, [f"(assert (or (and (<= Y_0 {low[0] - margin:.4f})) (and (>= Y_0 {high[0] + margin:.4f}))))"])
+    verdict = verify_files(model, claim, timeout=30)
+    assert verdict.status is Status.UNSAT and verdict.leaves > 4
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+    assert tc.check(model, claim, verdict.certificate).leaves <= verdict.leaves
+
+
+@pytest.mark.parametrize("inputs", [3, 30])
+def test_sat_has_a_witness_that_was_replayed(inputs, mlp, files) -> None:
+    weights, model = mlp((inputs, 12, 12, 1), 2)
+    low, high = output_range(weights, -0.5, 0.5)
+    claim = files[1](["-0.5"] * inputs, ["0.5"] * inputs, 1, [f"(assert (>= Y_0 {0.5 * (low + high)[0]:.3f}))"])
+    verdict = verify_files(model, claim, timeout=30)
+    assert verdict.status is Status.SAT and verdict.certificate is None
+    witness = verdict.witness
+    assert witness.membership == "exact" and witness.reference and witness.real and witness.onnxruntime in (True, None)
+    assert witness.x.dtype == np.float32 and (np.abs(witness.x) <= 0.5).all()
+    assert float(witness.y[0]) >= round(0.5 * float((low + high)[0]), 3)
+
+
+def test_an_input_pinned_to_a_decimal_gives_a_rounded_witness(files) -> None:
+    network, write = files
+    model = network([(np.eye(1, dtype=np.float32), np.zeros(1, np.float32))] * 2)
+    verdict = verify_files(model, write(["0.1"], ["0.1"], 1, ["(assert (>= Y_0 0.0))"]), timeout=10)
+    assert verdict.status is Status.SAT and verdict.witness.membership == "rounded" and not verdict.witness.real
+
+
+def test_where_rounding_alone_stands_against_float32_the_verdict_says_real(files) -> None:
+    """y = relu(3e7 x0 - 3e7 x1 + 0.1 x2) at (1, 1, 1): 0.1 over the reals, up to a few units in float32."""
+    network, write = files
+    w = np.array([[3.0e7, -3.0e7, 0.1]], np.float32)
+    model = network([(w, np.zeros(1, np.float32)), (np.ones((1, 1), np.float32), np.zeros(1, np.float32))])
+    claim = write(["1.0", "1.0", "1.0"], ["1.0", "1.0", "1.0"], 1, ["(assert (>= Y_0 0.5))"])
+    for semantics in ("real", "float32"):
+        verdict = verify_files(model, claim, timeout=20, semantics=semantics)
+        assert verdict.status is Status.UNSAT and verdict.semantics == "real"
+        checked = tc.check(model, claim, verdict.certificate)
+        assert checked.status == "valid" and checked.semantics == "real"
+
+
+def test_a_bound_that_is_touched_is_unknown_and_not_unsat(files) -> None:
+    """y = relu(x) reaches exactly 1, and the violation is y > 1: refuted as strict. With y >= 1 it is violated there."""
+    network, write = files
+    model = network([(np.eye(1, dtype=np.float32), np.zeros(1, np.float32))] * 2)
+    assert verify_files(model, write(["0.0"], ["1.0"], 1, ["(assert (>= Y_0 1.0))"]), timeout=10).status is Status.SAT
+    touched = verify_files(model, write(["0.0"], ["1.0"], 1, ["(assert (> Y_0 1.0))"]), timeout=3)
+    assert touched.status is not Status.SAT and not (touched.status is Status.UNSAT and touched.semantics == "float32")
+
+
+def test_the_wall_clock_is_kept(mlp, files) -> None:
+    weights, model = mlp((8, 64, 64, 64, 1), 3)
+    _, high = output_range(weights, -1, 1)
+    claim = files[1](["-1.0"] * 8, ["1.0"] * 8, 1, [f"(assert (>= Y_0 {high[0] * 1.6 + 0.5:.3f}))"])
+    start = time.monotonic()
+    verdict = verify_files(model, claim, timeout=0.7)
+    assert verdict.status in (Status.TIMEOUT, Status.UNSAT, Status.SAT)
+    assert time.monotonic() - start < 5  # loose: other work may share the machine
+
+
+def test_two_regions_give_two_trees(mlp, files) -> None:
+    weights, model = mlp((2, 8, 1), 4)
+    _, high = output_range(weights, -1, 1)
+    parts = " ".join(
+        f"(and (>= X_0 {a}) (<= X_0 {b}) (>= X_1 -1.0) (<= X_1 1.0) (>= Y_0 {high[0] + 0.5:.3f}))" for a, b in (("-1.0", "0.0"), ("0.25", "1.0"))
+    )
+    claim = "\n".join([*(f"(declare-const X_{i} Real)" for i in range(2)), "(declare-const Y_0 Real)", f"(assert (or {parts}))"]).encode()
+    verdict = verify_files(model, claim, timeout=20)
+    assert verdict.status is Status.UNSAT and tc.check(model, claim, verdict.certificate).status == "valid"
+
+
+def test_bad_requests_are_refused(mlp, files) -> None:
+    _, model = mlp((2, 4, 1), 0)
+    claim = files[1](["0.0"] * 2, ["1.0"] * 2, 1, ["(assert (>= Y_0 100.0))"])
+    for arguments in ({"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"semantics": "exact"}):
+        with pytest.raises(UsageError):
+            verify_files(model, claim, **arguments)
+    with pytest.raises(FileError):
+        verify_files(b"no model", claim)
+    with pytest.raises(TorchLeanError):
+        verify_files(model, files[1](["0.0"] * 3, ["1.0"] * 3, 1, ["(assert (>= Y_0 100.0))"]))
