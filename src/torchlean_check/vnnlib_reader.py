@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from torchlean_check.errors import CheckError
+from torchlean_check.errors import CheckError, UnsupportedError
 from torchlean_check.hull import Floats, hull, nearest, up
 
 MAX_BYTES, MAX_DEPTH, MAX_CLAUSES, MAX_VARIABLES, MAX_DIGITS = 1 << 26, 64, 1 << 14, 1 << 20, 400
@@ -69,8 +69,16 @@ class Property:
     regions: tuple[Region, ...]
 
 
-def refuse(what: str, *, at: str, expected: str, got: str, fix: str = "correct the property") -> CheckError:
-    return CheckError(what, where=f"VNN-LIB property, {at}", expected=expected, got=got[:200], fix=fix)
+def refuse(
+    what: str,
+    *,
+    at: str,
+    expected: str,
+    got: str,
+    fix: str = "correct the property",
+    kind: type[CheckError] = CheckError,
+) -> CheckError:
+    return kind(what, where=f"VNN-LIB property, {at}", expected=expected, got=got[:200], fix=fix)
 
 
 def _parse(text: str) -> list[Tree]:
@@ -80,7 +88,11 @@ def _parse(text: str) -> list[Tree]:
             stack.append([])
             if len(stack) > MAX_DEPTH:
                 raise refuse(
-                    "parentheses are nested too deeply", at="file", expected=f"at most {MAX_DEPTH} levels", got="more"
+                    "parentheses are nested too deeply",
+                    at="file",
+                    expected=f"at most {MAX_DEPTH} levels",
+                    got="more",
+                    kind=UnsupportedError,
                 )
         elif token == ")":
             if len(stack) == 1:
@@ -150,6 +162,8 @@ class _Reader:
                         at="a term",
                         expected="a constant factor",
                         got=str(term),
+                        fix="state a linear property",
+                        kind=UnsupportedError,
                     )
                 total = {k: total[None] * v for k, v in part.items()}
             return total
@@ -207,6 +221,8 @@ class _Reader:
                 at="file",
                 expected=f"at most {MAX_CLAUSES}",
                 got=str(len(clauses)),
+                fix="split the property into several files",
+                kind=UnsupportedError,
             )
         return clauses
 

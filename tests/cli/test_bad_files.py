@@ -97,8 +97,12 @@ PROPERTIES: dict[str, tuple[Callable[[Any], str | bytes | None], int, str]] = {
     "nothing about outputs": (lambda claim: claim(2, 2), BAD, "outputs"),
     "an unbounded input": (lambda claim: claim(2, 2, HOLDS).replace("(assert (<= X_1 1.0))", ""), BAD, "X_1"),
     "a number too large": (lambda claim: claim(2, 2, HOLDS, high="1" + "0" * 99), BAD, "too large"),
+    "a product of outputs": (
+        lambda claim: claim(2, 2, "(assert (>= (* Y_0 Y_1) 1.0))"), UNSUPPORTED, "product of two variables"),
+    "nested too deeply": (
+        lambda claim: claim(2, 2, f"(assert {'(not ' * 99}(>= Y_0 1.0){')' * 99})"), UNSUPPORTED, "nested"),
     "an exponent": (lambda claim: claim(2, 2, "(assert (>= Y_0 1e2))"), BAD, "1e2"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("title", PROPERTIES)
