@@ -2,8 +2,8 @@
 
     python bench/vnncomp.py acasxu [--timeout-cap S] [--only TEXT ...] [--every N] [--data FOLDER]
 
-One whole process per instance, from `torchlean verify` to the prompt, certificate written; then `torchlean-check` on what it wrote.
-Writes bench/results/vnncomp_SET.md and .json.
+One whole process per instance, from `torchlean verify` to the prompt, certificate written; then `torchlean-check` on
+what it wrote. Writes bench/results/vnncomp_SET.md and .json.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ class Line:
     @property
     def wrong(self) -> bool:
         known = self.expected in ("sat", "unsat")
-        return (self.solved and known and self.verdict != self.expected) or (self.verdict == "unsat" and self.checked != "valid")
+        return (self.solved and known and self.verdict != self.expected) or (
+            self.verdict == "unsat" and self.checked != "valid"
+        )
 
 
 def gz(path: Path) -> str:
@@ -64,7 +66,10 @@ def timed(command: list[str], limit: float) -> tuple[str, float, float]:
     start = time.perf_counter()
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment)
-        said = done.stdout or f"error {done.returncode} {done.stderr.strip().splitlines()[0] if done.stderr.strip() else ''}"
+        said = (
+            done.stdout
+            or f"error {done.returncode} {done.stderr.strip().splitlines()[0] if done.stderr.strip() else ''}"
+        )
     except subprocess.TimeoutExpired:
         said = "killed"
     return said, time.perf_counter() - start, _children() - used
@@ -92,16 +97,32 @@ def run(folder: Path, row: dict[str, str], cap: float, scratch: Path) -> Line:
         size = proof.stat().st_size
         said, check_seconds, _ = timed([sys.executable, "-m", "torchlean_check", model, claim, str(proof)], 3600)
         checked = said.split()[0] if said.split() else "error"
-    return Line(Path(row["onnx"]).stem, Path(row["vnnlib"]).stem, row["expected"], answer["verdict"], seconds, cpu, checked,
-                check_seconds, size, answer.get("leaves", 0), answer.get("semantics", ""), row.get("fastest_tool", ""),
-                row.get("fastest_seconds", ""))  # fmt: skip
+    return Line(
+        Path(row["onnx"]).stem,
+        Path(row["vnnlib"]).stem,
+        row["expected"],
+        answer["verdict"],
+        seconds,
+        cpu,
+        checked,
+        check_seconds,
+        size,
+        answer.get("leaves", 0),
+        answer.get("semantics", ""),
+        row.get("fastest_tool", ""),
+        row.get("fastest_seconds", ""),
+    )
 
 
 def table(lines: list[Line]) -> str:
-    head = "| network | property | verdict | expected | seconds | processor seconds | check | check seconds | bytes | leaves | fastest peer |\n|---|---|---|---|---|---|---|---|---|---|---|\n"
+    heads = (
+        "network", "property", "verdict", "expected", "seconds", "processor seconds", "check", "check seconds", "bytes",
+        "leaves", "fastest peer",
+    )  # fmt: skip
+    head = f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n"
     return head + "".join(
-        f"| {x.model} | {x.claim} | {x.verdict}{' **WRONG**' if x.wrong else ''} | {x.expected} | {x.seconds:.2f} | {x.cpu_seconds:.2f} | {x.checked} "
-        f"| {x.check_seconds:.2f} | {x.certificate_bytes} | {x.leaves} | {x.peer} {x.peer_seconds[:6]} |\n"
+        f"| {x.model} | {x.claim} | {x.verdict}{' **WRONG**' if x.wrong else ''} | {x.expected} | {x.seconds:.2f} "
+        f"| {x.cpu_seconds:.2f} | {x.checked} | {x.check_seconds:.2f} | {x.certificate_bytes} | {x.leaves} | {x.peer} {x.peer_seconds[:6]} |\n"
         for x in lines
     )
 
@@ -110,7 +131,8 @@ def summary(name: str, lines: list[Line]) -> dict[str, float | int | str]:
     seconds = [x.seconds for x in lines]
     proofs = [x for x in lines if x.verdict == "unsat"]
     return {
-        "set": name, "instances": len(lines), "solved": sum(x.solved for x in lines), "wrong": sum(x.wrong for x in lines),
+        "set": name, "instances": len(lines), "solved": sum(x.solved for x in lines),
+        "wrong": sum(x.wrong for x in lines),
         "sat": sum(x.verdict == "sat" for x in lines), "unsat": len(proofs),
         "unsat with a valid certificate": sum(x.checked == "valid" for x in proofs),
         "unsat float32": sum(x.semantics == "float32" for x in proofs),
@@ -118,7 +140,8 @@ def summary(name: str, lines: list[Line]) -> dict[str, float | int | str]:
         "median seconds": round(statistics.median(seconds), 3), "mean seconds": round(statistics.fmean(seconds), 3),
         "total seconds": round(sum(seconds), 1),
         "median processor seconds": round(statistics.median(x.cpu_seconds for x in lines), 3),
-        "mean processor seconds": round(statistics.fmean(x.cpu_seconds for x in lines), 3), "processors": os.cpu_count() or 0,
+        "mean processor seconds": round(statistics.fmean(x.cpu_seconds for x in lines), 3),
+        "processors": os.cpu_count() or 0,
         "load at the end": round(os.getloadavg()[0], 2),
     }  # fmt: skip
 
@@ -140,8 +163,12 @@ def main() -> None:
         for row in rows[:: options.every]:
             line = run(folder, row, options.timeout_cap, Path(scratch))
             lines.append(line)
-            print(f"{line.model:34} {line.claim:28} {line.verdict:8} {line.expected:8} {line.seconds:7.2f} s {line.cpu_seconds:7.2f} cpu  {line.checked:7} "
-                  f"{line.check_seconds:6.2f} s {line.leaves:7} leaves{'   WRONG' if line.wrong else ''}", flush=True)  # fmt: skip
+            print(
+                f"{line.model:34} {line.claim:28} {line.verdict:8} {line.expected:8} {line.seconds:7.2f} s "
+                f"{line.cpu_seconds:7.2f} cpu  {line.checked:7} {line.check_seconds:6.2f} s {line.leaves:7} leaves"
+                f"{'   WRONG' if line.wrong else ''}",
+                flush=True,
+            )
     found = summary(options.set, lines)
     text = "\n".join(f"{k:32} {v}" for k, v in found.items())
     print(text)
@@ -149,7 +176,8 @@ def main() -> None:
         RESULTS.mkdir(parents=True, exist_ok=True)
         name = RESULTS / f"vnncomp_{options.set}"
         name.with_suffix(".md").write_text(f"# {options.set}\n\n```\n{text}\n```\n\n{table(lines)}")
-        name.with_suffix(".json").write_text(json.dumps({"summary": found, "instances": [asdict(x) for x in lines]}, indent=1) + "\n")
+        everything = {"summary": found, "instances": [asdict(x) for x in lines]}
+        name.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n")
 
 
 if __name__ == "__main__":
