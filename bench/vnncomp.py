@@ -115,14 +115,13 @@ def run(folder: Path, row: dict[str, str], cap: float, scratch: Path) -> Line:
 
 
 def table(lines: list[Line]) -> str:
-    heads = (
-        "network", "property", "verdict", "expected", "seconds", "processor seconds", "check", "check seconds", "bytes",
-        "leaves", "fastest peer",
-    )  # fmt: skip
-    head = f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n"
+    columns = ("network", "property", "verdict", "expected", "seconds", "processor seconds", "check", "check seconds",
+               "bytes", "leaves", "fastest peer")  # fmt: skip
+    head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"
     return head + "".join(
         f"| {x.model} | {x.claim} | {x.verdict}{' **WRONG**' if x.wrong else ''} | {x.expected} | {x.seconds:.2f} "
-        f"| {x.cpu_seconds:.2f} | {x.checked} | {x.check_seconds:.2f} | {x.certificate_bytes} | {x.leaves} | {x.peer} {x.peer_seconds[:6]} |\n"
+        f"| {x.cpu_seconds:.2f} | {x.checked} | {x.check_seconds:.2f} | {x.certificate_bytes} | {x.leaves} "
+        f"| {x.peer} {x.peer_seconds[:6]} |\n"
         for x in lines
     )
 
