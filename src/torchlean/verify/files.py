@@ -63,7 +63,7 @@ def verify_files(
                 proofs = [prove(Problem(files, network, region, said, deadline, rng, count)) for region in regions]
             certificate = write(files, said, proofs)
     except Found as found:
-        kind = "a float32 execution violates the property" if found.witness.reference else "violated over the reals"
+        kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
         return answer(Status.SAT, kind, witness=found.witness)
     except OutOfTime:
         return answer(Status.TIMEOUT, "the time limit was reached")

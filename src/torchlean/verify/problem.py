@@ -117,7 +117,7 @@ class Problem:
             if self.files.refused >= 40:  # only nearly violating: replays cost more than they bring
                 return
             witness = self.files.replay.check(x.astype(np.float32))
-            if witness is not None and (witness.reference or self.semantics == "real"):
+            if witness is not None and (witness.real if self.semantics == "real" else witness.reference):
                 raise Found(witness)
             self.files.refused += 1
 
