@@ -36,7 +36,7 @@ class TreeBuilder:
             self._low = np.concatenate([self._low, np.full_like(self._low, -1)])
 
     def _children(self, nodes: Ints, kind: int, flags: int) -> tuple[Ints, Ints]:
-        if (self._op[nodes] & KIND != LEAF).any() or len(np.unique(nodes)) != len(nodes):
+        if (self._op[nodes] & KIND != LEAF).any() or (np.diff(np.sort(nodes)) == 0).any():
             raise ValueError("only leaves can be split, each once")
         low: Ints = self._size + 2 * np.arange(len(nodes), dtype=np.int64)
         self._size += 2 * len(nodes)

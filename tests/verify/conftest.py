@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ def network_bytes(weights: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
     """Gemm layers with relus between; weight [out, in], bias [out]."""
     nodes, tensors, last = [], [], "x"
     for k, (w, b) in enumerate(weights):
-        tensors += [numpy_helper.from_array(np.asarray(w, np.float32), f"w{k}"), numpy_helper.from_array(np.asarray(b, np.float32), f"b{k}")]
+        tensors += [
+            numpy_helper.from_array(np.asarray(w, np.float32), f"w{k}"),
+            numpy_helper.from_array(np.asarray(b, np.float32), f"b{k}"),
+        ]
         out = "y" if k + 1 == len(weights) else f"z{k}"
         nodes.append(helper.make_node("Gemm", [last, f"w{k}", f"b{k}"], [out], name=f"gemm{k}", transB=1))
         last = out
@@ -23,12 +27,18 @@ def network_bytes(weights: Sequence[tuple[np.ndarray, np.ndarray]]) -> bytes:
     ins = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, weights[0][0].shape[1]])]
     outs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, len(weights[-1][1])])]
     graph = helper.make_graph(nodes, "g", ins, outs, initializer=tensors)
-    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString())
+    return bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    )
 
 
 def property_bytes(lo: Sequence[str], hi: Sequence[str], outputs: int, asserts: Sequence[str]) -> bytes:
-    lines = [f"(declare-const X_{i} Real)" for i in range(len(lo))] + [f"(declare-const Y_{j} Real)" for j in range(outputs)]
-    lines += [f"(assert (>= X_{i} {v}))" for i, v in enumerate(lo)] + [f"(assert (<= X_{i} {v}))" for i, v in enumerate(hi)]
+    lines = [f"(declare-const X_{i} Real)" for i in range(len(lo))] + [
+        f"(declare-const Y_{j} Real)" for j in range(outputs)
+    ]
+    lines += [f"(assert (>= X_{i} {v}))" for i, v in enumerate(lo)] + [
+        f"(assert (<= X_{i} {v}))" for i, v in enumerate(hi)
+    ]
     return "\n".join([*lines, *asserts]).encode()
 
 
@@ -40,8 +50,11 @@ def mlp() -> Callable[..., tuple[Weights, bytes]]:
     def make(sizes: Sequence[int], seed: int) -> tuple[Weights, bytes]:
         rng = np.random.default_rng(seed)
         weights = [
-            ((rng.standard_normal((n, m)) * 1.5 / np.sqrt(m)).astype(np.float32), (rng.standard_normal(n) * 0.3).astype(np.float32))
-            for m, n in zip(sizes[:-1], sizes[1:], strict=True)
+            (
+                (rng.standard_normal((n, m)) * 1.5 / np.sqrt(m)).astype(np.float32),
+                (rng.standard_normal(n) * 0.3).astype(np.float32),
+            )
+            for m, n in pairwise(sizes)
         ]
         return weights, network_bytes(weights)
 

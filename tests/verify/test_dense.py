@@ -1,4 +1,4 @@
-"""The float32 search's walk: its bounds hold at sampled points, agree with the kernel, and inherited boxes only help."""
+"""The float32 search's walk: its bounds hold at sampled points and agree with the kernel's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def load(mlp, files, seed, sizes=(4, 16, 16, 3)):
     _, write = files
     _, model = mlp(sizes, seed)
     n = sizes[0]
-    claim = write(["-0.5"] * n, ["0.5"] * n, sizes[-1], ["(assert (or (and (<= Y_0 Y_1) (<= Y_0 0.1)) (and (>= Y_2 0.7))))"])
+    claim = write(
+        ["-0.5"] * n, ["0.5"] * n, sizes[-1], ["(assert (or (and (<= Y_0 Y_1) (<= Y_0 0.1)) (and (>= Y_2 0.7))))"]
+    )
     network, regions = tc.load(model, claim)
     return network, regions[0]
 
@@ -23,7 +25,9 @@ def load(mlp, files, seed, sizes=(4, 16, 16, 3)):
 def boxes(rng, count, n):
     center = rng.uniform(-0.4, 0.4, (count, n))
     radius = rng.uniform(0.01, 0.1, (count, n))
-    return (center - radius).astype(np.float32).astype(np.float64), (center + radius).astype(np.float32).astype(np.float64)
+    return (center - radius).astype(np.float32).astype(np.float64), (center + radius).astype(np.float32).astype(
+        np.float64
+    )
 
 
 def walk(stack, lo, hi):

@@ -16,7 +16,9 @@ def stack_of(weights, rate=RATE):
         Layer(w, np.abs(w), b, np.full(len(b), rate, np.float32), np.ones(len(b), bool)) for w, b in weights[:-1]
     )
     w, b = weights[-1]
-    rows = Rows(w, np.abs(w), np.zeros((len(b), weights[0][0].shape[1]), np.float32), b, np.full(len(b), rate, np.float32))
+    rows = Rows(
+        w, np.abs(w), np.zeros((len(b), weights[0][0].shape[1]), np.float32), b, np.full(len(b), rate, np.float32)
+    )
     return Stack(layers, rows, weights[0][0].shape[1])
 
 
@@ -84,7 +86,8 @@ def test_optimising_never_loses(mlp) -> None:
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 100.0])
 def test_the_error_box_is_charged_with_the_multiplier_included(beta) -> None:
-    """z = x with x = -E/2: an execution may have z = E/2, so the case z >= 0 is not empty and the bound of 0 is at most 0.
+    """z = x with x = -E/2: an execution may have z = E/2, so the case z >= 0 is not empty and the bound of 0 is at most
+    0.
 
     Charging |A| E before beta is added to A would give beta E/2 > 0.
     """
@@ -99,5 +102,7 @@ def test_the_error_box_is_charged_with_the_multiplier_included(beta) -> None:
     error = float(dual.errors[0][0])
     dual = Dual(stack, np.array([-error / 2]), np.array([-error / 2]), [size], size)
     box = [np.array([[0.0]])], [np.array([[error]])]
-    found = dual.maximise(Problems(*box, [np.ones((1, 1))], np.zeros(1, np.int64), [np.ones((1, 1))], [np.full((1, 1), beta)]), 0)
+    found = dual.maximise(
+        Problems(*box, [np.ones((1, 1))], np.zeros(1, np.int64), [np.ones((1, 1))], [np.full((1, 1), beta)]), 0
+    )
     assert found.value[0] <= 0

@@ -39,7 +39,12 @@ def test_a_narrow_claim_takes_many_leaves_and_still_checks(mlp, files) -> None:
     weights, model = mlp((2, 16, 16, 1), 5)
     low, high = output_range(weights, -1, 1)
     margin = 0.02 * (high[0] - low[0])
-    claim = files[1](["-1.0"] * 2, ["1.0"] * 2, 1, [f"(assert (or (and (<= Y_0 {low[0] - margin:.4f})) (and (>= Y_0 {high[0] + margin:.4f}))))"])
+    claim = files[1](
+        ["-1.0"] * 2,
+        ["1.0"] * 2,
+        1,
+        [f"(assert (or (and (<= Y_0 {low[0] - margin:.4f})) (and (>= Y_0 {high[0] + margin:.4f}))))"],
+    )
     verdict = verify_files(model, claim, timeout=30)
     assert verdict.status is Status.UNSAT and verdict.leaves > 4
     assert tc.check(model, claim, verdict.certificate).status == "valid"
@@ -80,7 +85,7 @@ def test_where_rounding_alone_stands_against_float32_the_verdict_says_real(files
 
 
 def test_a_bound_that_is_touched_is_unknown_and_not_unsat(files) -> None:
-    """y = relu(x) reaches exactly 1, and the violation is y > 1: refuted as strict. With y >= 1 it is violated there."""
+    """y = relu(x) reaches exactly 1: the violation y >= 1 is met there; y > 1 is refuted only for the reals."""
     network, write = files
     model = network([(np.eye(1, dtype=np.float32), np.zeros(1, np.float32))] * 2)
     assert verify_files(model, write(["0.0"], ["1.0"], 1, ["(assert (>= Y_0 1.0))"]), timeout=10).status is Status.SAT
@@ -102,9 +107,12 @@ def test_two_regions_give_two_trees(mlp, files) -> None:
     weights, model = mlp((2, 8, 1), 4)
     _, high = output_range(weights, -1, 1)
     parts = " ".join(
-        f"(and (>= X_0 {a}) (<= X_0 {b}) (>= X_1 -1.0) (<= X_1 1.0) (>= Y_0 {high[0] + 0.5:.3f}))" for a, b in (("-1.0", "0.0"), ("0.25", "1.0"))
+        f"(and (>= X_0 {a}) (<= X_0 {b}) (>= X_1 -1.0) (<= X_1 1.0) (>= Y_0 {high[0] + 0.5:.3f}))"
+        for a, b in (("-1.0", "0.0"), ("0.25", "1.0"))
     )
-    claim = "\n".join([*(f"(declare-const X_{i} Real)" for i in range(2)), "(declare-const Y_0 Real)", f"(assert (or {parts}))"]).encode()
+    claim = "\n".join(
+        [*(f"(declare-const X_{i} Real)" for i in range(2)), "(declare-const Y_0 Real)", f"(assert (or {parts}))"]
+    ).encode()
     verdict = verify_files(model, claim, timeout=20)
     assert verdict.status is Status.UNSAT and tc.check(model, claim, verdict.certificate).status == "valid"
 

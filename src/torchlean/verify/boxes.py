@@ -43,7 +43,7 @@ def search_with_kernel(problem: Problem, builder: tc.TreeBuilder, nodes: Ints, s
             continue
         clipped = kernel.clip(state, bounds)
         left = left[clipped.open[left].any(axis=1)]
-        gone = np.setdiff1d(np.flatnonzero(~closed), left)
+        gone = np.flatnonzero(~closed & ~clipped.open.any(axis=1))
         if gone.size:
             builder.flag(nodes[gone], EACH)
         if not left.size:
@@ -72,11 +72,13 @@ def search_with_kernel(problem: Problem, builder: tc.TreeBuilder, nodes: Ints, s
 def settle(problem: Problem, lo: F64, hi: F64, final: bool) -> bool:
     """Why a box stays open: whether the kernel closes it after all.
 
-    Raises   Budget where it is closed over the reals; Stuck where it is not and `final`
+    Raises   Found; Budget where it is closed over the reals; Stuck where it is not and `final`
     """
     if _closed(problem.kernel, lo, hi):
         return True
     if problem.semantics == "float32" and _closed(problem.real_kernel, lo, hi):
+        ends = problem.target.clip(np.stack([0.5 * (lo + hi), lo, hi]))
+        problem.try_points(ends, most=3)  # rounding may do more than stand against a proof
         raise Budget
     if final:
         raise Stuck("a box as narrow as a point stays open, and no point of it is a witness")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import torchlean_check as tc
 from torchlean.bounds.dense import Stack
-from torchlean.verify import team
 from torchlean.verify.attack import descend, evolve
 from torchlean.verify.boxes import EACH, PROBE, search_with_kernel, settle
 from torchlean.verify.lower import TooLarge, lower
 from torchlean.verify.problem import SLACK, Problem, Proof
 from torchlean.verify.search import Counts, Front, Pile, Search
+
+if TYPE_CHECKING:
+    from torchlean.verify.team import Worker
 
 FIRST_ATTACK = 0.25  # seconds of search before the long attack, which then comes again at three times the time
 FORK_AFTER = 0.6  # seconds of search before a second process takes half of the open boxes
@@ -50,7 +52,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
 def _search(problem: Problem, stack: Stack, search: Search, pile: Pile, builder: tc.TreeBuilder) -> None:
     """Empty the pile, with a second process once it is worth one. Raises Found, Budget, OutOfTime."""
     chunks, next_attack, start, noisy = 0, FIRST_ATTACK, problem.deadline.spent, 0
-    worker: team.Worker | None = None
+    worker: Worker | None = None
     try:
         while pile.size or worker is not None:
             problem.deadline.check()
@@ -59,6 +61,8 @@ def _search(problem: Problem, stack: Stack, search: Search, pile: Pile, builder:
                 next_attack *= 3
                 problem.try_points(evolve(problem.target, problem.rng, problem.deadline))
             if worker is None and problem.workers > 1 and spent > FORK_AFTER and pile.size > 8 * search.chunk:
+                from torchlean.verify import team  # loads multiprocessing: most searches end before
+
                 worker = team.start(pile.take_half(), lambda front: _half(problem, stack, front))
             if worker is not None and (worker.done() or not pile.size):
                 _merge(problem, search, pile, builder, worker)
@@ -79,7 +83,9 @@ def _search(problem: Problem, stack: Stack, search: Search, pile: Pile, builder:
 
 def _half(problem: Problem, stack: Stack, front: Front) -> tuple[str, Any, Front | None, Counts | None]:
     """A worker's shift: ("done", its Log, what it left open, counts), or ("point", x, None, None) on a find."""
-    log = team.Log(len(front))
+    from torchlean.verify.team import Log
+
+    log = Log(len(front))
     region = problem.region
     search = Search(stack, region.row_clause, len(region.clauses), log, EACH)
     pile = Pile(replace(front, nodes=np.arange(len(front))))
@@ -94,7 +100,7 @@ def _half(problem: Problem, stack: Stack, front: Front) -> tuple[str, Any, Front
     return "done", log, pile.pop(pile.size), search.counts
 
 
-def _merge(problem: Problem, search: Search, pile: Pile, builder: tc.TreeBuilder, worker: team.Worker) -> None:
+def _merge(problem: Problem, search: Search, pile: Pile, builder: tc.TreeBuilder, worker: Worker) -> None:
     """Wait for the worker and write its part of the tree; where it has none, its boxes come back to the pile."""
     found = worker.answer()
     if found is not None and found[0] == "done":

@@ -81,7 +81,6 @@ class Pile:
         self.size = start
         return front
 
-
     def take_half(self) -> Front:
         """Every second box leaves the pile: those that stay and those that go are alike."""
         whole = self.pop(self.size)
