@@ -19,6 +19,7 @@ from torchlean.meaning.dtypes import AnyDType, cast_array, kind_of, literal_arra
 Value: TypeAlias = NDArray[Any]
 Operand: TypeAlias = "NDArray[Any] | float | int"
 
+_STEPS = 8  # products made at once
 _CACHE = 1 << 17  # elements of a block of running sums: two blocks of float32 fill 1 MiB
 
 
@@ -309,11 +310,26 @@ def _dot_into(x: Value, w: Value, out: Value) -> None:
     for first in range(0, m, rows):
         block = left[..., first : first + rows]
         running = np.zeros((*out.shape[:-2], block.shape[-1], n), out.dtype)
-        product = np.empty_like(running)
-        for a, b in zip(block, right, strict=True):
-            np.multiply(a[..., :, None], b[..., None, :], out=product)
-            np.add(running, product, out=running)
+        steps = max(1, min(_STEPS, _CACHE // max(1, running.size)))
+        products = np.empty((steps, *running.shape), out.dtype)
+        for k in range(0, len(block), steps):
+            a, b = block[k : k + steps], right[k : k + steps]
+            _outer(a, b, products[: len(a)])
+            for product in products[: len(a)]:
+                np.add(running, product, out=running)
         out[..., first : first + rows, :] = running
+
+
+def _outer(a: Value, b: Value, out: Value) -> None:
+    """a[k, *s, m] * b[k, *s, n] -> out[k, *s, m, n], each entry one product rounded once.
+
+    einsum has loops for a number times a row, where multiply pays for each row. It adds the product to 0,
+    perhaps fused: that is the rounded product, but for the sign of a zero, which no sum from +0 can show.
+    """
+    if out.dtype.name in ("float32", "float64"):
+        np.einsum("...m,...n->...mn", a, b, out=out)
+    else:
+        np.multiply(a[..., :, None], b[..., None, :], out=out)
 
 
 def divide_integers(x: Value, y: Value) -> Value:
