@@ -1,4 +1,4 @@
-"""`sat` under the semantics `real` is about the reals: a float32 execution that violates by its rounding is no witness."""
+"""`sat` under the semantics `real` is about the reals: what violates by float32 rounding alone is no witness."""
 
 import numpy as np
 import pytest
@@ -17,8 +17,10 @@ def model() -> bytes:
     h, f = onnx.helper, onnx.TensorProto.FLOAT
     one = onnx.numpy_helper.from_array(np.ones(1, np.float32), "one")
     nodes = [
-        h.make_node("Add", ["x", "one"], ["a"]), h.make_node("Sub", ["a", "one"], ["b"]), h.make_node("Relu", ["b"], ["y"])
-    ]  # fmt: skip
+        h.make_node("Add", ["x", "one"], ["a"]),
+        h.make_node("Sub", ["a", "one"], ["b"]),
+        h.make_node("Relu", ["b"], ["y"]),
+    ]
     ends = [h.make_tensor_value_info(name, f, [1, 1]) for name in "xy"]
     graph = h.make_graph(nodes, "g", ends[:1], ends[1:], initializer=[one])
     return h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8).SerializeToString()
