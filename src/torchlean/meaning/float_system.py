@@ -303,6 +303,7 @@ def _dot_into(x: Value, w: Value, out: Value) -> None:
     if m > n:
         x, w, out = w, x, np.swapaxes(out, -1, -2)
         m, n = n, m
+    x, w = (a.reshape((1,) * (out.ndim - a.ndim) + a.shape) for a in (x, w))
     left = np.ascontiguousarray(np.moveaxis(x, -1, 0))  # [k, *s, m]
     right = np.ascontiguousarray(np.moveaxis(w, -1, 0))  # [k, *s, n]
     lead = int(np.prod(out.shape[:-2], dtype=np.int64))
