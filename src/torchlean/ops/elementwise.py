@@ -72,8 +72,8 @@ def sub_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
 
 
 def sum_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
-    """u |x + y| + 2^-126. Source: SEMANTICS 3, residual add."""
-    return standard_rounding(magnitudes, result)
+    """u |x + y| + 2^-126, and 2^-126 again: both operands may be flushed. Source: SEMANTICS 3, residual add."""
+    return standard_rounding(magnitudes, result) + TINY
 
 
 def mul_meaning(N: Any, x: Any, y: Any) -> Any:

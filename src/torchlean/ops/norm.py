@@ -170,6 +170,7 @@ def batch_norm_meaning(N: Any, x: Any, scale: Any, bias: Any, mean: Any, var: An
 def batch_norm_rounding(magnitudes: Any, result: np.ndarray, *, epsilon: float) -> np.ndarray:
     """10 u (|s| (X + |mean|) + |bias|), s = scale / sqrt(var + epsilon), and the underflows of its five operations.
 
+    Difference, product and quotient may come in any order: infinite where one of them may overflow before the next.
     scale and var are constant (they are outside `relax`'s linear inputs), so their magnitudes are their values.
     Source   SEMANTICS 3, batch norm by either formula.
     """
@@ -180,9 +181,11 @@ def batch_norm_rounding(magnitudes: Any, result: np.ndarray, *, epsilon: float) 
     reach = x + mean.reshape(shape)
     bound: np.ndarray = (
         10 * U * (s * reach + bias.reshape(shape))
-        + 8 * TINY * (1 + s + reach + 1 / np.sqrt(np.min(var) + epsilon + TINY))
+        + 8 * TINY * (1 + s + reach + scale.reshape(shape) + 1 / np.sqrt(np.min(var) + epsilon + TINY))
     ) * UP
-    return bound
+    with np.errstate(over="ignore"):
+        peak = reach * np.maximum(scale.reshape(shape), 1 / np.sqrt(np.min(var) + epsilon + TINY))
+    return np.where(peak < 2.0**126, bound, np.inf)
 
 
 def batch_norm_lower(xp: Any, x: Any, scale: Any, bias: Any, mean: Any, var: Any, *, epsilon: float) -> Any:
