@@ -25,7 +25,7 @@ from torchlean.verify.tables import slope_table
 F64 = NDArray[np.float64]
 
 STEPS_ROOT, STEPS = 60, 16
-BATCH = 24  # nodes at a time
+BATCH = 12_000  # relus of all nodes that are bounded together, in at most 128 nodes
 
 
 @dataclass
@@ -124,12 +124,18 @@ class _Search:
             waiting = self._split(first, best, [(j, c) for j, (_, c) in enumerate(items) if state.open[0, c]])
         else:
             self.leaves += 1
+        size = max(1, min(128, BATCH // sum(self.stack.sizes)))
         while waiting:
             self.problem.deadline.check()
-            batch, waiting = waiting[-BATCH:], waiting[:-BATCH]
+            batch, waiting = waiting[-size:], waiting[:-size]
             waiting += self._visit(batch)
         tree, _ = self.builder.build()
-        return Proof(tree, self.leaves, self.nodes)
+        # Each leaf was refuted by the kernel when it was found; the whole tree is replayed as the checker will.
+        outcome = tc.replay(self.problem.kernel, tree, tables=tuple(self.tables), deadline=self.problem.deadline.end)
+        self.problem.deadline.check()
+        if outcome.failed is not None or len(outcome.holes):
+            raise Stuck("the proof's replay does not agree with the search")
+        return Proof(tree, outcome.leaves, self.nodes)
 
     def _visit(self, batch: list[Node]) -> list[Node]:
         """Bound a batch of nodes; returns the children of those that stay open."""

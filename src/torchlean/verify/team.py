@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -96,7 +97,9 @@ class Worker:
 def start(front: Front, work: Callable[[Front], Any]) -> Worker:
     """Fork a child that sends work(front)."""
     ours, theirs = Pipe(duplex=False)
-    process = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads may run: the child calls numpy alone
+        process = os.fork()
     if process == 0:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0)
