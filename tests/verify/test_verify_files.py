@@ -9,7 +9,10 @@ import pytest
 
 import torchlean_check as tc
 from torchlean.errors import FileError, TorchLeanError, UsageError
+from torchlean.verify.attack import evolve
+from torchlean.verify.clock import Deadline
 from torchlean.verify.files import verify_files
+from torchlean.verify.problem import Files, Problem
 from torchlean.verify.verdict import Status
 
 
@@ -127,3 +130,11 @@ def test_bad_requests_are_refused(mlp, files) -> None:
         verify_files(b"no model", claim)
     with pytest.raises(TorchLeanError):
         verify_files(model, files[1](["0.0"] * 3, ["1.0"] * 3, 1, ["(assert (>= Y_0 100.0))"]))
+
+
+def test_an_input_pinned_to_zero_can_be_attacked(mlp, files) -> None:
+    _, model = mlp((2, 8, 1), 4)
+    claim = files[1](["0.0", "-1.0"], ["0.0", "1.0"], 1, ["(assert (>= Y_0 100.0))"])
+    network, (region,) = tc.load(model, claim)
+    problem = Problem(Files(model, claim), network, region, "float32", Deadline(10.0), np.random.default_rng(0))
+    assert not len(evolve(problem.target, problem.rng, problem.deadline, rounds=2))

@@ -72,12 +72,18 @@ def search_with_kernel(problem: Problem, builder: tc.TreeBuilder, nodes: Ints, s
 def settle(problem: Problem, lo: F64, hi: F64, final: bool) -> bool:
     """Why a box stays open: whether the kernel closes it after all.
 
-    Raises   Found; Budget where it is closed over the reals; Stuck where it is not and `final`
+    Raises   Found; Budget where it is closed over the reals and not even its middle point is for float32; Stuck where
+             it is not closed and `final`
     """
     if _closed(problem.kernel, lo, hi):
         return True
-    if problem.semantics == "float32" and _closed(problem.real_kernel, lo, hi):
-        ends = problem.target.clip(np.stack([0.5 * (lo + hi), lo, hi]))
+    middle = 0.5 * (lo + hi)
+    if (
+        problem.semantics == "float32"
+        and _closed(problem.real_kernel, lo, hi)
+        and not _closed(problem.kernel, middle, middle)
+    ):
+        ends = problem.target.clip(np.stack([middle, lo, hi]))
         problem.try_points(ends, most=3)  # rounding may do more than stand against a proof
         raise Budget
     if final:

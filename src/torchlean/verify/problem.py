@@ -132,4 +132,5 @@ def _float32_points(region: Region) -> tuple[F64, F64]:
         if region.exact_hi[i] < hi[i]:
             inner_hi[i] = np.nextafter(np.float32(hi[i]), np.float32(-np.inf))
     some = inner_lo <= inner_hi
-    return np.where(some, inner_lo, lo), np.where(some, inner_hi, hi)
+    # -0.0 becomes 0.0: a random generator refuses the interval [0.0, -0.0]
+    return np.where(some, inner_lo, lo) + 0.0, np.where(some, inner_hi, hi) + 0.0
