@@ -24,10 +24,17 @@ def search_with_kernel(problem: Problem, builder: tc.TreeBuilder, nodes: Ints, s
 
     Raises   Found, Stuck, Budget, OutOfTime
     """
+    return some_with_kernel(problem, builder, nodes, state, None)[0]
+
+
+def some_with_kernel(
+    problem: Problem, builder: tc.TreeBuilder, nodes: Ints, state: tc.State, most: int | None
+) -> tuple[int, list[tuple[Ints, tc.State]]]:
+    """The same, but it stops when `most` boxes are bounded, and returns the nodes that are still open."""
     kernel, slack = problem.kernel, problem.slack()
     waiting = [(nodes, state)]
     boxes = batches = 0
-    while waiting:
+    while waiting and (most is None or boxes < most):
         problem.deadline.check()
         nodes, state = waiting.pop()
         if len(nodes) > kernel.chunk:
@@ -66,7 +73,7 @@ def search_with_kernel(problem: Problem, builder: tc.TreeBuilder, nodes: Ints, s
         order = np.argsort(-margin.max(axis=1), kind="stable")
         both = np.stack([order, order + len(left)], axis=1).ravel()
         waiting.append((np.concatenate([low, high])[both], tc.State.join([below, above]).take(both)))
-    return boxes
+    return boxes, waiting
 
 
 def settle(problem: Problem, lo: F64, hi: F64, final: bool) -> bool:

@@ -6,8 +6,8 @@ from answering in time. The first word on standard output is the verdict.
 
 from __future__ import annotations
 
-import math
 import gc
+import math
 import os
 import select
 import signal

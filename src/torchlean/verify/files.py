@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Network
 from torchlean_check.vnnlib_reader import Region
+from torchlean_check.wire import unpack
 
 LOW_DIMENSION = 20  # inputs that vary; with more of them neurons are split instead
 
@@ -41,8 +44,8 @@ def verify_files(
         raise UsageError("no such semantics", where="verify", expected=" or ".join(SEMANTICS), got=repr(semantics),
                          fix='semantics="float32"')  # fmt: skip
     deadline = deadline or Deadline(timeout)
+    model, claim = plain(model, "ONNX model"), plain(claim, "VNN-LIB property")
     files = Files(model, claim)
-
     said = semantics
 
     def answer(status: Status, reason: str, **more: Any) -> Verdict:
@@ -75,10 +78,23 @@ def verify_files(
     return answer(Status.UNSAT, "proved", leaves=leaves, boxes=boxes, certificate=certificate)
 
 
+def plain(data: bytes, what: str) -> bytes:
+    """What a gzip file holds; any other bytes as they are. Raises FileError."""
+    with _translated():
+        return unpack(data, what=what)
+
+
 def read(model: bytes, claim: bytes) -> tuple[Network, tuple[Region, ...]]:
     """The checker's reading of the files. Raises FileError or Unsupported with the checker's five parts."""
-    try:
+    with _translated():
         return tc.load(model, claim)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """The checker's errors as torchlean's."""
+    try:
+        yield
     except tc.CheckError as error:
         kind = Unsupported if isinstance(error, tc.UnsupportedError) else FileError
         raise kind(error.what, where=error.where, expected=error.expected, got=error.got, fix=error.fix) from None

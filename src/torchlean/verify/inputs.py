@@ -6,18 +6,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.bounds.dense import Stack
 from torchlean.verify.attack import descend, evolve
-from torchlean.verify.boxes import EACH, PROBE, search_with_kernel, settle
-from torchlean.verify.lower import TooLarge, lower
+from torchlean.verify.boxes import EACH, PROBE, search_with_kernel, settle, some_with_kernel
+from torchlean.verify.lower import Origin, TooLarge, lower_with_origins
 from torchlean.verify.problem import SLACK, Problem, Proof
 from torchlean.verify.search import Counts, Front, Pile, Search
 
 if TYPE_CHECKING:
     from torchlean.verify.team import Worker
 
+Ints = NDArray[np.int64]
+
+FIRST_BOXES = 64  # that the kernel bounds itself: most searches end here, and need no replay
 FIRST_ATTACK = 0.25  # seconds of search before the long attack, which then comes again at three times the time
 FORK_AFTER = 0.6  # seconds of search before a second process takes half of the open boxes
 SHIFT = 4.0  # seconds after which a worker hands back what it left open, so that the halves stay even
@@ -27,26 +31,43 @@ DESCEND_EVERY = 16  # chunks between gradient descents from the search's own can
 def prove_by_inputs(problem: Problem) -> Proof:
     """Raises Found, OutOfTime."""
     builder = tc.TreeBuilder()
+    boxes, waiting = some_with_kernel(problem, builder, np.zeros(1, np.int64), problem.kernel.start(), FIRST_BOXES)
+    if not waiting:
+        return Proof(builder.build()[0], len(builder.leaves()), boxes)
+    nodes, state = np.concatenate([n for n, _ in waiting]), tc.State.join([s for _, s in waiting])
     try:
-        stack = lower(problem.network, problem.region, problem.semantics)
+        stack, origins = lower_with_origins(problem.network, problem.region, problem.semantics)
     except TooLarge:
-        boxes = search_with_kernel(problem, builder, np.zeros(1, np.int64), problem.kernel.start())
-        tree, _ = builder.build()
-        return Proof(tree, len(builder.leaves()), boxes)
+        boxes += search_with_kernel(problem, builder, nodes, state)
+        return Proof(builder.build()[0], len(builder.leaves()), boxes)
     region = problem.region
     search = Search(stack, region.row_clause, len(region.clauses), builder, EACH)
-    _search(problem, stack, search, Pile(search.root(region.lo, region.hi)), builder)
+    _search(problem, stack, search, Pile(_front(stack, origins, nodes, state)), builder)
     builder.flag(builder.leaves(), tc.DERIVE)
     tree, position = builder.build()
-    outcome = tc.replay(problem.kernel, tree, slack=SLACK, workers=problem.workers, deadline=problem.deadline.end)
+    outcome = tc.replay(problem.kernel, tree, front=tc.Front(position[nodes], state), slack=SLACK,
+                        workers=problem.workers, deadline=problem.deadline.end)  # fmt: skip
     problem.deadline.check()
-    boxes = search.counts.boxes
+    boxes += search.counts.boxes
     if outcome.failed is not None:
         ids = np.empty(len(position), np.int64)
         ids[position] = np.arange(len(position))
         boxes += search_with_kernel(problem, builder, ids[outcome.failed.nodes], outcome.failed.state)
         tree, _ = builder.build()
     return Proof(tree, len(builder.leaves()), boxes)
+
+
+def _front(stack: Stack, origins: tuple[Origin, ...], nodes: Ints, state: tc.State) -> Front:
+    """Open boxes of the kernel's search as the float32 search takes them."""
+    sides = [np.full((len(nodes), sum(stack.sizes)), end, np.float32) for end in (-np.inf, np.inf)]
+    start = 0
+    for size, (value, index) in zip(stack.sizes, origins, strict=True):
+        for v in dict.fromkeys(value.tolist()):
+            at = np.flatnonzero(value == v)
+            for side, box in zip(sides, state.boxes[v], strict=True):
+                side[:, start + at] = box[:, index[at]]
+        start += size
+    return Front(nodes, state.lo, state.hi, sides[0], sides[1], state.open)
 
 
 def _search(problem: Problem, stack: Stack, search: Search, pile: Pile, builder: tc.TreeBuilder) -> None:

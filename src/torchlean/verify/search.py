@@ -117,13 +117,6 @@ class Search:
         self.candidates: F64 | None = None  # points of the last chunk that look violating
         self.smallest: tuple[F64, F64] | None = None  # the narrowest box of the last chunk that stayed open
 
-    def root(self, lo: F64, hi: F64, node: int = 0) -> Front:
-        """The whole region as one open box."""
-        wide = np.full((1, self.hidden), np.inf, np.float32)
-        return Front(
-            np.array([node]), lo[None].copy(), hi[None].copy(), -wide, wide, np.ones((1, len(self.clause_rows)), bool)
-        )
-
     def step(self, pile: Pile) -> None:
         """Bound the topmost boxes; close, shrink or split them."""
         front = pile.pop(self.chunk)
