@@ -147,13 +147,13 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_a_device_that_is_full_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import tempfile
+    from torchlean import files
 
-    def on_full_device(**_: object) -> tuple[int, str]:
+    def on_full_device(_: Path) -> tuple[int, str]:
         (tmp_path / "partial").touch()
         return os.open("/dev/full", os.O_WRONLY), str(tmp_path / "partial")
 
-    monkeypatch.setattr(tempfile, "mkstemp", on_full_device)
+    monkeypatch.setattr(files, "_created_beside", on_full_device)
     with pytest.raises(FileError, match="disk is full"):
         atomic_write(tmp_path / "out", TEXT)
     assert os.listdir(tmp_path) == []

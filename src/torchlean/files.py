@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from torchlean.errors import FileError
@@ -116,7 +116,7 @@ def atomic_write_all(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
     try:
         for path, content in contents.items():
             target, size = Path(path), len(content)
-            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+            handle, temporary = _created_beside(target)
             waiting.append((temporary, target))
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
@@ -133,6 +133,15 @@ def atomic_write_all(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
         for temporary, _ in waiting:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def _created_beside(target: Path) -> tuple[int, str]:
+    """A new file in the target's folder, open for writing, for its owner alone. (`tempfile` takes long to import.)"""
+    for number in count():
+        name = str(target.parent / f".{target.name}.{os.getpid()}.{number}.partial")
+        with suppress(FileExistsError):
+            return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), name
+    raise AssertionError("count() does not end")
 
 
 def check_target(path: str | os.PathLike[str]) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -163,6 +162,8 @@ def encode(certificate: Certificate) -> bytes:
 
 def write_certificate(path: str | os.PathLike[str], certificate: Certificate) -> bytes:
     """Write the file whole or not at all; returns its bytes. OSError as the system gives it."""
+    import tempfile  # here, because it takes long to import and only a prover writes
+
     data, target = encode(certificate), Path(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
     try:
