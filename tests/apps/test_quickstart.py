@@ -122,3 +122,10 @@ def test_the_gap_and_the_samples_of_a_proof() -> None:
         0.0,  # type: ignore[arg-type]
     )
     assert proof.gap == 0.75
+
+
+def test_the_interval_is_printed_rounded_outward() -> None:
+    from torchlean.apps.quickstart import Proof
+
+    proof = Proof(np.zeros(7), None, 10.90596, 12.53644, (11.0, 12.0), np.zeros(1), None, 0.0)  # type: ignore[arg-type]
+    assert proof.printed == ("10.9059", "12.5365")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,15 @@ class Proof:
     samples: np.ndarray
     verdict: Any
     seconds: float
+
+    @property
+    def printed(self) -> tuple[str, str]:
+        """The interval to four decimals, rounded outward: what is printed must be as true as what was proved."""
+        unit = Decimal("0.0001")
+        return (
+            str(Decimal(self.lower).quantize(unit, ROUND_FLOOR)),
+            str(Decimal(self.upper).quantize(unit, ROUND_CEILING)),
+        )
 
     @property
     def gap(self) -> float:

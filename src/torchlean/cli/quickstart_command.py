@@ -54,7 +54,7 @@ def run(options: Any) -> int:
 
     heading("4  The proof")
     proof = tour.prove(trained, options.timeout, options.seed, print)
-    print(f"proved    {proof.lower:.4f} <= mpg <= {proof.upper:.4f}   {proof.verdict}")
+    print(f"proved    {proof.printed[0]} <= mpg <= {proof.printed[1]}   {proof.verdict}")
     print(f"reached   {proof.attacked[0]:.4f} ... {proof.attacked[1]:.4f}   gap to the proof: {proof.gap:.4f} mpg")
     files = tour.save(proof, Path(options.out))
     command = [sys.executable, "-m", "torchlean_check", *map(str, files)]

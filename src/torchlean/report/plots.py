@@ -83,11 +83,12 @@ def interval(samples: np.ndarray, proved: tuple[float, float], attacked: tuple[f
     """
     figure, axes = _axes()
     axes.hist(samples, bins=60, color=BLUE, alpha=0.55, label=f"{len(samples):,} sampled predictions")
+    labels = (f"{np.floor(proved[0] * 1e4) / 1e4:.4f}", f"{np.ceil(proved[1] * 1e4) / 1e4:.4f}")  # outward
     for i, edge in enumerate(proved):
         axes.axvline(edge, color=ORANGE, linewidth=2.4, label="proved bounds" if i == 0 else None)
         place = {"ha": "left", "xytext": (5, -4)} if i == 0 else {"ha": "right", "xytext": (-5, -4)}
         at = {"xy": (edge, 1.0), "xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "va": "top"}
-        axes.annotate(f"{edge:.4f}", color=ORANGE, **at, **place)
+        axes.annotate(labels[i], color=ORANGE, **at, **place)
     for i, edge in enumerate(attacked):  # in front: where they hide a bound, the proof is tight
         axes.axvline(edge, color="black", linewidth=1, linestyle=":", label="extremes found" if i == 0 else None)
     margin = 0.03 * max(proved[1] - proved[0], 1e-9)

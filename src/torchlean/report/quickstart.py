@@ -24,7 +24,7 @@ def page(trained: Any, proof: Any, claim: str, files: Sequence[Path], checked: s
     result.text(claim)
     low, high = proof.attacked
     result.verdict(
-        f"{proof.lower:.4f} to {proof.upper:.4f} mpg",
+        " to ".join(proof.printed) + " mpg",
         f"proved; the search reached {low:.4f} and {high:.4f}, a gap of {proof.gap:.4f} mpg",
     )
     result.figure(

@@ -116,7 +116,7 @@ def tightest(
         claim = forall(region, _between(output, *ends))
         share = deadline.left / 3.0 if best is None else min(deadline.left, max(2.0, 10.0 * best.verdict.seconds))
         verdict = verify_files(model, claimed(claim, inputs, outputs), share, "float32", seed)
-        said = f"{float(ends[0]):.6g} <= y <= {float(ends[1]):.6g}: {verdict.status.value}, {verdict.seconds:.2f} s"
+        said = f"{float(ends[0])} <= y <= {float(ends[1])}: {verdict.status.value}, {verdict.seconds:.2f} s"
         if say is not None:
             say(said)
         if verdict.status is Status.UNSAT:
