@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from torchlean.errors import FileError
-from torchlean.files import atomic_write, decode, find, read_bytes, read_text
+from torchlean.files import atomic_write, check_target, decode, find, read_bytes, read_text
 
 TEXT = b"some text that is long enough to be compressed " * 50
 
@@ -157,3 +157,13 @@ def test_a_device_that_is_full_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(FileError, match="disk is full"):
         atomic_write(tmp_path / "out", TEXT)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_pipe_is_refused_and_stays_a_pipe(tmp_path: Path) -> None:
+    """A rename over /dev/null would leave an ordinary file there."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for write in (lambda: atomic_write(pipe, b"x"), lambda: check_target(pipe)):
+        with pytest.raises(FileError, match="only a regular file can be replaced"):
+            write()
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]

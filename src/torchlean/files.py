@@ -116,6 +116,7 @@ def atomic_write_all(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
     try:
         for path, content in contents.items():
             target, size = Path(path), len(content)
+            _refuse_special(target)
             handle, temporary = _created_beside(target)
             waiting.append((temporary, target))
             with os.fdopen(handle, "wb") as file:
@@ -135,6 +136,18 @@ def atomic_write_all(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
                 os.unlink(temporary)
 
 
+def _refuse_special(target: Path) -> None:
+    """A rename would put a file in the place of a device or pipe. Raises FileError."""
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise FileError(
+            "only a regular file can be replaced",
+            where=str(target),
+            expected="a path that is free, or a regular file",
+            got="a device, pipe or socket",
+            fix="name a file",
+        )
+
+
 def _created_beside(target: Path) -> tuple[int, str]:
     """A new file in the target's folder, open for writing, for its owner alone. (`tempfile` takes long to import.)"""
     for number in count():
@@ -147,9 +160,10 @@ def _created_beside(target: Path) -> tuple[int, str]:
 def check_target(path: str | os.PathLike[str]) -> None:
     """Whether a file could be written here later: known before a long run, not after it.
 
-    Errors   FileError: no such folder, a folder that may not be written, a directory at the path
+    Errors   FileError: no such folder, a folder that may not be written, a directory or a device at the path
     """
     target = Path(path)
+    _refuse_special(target)
     number = errno.EISDIR if target.is_dir() else 0 if target.parent.is_dir() else errno.ENOENT
     if not number and not os.access(target.parent, os.W_OK):
         number = errno.EACCES
