@@ -49,14 +49,11 @@ class Onnx:
     """The ONNX operators that this op is read from and written to.
 
     name     operator name in the default domain        since    first opset whose meaning this is
-    read     (importer, node) -> None: adds nodes through the importer; None: no reader of its own
-    write    (exporter, node) -> None; None: one node of this name with the same inputs, no attributes
+    Attributes and odd forms are read and written in `io/onnx`.
     """
 
     name: str
     since: int = 1
-    read: Callable[..., Any] | None = None
-    write: Callable[..., Any] | None = None
 
 
 Rule: TypeAlias = Callable[..., Any]
