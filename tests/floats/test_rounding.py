@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import gmpy2
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -58,6 +59,35 @@ def test_rational_rounding_brackets_the_rational(fmt, p, q):
     if np.isfinite(down) and np.isfinite(up):
         assert abs(exact - Fraction(near)) == min(exact - Fraction(down), Fraction(up) - exact)
         assert down == up or float(floats.next_up(np.array([down], fmt.dtype))[0]) == up
+
+
+@pytest.mark.parametrize(
+    ("mode", "theirs"),
+    [
+        (Rounding.NEAREST, gmpy2.RoundToNearest),
+        (Rounding.TOWARD_ZERO, gmpy2.RoundToZero),
+        (Rounding.UP, gmpy2.RoundUp),
+        (Rounding.DOWN, gmpy2.RoundDown),
+    ],
+)
+def test_rational_rounding_is_that_of_mpfr(mode, theirs):
+    rng = np.random.default_rng(5)
+    draws = rng.integers([-(10**9), 1, -160], [10**9, 10**9, 130], (2000, 3)).tolist()
+    with gmpy2.context(gmpy2.ieee(32), round=theirs):
+        for p, q, shift in draws:
+            exact = Fraction(p, q) * Fraction(2) ** shift
+            assert floats.round_rational(exact, mode=mode) == float(gmpy2.mpfr(gmpy2.mpq(exact)))
+
+
+def test_away_and_odd_break_ties_as_their_names_say():
+    tie, beyond = 1 + Fraction(1, 2**24), 1 + Fraction(1, 2**30)
+    assert floats.round_rational(tie, mode=Rounding.NEAREST_AWAY) == 1 + 2.0**-23
+    assert floats.round_rational(-tie, mode=Rounding.NEAREST_AWAY) == -1 - 2.0**-23
+    assert floats.round_rational(beyond, mode=Rounding.NEAREST_AWAY) == 1.0
+    assert floats.round_rational(beyond, mode=Rounding.TO_ODD) == 1 + 2.0**-23
+    assert floats.round_rational(1 + Fraction(3, 2**24), mode=Rounding.TO_ODD) == 1 + 2.0**-23
+    assert floats.round_rational(Fraction(1, 2**200), mode=Rounding.TO_ODD) == 2.0**-149
+    assert floats.round_rational(Fraction(2) ** 200, mode=Rounding.TO_ODD) == floats.BINARY32.max
 
 
 def test_nearest_breaks_ties_to_even():

@@ -21,11 +21,26 @@ F32: TypeAlias = NDArray[np.float32]
 
 
 class Rounding(Enum):
-    """Directions of IEEE 754-2019, section 4.3."""
+    """Directions of IEEE 754-2019, section 4.3, and rounding to odd.
+
+    To odd, an inexact result takes the neighbour whose last significand bit is 1: a later rounding at two bits less
+    then rounds the exact value once (Boldo and Melquiond 2008, doi:10.1109/TC.2007.70819).
+    """
 
     NEAREST = "to nearest, ties to even"
+    NEAREST_AWAY = "to nearest, ties away from zero"
+    TOWARD_ZERO = "toward zero"
     UP = "toward +inf"
     DOWN = "toward -inf"
+    TO_ODD = "to odd"
+
+    @property
+    def to_nearest(self) -> bool:
+        return self in (Rounding.NEAREST, Rounding.NEAREST_AWAY)
+
+    def away(self, negative: bool) -> bool:
+        """Whether an inexact result of this sign takes the neighbour of larger magnitude; directed modes only."""
+        return self is (Rounding.DOWN if negative else Rounding.UP)
 
 
 def _round_directed(x: F64, fmt: Format, up: bool) -> NDArray[Any]:
@@ -90,8 +105,8 @@ def odd_sum(a: F64, b: F64) -> F64:
 def round_rational(q: Fraction | flint.fmpq, fmt: Format = BINARY32, mode: Rounding = Rounding.NEAREST) -> float:
     """An exact rational rounded once to the format; the result is exact as a Python float.
 
-    Overflow   nearest: inf from (2 - 2^-precision) 2^emax on; up: inf above MAX; down: MAX. A zero result is +0 when
-               q >= 0 and -0 when q < 0.
+    Overflow   to nearest: inf from (2 - 2^-precision) 2^emax on; directed away from zero: inf above MAX; toward zero
+               and to odd: MAX. A zero result is +0 when q >= 0 and -0 when q < 0.
     """
     numerator, denominator = int(q.numerator), int(q.denominator)
     if numerator == 0:
@@ -104,14 +119,16 @@ def round_rational(q: Fraction | flint.fmpq, fmt: Format = BINARY32, mode: Round
     quantum = max(exponent, fmt.emin) - fmt.precision + 1
     whole, rest = divmod(numerator << max(-quantum, 0), denominator << max(quantum, 0))
     scaled_denominator = denominator << max(quantum, 0)
-    away = (mode is Rounding.UP) != negative  # directed away from zero
-    if mode is Rounding.NEAREST:
-        whole += 2 * rest > scaled_denominator or (2 * rest == scaled_denominator and whole % 2 == 1)
-    elif rest and away:
+    if mode.to_nearest:
+        tie_up = mode is Rounding.NEAREST_AWAY or whole % 2 == 1
+        whole += 2 * rest > scaled_denominator or (2 * rest == scaled_denominator and tie_up)
+    elif mode is Rounding.TO_ODD:
+        whole |= rest > 0
+    elif rest and mode.away(negative):
         whole += 1
     last = fmt.emax - fmt.precision + 1  # the quantum of the largest binade
     if quantum > last or (quantum == last and whole >> fmt.precision):
-        magnitude = float("inf") if mode is Rounding.NEAREST or away else fmt.max
+        magnitude = float("inf") if mode.to_nearest or mode.away(negative) else fmt.max
     else:
         magnitude = float(np.ldexp(float(whole), quantum))
     return -magnitude if negative else magnitude
