@@ -118,7 +118,6 @@ class Dual:
         self.neurons, self.maps, self.xp = neurons, maps, maps.xp
         put = maps.put
         self.charge = {k: put(c.kappa) for k, c in kernel.charges.items()}
-        self.bias = {k: put(n.bias) for k, n in enumerate(network.nodes) if isinstance(n, Affine)}
         self.active = {k: put(((lo >= 0) & (hi > 0)).astype(np.float64)) for k, (lo, hi) in boxes.items()}
         self.index = {k: maps.index(i) for k, i in neurons.index.items()}
         self.lo, self.hi = put(neurons.lo), put(neurons.hi)
@@ -224,7 +223,7 @@ class Walk:
                 add(node.source, z)
             elif isinstance(node, Affine):
                 self.rows[k] = rows
-                total = total + rows @ dual.bias[k] - abs(rows) @ dual.charge[k]
+                total = total + rows @ maps.bias[k] - abs(rows) @ dual.charge[k]
                 for j, (_, source) in enumerate(node.terms):
                     add(source, maps.transpose(k, j, rows))
             else:
@@ -256,7 +255,7 @@ class Walk:
             if isinstance(node, Affine):
                 if k not in self.rows:
                     continue  # nothing that is bounded reads it
-                value = dual.bias[k] - xp.sign(self.rows[k]) * dual.charge[k]
+                value = maps.bias[k] - xp.sign(self.rows[k]) * dual.charge[k]
                 for j, (_, source) in enumerate(node.terms):
                     value = value + maps.apply(k, j, values[source])
                 values[k] = value

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,10 +20,12 @@ from torchlean_check.network import Affine, Conv, Dense, Map, Network, Scale
 class Maps(Protocol):
     """Arrays of one kind, and every linear map of one network in them.
 
-    xp   the namespace: numpy, or torch
+    xp     the namespace: numpy, or torch
+    bias   of each affine node
     """
 
     xp: Any
+    bias: Mapping[int, Any]
 
     def put(self, array: np.ndarray) -> Any:
         """A float array of the search's precision."""
@@ -45,6 +48,7 @@ class NumpyMaps:
 
     def __init__(self, network: Network) -> None:
         self._network = network
+        self.bias: Mapping[int, Any] = {k: n.bias for k, n in enumerate(network.nodes) if isinstance(n, Affine)}
 
     def put(self, array: np.ndarray) -> Any:
         return np.asarray(array, np.float64)
@@ -76,10 +80,13 @@ class TorchMaps:
         self.xp: Any = torch
         self.device = device
         self._maps: dict[tuple[int, int], Any] = {}
+        bias: dict[int, Any] = {}
         for k, node in enumerate(network.nodes):
             if isinstance(node, Affine):
+                bias[k] = self.put(node.bias)
                 for j, (map_, _) in enumerate(node.terms):
                     self._maps[k, j] = self._made(map_)
+        self.bias: Mapping[int, Any] = bias
 
     def put(self, array: np.ndarray) -> Any:
         return self.xp.as_tensor(np.asarray(array, np.float32), device=self.device)

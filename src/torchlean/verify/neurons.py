@@ -10,7 +10,7 @@ Source   Bunel et al. 2020, arXiv:1909.06588 (the cost of a chord as a score); D
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,9 +67,9 @@ def prove_by_neurons(problem: Problem) -> Proof:
     builder.flag(0, tc.DERIVE)
     if kernel.refuted(state, bounds.margin, problem.slack()).all():
         return Proof(builder.build()[0], 1, 1)
+    search = _Search(problem, builder, state)
     share = Deadline(max(0.01, min(10.0, 0.15 * problem.deadline.left)))
     problem.try_points(attack(problem.target, problem.rng, 64, 300, 50, share))
-    search = _Search(problem, builder, state)
     if len(search.neurons) == 0 and len(problem.varying) <= FEW:
         boxes = search_with_kernel(problem, builder, np.zeros(1, np.int64), kernel.start())
         return Proof(builder.build()[0], len(builder.leaves()), boxes)
@@ -92,7 +92,11 @@ class _Search:
         """Take the boxes of the root as they are now."""
         boxes: Boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in self.state.boxes.items()}
         self.boxes, self.neurons = boxes, Neurons.of(boxes)
-        self.dual = Dual(self.problem.kernel, boxes, self.neurons, self.engine.maps)
+        self._take_maps()
+
+    def _take_maps(self) -> None:
+        self.dual = Dual(self.problem.kernel, self.boxes, self.neurons, self.engine.maps)
+        self.problem.target = replace(self.problem.target, maps=self.engine.maps)
 
     def run(self) -> Proof:
         """The tree below the root, which is tried with slopes for the clauses alone before hidden ones get theirs."""
@@ -113,7 +117,7 @@ class _Search:
         while waiting:
             self.problem.deadline.check()
             if self.engine.move(self.problem.deadline.spent):
-                self.dual = Dual(self.problem.kernel, self.boxes, self.neurons, self.engine.maps)
+                self._take_maps()
             size = self.engine.batch(len(self.neurons))
             batch, waiting = waiting[-size:], waiting[:-size]
             waiting += self._visit(batch)
