@@ -9,7 +9,7 @@ contraction to fma, can change a bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,3 +36,13 @@ class Kernel:
     evaluate: Evaluate
     band: float
     wide: tuple[float, float] = (math.inf, 0.0)
+
+
+def horner(x: F64, coefficients: Sequence[float]) -> F64:
+    """sum c[n] x^n, from the highest power down: one multiplication and one addition for each."""
+    total = x * coefficients[-1]
+    for c in coefficients[-2:0:-1]:
+        total += c
+        total *= x
+    total += coefficients[0]
+    return total
