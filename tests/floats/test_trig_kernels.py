@@ -1,5 +1,6 @@
 """The float64 kernels of the circular functions and their inverses against Arb. A band is a claim: no slack."""
 
+import itertools
 import math
 
 import flint
@@ -9,6 +10,7 @@ import pytest
 from torchlean.floats import next_down, next_up
 from torchlean.floats.elementary import arc, reduction, trig
 
+U = 2.0**-53
 TURNS = ("sin", "cos", "tan")
 BALLS = {
     "sin": lambda x: x.sin(),
@@ -175,9 +177,48 @@ def test_taylor_coefficients_are_the_nearest_numbers():
 
 def test_the_terms_left_out_are_as_small_as_the_docstrings_say():
     """Alternating series with falling terms: what is left out is below its first term, at the largest argument."""
-    u = 2.0**-53
     with flint.ctx.workprec(200):
         z = flint.arb(math.pi / 4 * (1 + 2.0**-30)) ** 2
-        assert z**8 / flint.arb(18).gamma() <= 0.6 * 0.9 * u  # r^17 / 17! over sin r, and sin r / r is above 0.9
-        assert z**9 / flint.arb(19).gamma() <= 0.02 * u  # r^18 / 18!
-        assert flint.arb(2) ** -60 / 13 <= 0.01 * u  # t^13 / 13 over t, |t| <= 1/32
+        assert z**8 / flint.arb(18).gamma() <= 0.6 * 0.9 * U  # r^17 / 17! over sin r, and sin r / r is above 0.9
+        assert z**9 / flint.arb(19).gamma() <= 0.02 * U  # r^18 / 18!
+        assert flint.arb(2) ** -60 / 13 <= 0.01 * U  # t^13 / 13 over t, |t| <= 1/32
+        assert sum(abs(c) * z**n for n, c in enumerate(trig.SINE, 1)) <= 0.12  # times U: the coefficients' roundings
+        assert sum(abs(c) * z**n for n, c in enumerate(trig.COSINE, 2)) <= 0.02
+
+
+class Tracked:
+    """A number of a float64 evaluation: a ball of the exact value, and a bound of the distance to the computed one."""
+
+    def __init__(self, value, error=0.0):
+        self.value, self.error = flint.arb(value), flint.arb(error)
+
+    def after(self, value, error):
+        """One rounding more: half an ulp of the binade that holds the largest."""
+        _, exponent = math.frexp(float((value.abs_upper() + error).upper()))
+        return Tracked(value, error + flint.arb(2) ** (exponent - 54))
+
+    def __mul__(self, other):
+        other = other if isinstance(other, Tracked) else Tracked(other)
+        a, b = self.value.abs_upper(), other.value.abs_upper()
+        error = a * other.error + b * self.error + self.error * other.error
+        return self.after(self.value * other.value, error)
+
+    def __add__(self, other):
+        other = other if isinstance(other, Tracked) else Tracked(other)
+        return self.after(self.value + other.value, self.error + other.error)
+
+    def __rsub__(self, other):
+        return self.after(other - self.value, self.error)
+
+    __rmul__ = __mul__
+
+
+def test_the_polynomials_errors_are_proved_by_running_them_on_balls():
+    """Running error analysis of the code itself, its rounded coefficients taken as exact."""
+    ends = np.exp2(np.linspace(-30, math.log2(math.pi / 4 * (1 + 2.0**-30)), 1000))
+    with flint.ctx.workprec(120):
+        for left, right in itertools.pairwise(ends.tolist()):
+            r = flint.arb((left + right) / 2, (right - left) / 2 * (1 + 2.0**-40))
+            z = Tracked(r) * Tracked(r)
+            assert trig._sine(Tracked(r), z).error <= 1.2 * U * r.sin().abs_lower()
+            assert trig._cosine(z).error <= 2.25 * U * r.cos().abs_lower()

@@ -20,8 +20,8 @@ COSINE = [float(Fraction((-1) ** n, factorial(2 * n))) for n in range(2, 9)]  # 
 def _sine(r: F64, z: F64) -> F64:
     """sin r for |r| <= pi / 4, z = r^2.
 
-    Error   relative, 2.2 u: half an ulp for the last addition, 0.11 times the 5 u of the correction r z p(z), and
-            0.6 u for the terms left out, r^17 / 17! at most.
+    Error   relative, 2 u: 1.2 u of the evaluation, 0.1 u of the coefficients, 0.6 u of the terms left out, r^17 / 17!.
+            A test proves the first by running this code on balls.
     """
     t = horner(z, SINE)
     t *= r * z
@@ -32,8 +32,7 @@ def _sine(r: F64, z: F64) -> F64:
 def _cosine(z: F64) -> F64:
     """cos r for |r| <= pi / 4, z = r^2.
 
-    Error   relative, 2 u: absolutely 0.4 u from z, u / 2 from 1 - z / 2, 0.1 u from z^2 p(z), u / 2 from the last
-            addition and less from the terms left out, over a result of at least 0.7.
+    Error   relative, 2.3 u: 2.25 u of the evaluation, as for the sine; the terms left out are below r^18 / 18!.
     """
     t = horner(z, COSINE)
     t *= z * z
@@ -52,7 +51,7 @@ def _turned(x: F64, ahead: int) -> F64:
 
 
 def sin(x: F64) -> F64:
-    """Error   relative, 6 u: 3.5 u of r, not enlarged, and 2.2 u of the polynomials."""
+    """Error   relative, 6 u: 3.5 u of r, not enlarged, and 2.3 u of the polynomials."""
     return _turned(x, 0)
 
 
@@ -62,7 +61,7 @@ def cos(x: F64) -> F64:
 
 
 def tan(x: F64) -> F64:
-    """Error   relative, 11 u: 3.5 u of r, enlarged by r / (sin r cos r) <= 1.6, 4.2 u of the polynomials and 1 u."""
+    """Error   relative, 11 u: 3.5 u of r, enlarged by r / (sin r cos r) <= 1.58, 4.3 u of the polynomials and 1 u."""
     k, r = quarter_turns(x)
     z = r * r
     s, c = _sine(r, z), _cosine(z)
