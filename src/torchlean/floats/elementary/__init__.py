@@ -1,0 +1,7 @@
+"""Elementary functions, correctly rounded, and their enclosures over intervals."""
+
+from torchlean.floats.elementary.decide import rounded
+from torchlean.floats.elementary.enclose import enclosure
+from torchlean.floats.elementary.table import FUNCTIONS, NAMES
+
+__all__ = ["FUNCTIONS", "NAMES", "enclosure", "rounded"]
