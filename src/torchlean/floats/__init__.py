@@ -1,6 +1,6 @@
 """The numbers: formats, rounding, sums in any order, elementary functions. Needs numpy and python-flint only."""
 
-from torchlean.floats import bits
+from torchlean.floats import bits, soft
 from torchlean.floats.elementary import NAMES as ELEMENTARY
 from torchlean.floats.elementary import enclosure, rounded
 from torchlean.floats.formats import (
@@ -101,6 +101,7 @@ __all__ = [
     "round_rational",
     "round_up",
     "rounded",
+    "soft",
     "sqrt_down",
     "sqrt_up",
     "stays_finite",
