@@ -192,22 +192,17 @@ def encode(x: Any, fmt: Format, mode: Rounding = Rounding.NEAREST, rules: Rules 
 
     Shapes   a number -> []; an array or list [*s] -> [*s] of fmt.storage.   Raises UsageError for anything else.
     """
-    if isinstance(x, np.ndarray | np.generic | float) or _first(x, float):
-        array = np.asarray(x)
-        source = format_of(array.dtype)
-        patterns = np.ascontiguousarray(array).view(source.storage).reshape(array.shape)
+    values = np.asarray(x, None if isinstance(x, np.ndarray | np.generic) else object)
+    if values.dtype == object and values.size and all(isinstance(v, float) for v in values.ravel().tolist()):
+        values = values.astype(np.float64)
+    if values.dtype != object:
+        source = format_of(values.dtype)
+        patterns = np.ascontiguousarray(values).view(source.storage).reshape(values.shape)
         return convert(patterns, source, fmt, mode, rules)
     ctx = context("soft.encode", fmt, mode, rules)
-    values = np.asarray(x, object)
     parts = np.array([_exact_parts(v) for v in values.ravel().tolist()], np.int64).reshape(-1, 3)
     bits, flags = pack(ctx, *(parts[:, i].copy() for i in range(3)))
     return Result(bits.astype(fmt.storage).reshape(values.shape), flags.reshape(values.shape))
-
-
-def _first(x: Any, kind: type) -> bool:
-    while isinstance(x, list | tuple) and x:
-        x = x[0]
-    return isinstance(x, kind)
 
 
 def _exact_parts(value: Any) -> tuple[int, int, int]:
