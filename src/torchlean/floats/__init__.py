@@ -1,5 +1,6 @@
 """The numbers: formats, rounding, sums in any order, elementary functions. Needs numpy and python-flint only."""
 
+from torchlean.floats import bits, soft
 from torchlean.floats.elementary import NAMES as ELEMENTARY
 from torchlean.floats.elementary import enclosure, rounded
 from torchlean.floats.formats import (
@@ -7,8 +8,13 @@ from torchlean.floats.formats import (
     BINARY16,
     BINARY32,
     BINARY64,
+    CATALOG,
+    E4M3FN,
+    E5M2,
     FORMATS,
+    TF32,
     Format,
+    Specials,
     exact,
     format_of,
     next_down,
@@ -57,15 +63,21 @@ __all__ = [
     "BINARY16",
     "BINARY32",
     "BINARY64",
+    "CATALOG",
+    "E4M3FN",
+    "E5M2",
     "ELEMENTARY",
     "FORMATS",
+    "TF32",
     "Execution",
     "Format",
     "Order",
     "Rounding",
+    "Specials",
     "add_down",
     "add_up",
     "any_order_bound",
+    "bits",
     "blocked",
     "div_down",
     "div_up",
@@ -89,6 +101,7 @@ __all__ = [
     "round_rational",
     "round_up",
     "rounded",
+    "soft",
     "sqrt_down",
     "sqrt_up",
     "stays_finite",

@@ -14,7 +14,8 @@ import flint
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean.floats.formats import BINARY32, BINARY64, Format, exact, next_down, next_up
+from torchlean.errors import UsageError
+from torchlean.floats.formats import BINARY16, BINARY32, BINARY64, Format, exact, next_down, next_up
 
 F64: TypeAlias = NDArray[np.float64]
 F32: TypeAlias = NDArray[np.float32]
@@ -38,9 +39,33 @@ class Rounding(Enum):
     def to_nearest(self) -> bool:
         return self in (Rounding.NEAREST, Rounding.NEAREST_AWAY)
 
+    @classmethod
+    def named(cls, name: str) -> Rounding:
+        """The direction of this name, its own or IEEE 754's: "UP", "roundTowardPositive". Raises UsageError."""
+        found = {**cls.__members__, **{ieee: cls[own] for own, ieee in _IEEE_NAMES.items()}}.get(name)
+        if found is None:
+            raise UsageError(
+                "no rounding direction of this name",
+                where="floats.Rounding.named",
+                expected=", ".join(f"{own} ({ieee})" for own, ieee in _IEEE_NAMES.items()),
+                got=str(name),
+                fix="use one of these names",
+            )
+        return found
+
     def away(self, negative: bool) -> bool:
         """Whether an inexact result of this sign takes the neighbour of larger magnitude; directed modes only."""
         return self is (Rounding.DOWN if negative else Rounding.UP)
+
+
+_IEEE_NAMES = {
+    "NEAREST": "roundTiesToEven",
+    "NEAREST_AWAY": "roundTiesToAway",
+    "TOWARD_ZERO": "roundTowardZero",
+    "UP": "roundTowardPositive",
+    "DOWN": "roundTowardNegative",
+    "TO_ODD": "roundToOdd",
+}
 
 
 def _round_directed(x: F64, fmt: Format, up: bool) -> NDArray[Any]:
@@ -72,7 +97,7 @@ def round_nearest(x: F64, fmt: Format = BINARY32) -> NDArray[Any]:
     """
     x = np.asarray(x, np.float64)
     with np.errstate(all="ignore"):
-        if fmt.name != "bfloat16":
+        if fmt in (BINARY32, BINARY64, BINARY16):
             return x.astype(fmt.dtype)
         # The library goes through float32 and would round twice; float32 rounded to odd keeps what the second needs.
         return odd_float32(x).astype(fmt.dtype)
@@ -106,8 +131,17 @@ def round_rational(q: Fraction | flint.fmpq, fmt: Format = BINARY32, mode: Round
     """An exact rational rounded once to the format; the result is exact as a Python float.
 
     Overflow   to nearest: inf from (2 - 2^-precision) 2^emax on; directed away from zero: inf above MAX; toward zero
-               and to odd: MAX. A zero result is +0 when q >= 0 and -0 when q < 0.
+               and to odd: MAX. A zero result is +0 when q >= 0 and -0 when q < 0. A format without infinity is
+               refused: floats.soft.encode takes a rule for its overflow.
     """
+    if not fmt.has_infinity:
+        raise UsageError(
+            "the format has no infinity to overflow to",
+            where="floats.round_rational",
+            expected="a format with infinities",
+            got=fmt.name,
+            fix="floats.soft.encode(q, fmt, mode, Rules(overflow=...))",
+        )
     numerator, denominator = int(q.numerator), int(q.denominator)
     if numerator == 0:
         return 0.0
