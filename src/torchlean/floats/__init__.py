@@ -1,5 +1,17 @@
 """The numbers: formats, rounding, sums in any order, elementary functions. Needs numpy and python-flint only."""
 
+from torchlean.floats.directed import (
+    add_down,
+    add_up,
+    div_down,
+    div_up,
+    mul_down,
+    mul_up,
+    sqrt_down,
+    sqrt_up,
+    sub_down,
+    sub_up,
+)
 from torchlean.floats.elementary import NAMES as ELEMENTARY
 from torchlean.floats.elementary import enclosure, rounded
 from torchlean.floats.formats import (
@@ -17,23 +29,11 @@ from torchlean.floats.formats import (
 )
 from torchlean.floats.rounding import (
     Rounding,
-    add_down,
-    add_up,
-    div_down,
-    div_up,
-    mul_down,
-    mul_up,
     rational,
     round_down,
     round_nearest,
     round_rational,
     round_up,
-    sqrt_down,
-    sqrt_up,
-    sub_down,
-    sub_up,
-    two_product,
-    two_sum,
 )
 from torchlean.floats.sums import (
     Execution,
@@ -51,6 +51,7 @@ from torchlean.floats.sums import (
     strided,
     upper_matmul,
 )
+from torchlean.floats.transforms import fast_two_sum, two_product, two_sum
 
 __all__ = [
     "BFLOAT16",
@@ -73,6 +74,7 @@ __all__ = [
     "exact",
     "exact_dot",
     "execute",
+    "fast_two_sum",
     "format_of",
     "growth",
     "left_fold",

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.errors import InternalError, UsageError
+from torchlean.floats.directed import sqrt_down, sqrt_up
 from torchlean.floats.formats import BINARY64, Format, format_of, next_down, next_up
 from torchlean.floats.rounding import (
     F64,
@@ -24,8 +25,6 @@ from torchlean.floats.rounding import (
     round_nearest,
     round_rational,
     round_up,
-    sqrt_down,
-    sqrt_up,
 )
 
 _START, _LIMIT = 80, 1 << 15

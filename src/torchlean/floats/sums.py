@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from torchlean.errors import UsageError
 from torchlean.floats.formats import BINARY32, Format
-from torchlean.floats.rounding import F32, F64, odd_sum, rational, two_product, two_sum
+from torchlean.floats.rounding import F32, F64, odd_sum, rational
 
 
 @dataclass(frozen=True)
@@ -283,6 +283,6 @@ def upper_matmul(a: F64, b: F64) -> F64:
 
 __all__ = [
     "Execution", "Order", "any_order_bound", "blocked", "exact_dot", "execute", "growth", "left_fold", "pairwise",
-    "permuted", "random_order", "stays_finite", "strided", "two_product", "two_sum", "upper_matmul",
+    "permuted", "random_order", "stays_finite", "strided", "upper_matmul",
 ]  # fmt: skip
 
