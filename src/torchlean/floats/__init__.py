@@ -44,12 +44,16 @@ from torchlean.floats.sums import (
     execute,
     growth,
     left_fold,
+    left_fold_bound,
     pairwise,
     permuted,
     random_order,
+    rounded_dot,
+    rounded_sum,
     stays_finite,
     strided,
     upper_matmul,
+    worst_execution,
 )
 from torchlean.floats.transforms import fast_two_sum, two_product, two_sum
 
@@ -78,6 +82,7 @@ __all__ = [
     "format_of",
     "growth",
     "left_fold",
+    "left_fold_bound",
     "mul_down",
     "mul_up",
     "next_down",
@@ -91,6 +96,8 @@ __all__ = [
     "round_rational",
     "round_up",
     "rounded",
+    "rounded_dot",
+    "rounded_sum",
     "sqrt_down",
     "sqrt_up",
     "stays_finite",
@@ -101,4 +108,5 @@ __all__ = [
     "two_sum",
     "ulp",
     "upper_matmul",
+    "worst_execution",
 ]
