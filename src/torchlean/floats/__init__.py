@@ -1,4 +1,4 @@
-"""The numbers: formats, rounding, sums in any order, elementary functions. Needs numpy and python-flint only."""
+"""The numbers: formats, rounding, sums, elementary functions, intervals. Needs numpy and python-flint only."""
 
 from torchlean.floats.directed import (
     add_down,
@@ -27,6 +27,7 @@ from torchlean.floats.formats import (
     next_up,
     ulp,
 )
+from torchlean.floats.interval import Interval
 from torchlean.floats.rounding import (
     Rounding,
     rational,
@@ -66,6 +67,7 @@ __all__ = [
     "FORMATS",
     "Execution",
     "Format",
+    "Interval",
     "Order",
     "Rounding",
     "add_down",

@@ -8,6 +8,7 @@ binary32, the float64 product, quotient or root already tells the direction.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def _scaled(s: F64, e: F64, exponent: NDArray[Any], up: bool) -> F64:
     return stepped(nearest, error > 0 if up else error < 0, up)
 
 
-def add_once(a: NDArray[Any], b: NDArray[Any], up: bool) -> NDArray[Any]:
+def _add(a: NDArray[Any], b: NDArray[Any], up: bool) -> NDArray[Any]:
     """a + b, both float32 or both float64."""
     s, e = two_sum(a, b)
     result = stepped(s, e > 0 if up else e < 0, up)
@@ -47,7 +48,7 @@ def add_once(a: NDArray[Any], b: NDArray[Any], up: bool) -> NDArray[Any]:
     return result
 
 
-def mul_once(a: F64, b: F64, up: bool) -> F64:
+def _mul(a: F64, b: F64, up: bool) -> F64:
     p, e = two_product(a, b)
     size = np.abs(p)
     result = stepped(p, e > 0 if up else e < 0, up)
@@ -66,7 +67,7 @@ def _quotient(a: F64, b: F64) -> tuple[F64, F64]:
     return q, ((a - p) - e) * np.sign(b)  # a - p is exact (Sterbenz); the last subtraction keeps the sign
 
 
-def div_once(a: F64, b: F64, up: bool) -> F64:
+def _div(a: F64, b: F64, up: bool) -> F64:
     q, rest = _quotient(a, b)
     result = stepped(q, rest > 0 if up else rest < 0, up)
     size, ratio = np.abs(a), np.abs(q)
@@ -78,7 +79,7 @@ def div_once(a: F64, b: F64, up: bool) -> F64:
     return result
 
 
-def sqrt_once(a: F64, up: bool) -> F64:
+def _sqrt(a: F64, up: bool) -> F64:
     # The square of the scale moves the argument into the range of the error-free product.
     scale = np.where(a < _SMALL, 2.0**128, np.where(a > _HUGE, 2.0**-128, 1.0))
     a = a * scale * scale
@@ -86,21 +87,6 @@ def sqrt_once(a: F64, up: bool) -> F64:
     p, e = two_product(s, s)
     rest = (a - p) - e
     return stepped(s, (rest > 0 if up else rest < 0) & np.isfinite(a), up) / scale
-
-
-def _narrow_pair(a: Any, b: Any, fmt: Format) -> bool:
-    return fmt is BINARY32 and a.dtype == np.float32 and b.dtype == np.float32
-
-
-def _binary(name: str, a: ArrayLike, b: ArrayLike, up: bool, fmt: Format) -> NDArray[Any]:
-    a, b = np.asarray(a), np.asarray(b)
-    if _narrow_pair(a, b, fmt):
-        return in_blocks(lambda x, y: (NARROW[name](x, y, up),), 1, np.float32, a, b)[0]
-    a, b = a.astype(np.float64, copy=False), b.astype(np.float64, copy=False)
-    (result,) = in_blocks(lambda x, y: (WIDE[name](x, y, up),), 1, np.float64, a, b)
-    if fmt is BINARY64:
-        return result
-    return round_up(result, fmt) if up else round_down(result, fmt)
 
 
 def _narrow_mul(a: NDArray[Any], b: NDArray[Any], up: bool) -> NDArray[Any]:
@@ -112,8 +98,27 @@ def _narrow_div(a: NDArray[Any], b: NDArray[Any], up: bool) -> NDArray[Any]:
     return narrow(a.astype(np.float64) / b.astype(np.float64), up)
 
 
-WIDE = {"add": add_once, "mul": mul_once, "div": div_once}
-NARROW = {"add": add_once, "mul": _narrow_mul, "div": _narrow_div}
+def _narrow_sqrt(a: NDArray[Any], up: bool) -> NDArray[Any]:
+    return narrow(np.sqrt(a.astype(np.float64)), up)  # by the same argument
+
+
+# Block kernels by dtype: the operands, then the direction.
+KERNELS: dict[str, dict[str, Callable[..., NDArray[Any]]]] = {
+    "float64": {"add": _add, "mul": _mul, "div": _div, "sqrt": _sqrt},
+    "float32": {"add": _add, "mul": _narrow_mul, "div": _narrow_div, "sqrt": _narrow_sqrt},
+}
+
+
+def _apply(name: str, operands: Sequence[ArrayLike], up: bool, fmt: Format) -> NDArray[Any]:
+    arrays = [np.asarray(a) for a in operands]
+    narrow_ones = fmt is BINARY32 and all(a.dtype == np.float32 for a in arrays)
+    if not narrow_ones:
+        arrays = [a.astype(np.float64, copy=False) for a in arrays]
+    kernel, dtype = KERNELS[arrays[0].dtype.name][name], arrays[0].dtype
+    (result,) = in_blocks(lambda *block: (kernel(*block, up),), 1, dtype, *arrays)
+    if narrow_ones or fmt is BINARY64:
+        return result
+    return round_up(result, fmt) if up else round_down(result, fmt)
 
 
 def add_down(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
@@ -122,22 +127,22 @@ def add_down(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]
     Shapes     a, b: broadcast -> of the format's dtype
     Overflow   MAX above it, -inf below -MAX; the sum of infinities of one sign is itself
     """
-    return _binary("add", a, b, False, fmt)
+    return _apply("add", (a, b), False, fmt)
 
 
 def add_up(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
     """Smallest number of the format >= a + b. The mirror image of `add_down`."""
-    return _binary("add", a, b, True, fmt)
+    return _apply("add", (a, b), True, fmt)
 
 
 def sub_down(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
     """Largest number of the format <= a - b. Tight; otherwise as `add_down`."""
-    return _binary("add", a, np.negative(b), False, fmt)
+    return _apply("add", (a, np.negative(b)), False, fmt)
 
 
 def sub_up(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
     """Smallest number of the format >= a - b. The mirror image of `sub_down`."""
-    return _binary("add", a, np.negative(b), True, fmt)
+    return _apply("add", (a, np.negative(b)), True, fmt)
 
 
 def mul_down(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
@@ -145,12 +150,12 @@ def mul_down(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]
 
     0 times a finite number is 0; 0 times inf is NaN.   Shapes   a, b: broadcast -> of the format's dtype
     """
-    return _binary("mul", a, b, False, fmt)
+    return _apply("mul", (a, b), False, fmt)
 
 
 def mul_up(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
     """Smallest number of the format >= a b. The mirror image of `mul_down`."""
-    return _binary("mul", a, b, True, fmt)
+    return _apply("mul", (a, b), True, fmt)
 
 
 def div_down(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
@@ -158,34 +163,25 @@ def div_down(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]
 
     b = 0 gives what IEEE division gives.   Shapes   a, b: broadcast -> of the format's dtype
     """
-    return _binary("div", a, b, False, fmt)
+    return _apply("div", (a, b), False, fmt)
 
 
 def div_up(a: ArrayLike, b: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
     """Smallest number of the format >= a / b. The mirror image of `div_down`."""
-    return _binary("div", a, b, True, fmt)
-
-
-def _sqrt(a: ArrayLike, up: bool, fmt: Format) -> NDArray[Any]:
-    a = np.asarray(a)
-    if fmt is BINARY32 and a.dtype == np.float32:  # by the argument that `_narrow_div` rests on
-        return in_blocks(lambda x: (narrow(np.sqrt(x.astype(np.float64)), up),), 1, np.float32, a)[0]
-    (result,) = in_blocks(lambda x: (sqrt_once(x, up),), 1, np.float64, a.astype(np.float64, copy=False))
-    if fmt is BINARY64:
-        return result
-    return round_up(result, fmt) if up else round_down(result, fmt)
+    return _apply("div", (a, b), True, fmt)
 
 
 def sqrt_down(a: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
     """Largest number of the format <= sqrt(a). Tight; NaN for a < 0."""
-    return _sqrt(a, False, fmt)
+    return _apply("sqrt", (a,), False, fmt)
 
 
 def sqrt_up(a: ArrayLike, fmt: Format = BINARY64) -> NDArray[Any]:
     """Smallest number of the format >= sqrt(a). The mirror image of `sqrt_down`."""
-    return _sqrt(a, True, fmt)
+    return _apply("sqrt", (a,), True, fmt)
 
 
 __all__ = [
-    "add_down", "add_up", "div_down", "div_up", "mul_down", "mul_up", "sqrt_down", "sqrt_up", "sub_down", "sub_up",
+    "KERNELS", "add_down", "add_up", "div_down", "div_up", "mul_down", "mul_up", "sqrt_down", "sqrt_up", "sub_down",
+    "sub_up",
 ]  # fmt: skip
