@@ -80,13 +80,16 @@ def _div(a: F64, b: F64, up: bool) -> F64:
 
 
 def _sqrt(a: F64, up: bool) -> F64:
-    # The square of the scale moves the argument into the range of the error-free product.
-    scale = np.where(a < _SMALL, 2.0**128, np.where(a > _HUGE, 2.0**-128, 1.0))
-    a = a * scale * scale
     s = np.sqrt(a)
     p, e = two_product(s, s)
     rest = (a - p) - e
-    return stepped(s, (rest > 0 if up else rest < 0) & np.isfinite(a), up) / scale
+    result = stepped(s, rest > 0 if up else rest < 0, up)
+    odd = ~((a >= _SMALL) & (a <= _HUGE))
+    if odd.any():
+        odd &= (a > 0) & np.isfinite(a)
+        scale = np.where(a[odd] < 1, 2.0**128, 2.0**-128)  # its square moves a into the range above
+        result[odd] = _sqrt(a[odd] * scale * scale, up) / scale
+    return result
 
 
 def _narrow_mul(a: NDArray[Any], b: NDArray[Any], up: bool) -> NDArray[Any]:

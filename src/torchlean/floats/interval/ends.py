@@ -119,17 +119,23 @@ def sqrt(lo: Array, hi: Array) -> Ends:
 def pown(lo: Array, hi: Array, n: int) -> Ends:
     """The n-th power, n >= 1, through float64: in float32 the tightest but for rare cases one step off.
 
-    Error   in float64 at most 2 log2(n) roundings in each end, all outward
+    Error   in float64 a relative (n - 1) 2^-52 in each end, outward
     """
     a, b = lo.astype(np.float64), hi.astype(np.float64)
     if n % 2 == 0:
         a, b = magnitudes(a, b)
-    low = np.where(a >= 0, _power(np.abs(a), n, False), -_power(np.abs(a), n, True))
-    high = np.where(b >= 0, _power(np.abs(b), n, True), -_power(np.abs(b), n, False))
+    low, high = _signed_power(a, n, False), _signed_power(b, n, True)
     if lo.dtype == np.float64:
         return low, high
     narrowed = in_blocks(lambda x, y: (narrow(x, False), narrow(y, True)), 2, np.float32, low, high)
     return narrowed[0], narrowed[1]
+
+
+def _signed_power(x: Array, n: int, up: bool) -> Array:
+    negative = x < 0  # (-x)^n is mirrored, and so is the direction
+    if not negative.any():
+        return _power(x, n, up)
+    return np.where(negative, -_power(np.abs(x), n, not up), _power(np.abs(x), n, up))
 
 
 def _power(base: Array, n: int, up: bool) -> Array:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean.floats.directed import add_up, mul_up, sub_down, sub_up
 from torchlean.floats.formats import BINARY64
 from torchlean.floats.rounding import F64
 from torchlean.floats.sums.bounds import growth, upper_matmul
 
-_U = BINARY64.unit_roundoff
+_U, _STEP, _TINY = BINARY64.unit_roundoff, 2.0**-52, BINARY64.smallest_subnormal
+
+
+def _above(x: F64) -> F64:
+    """Above the exact value that the nonnegative x is the nearest float64 number to; at most three steps."""
+    return x + (x * _STEP + _TINY)
 
 
 def midpoints(lo: F64, hi: F64) -> tuple[F64, F64, NDArray[np.bool_]]:
     """Midpoint and radius with [lo, hi] inside middle +- radius; unbounded elements as 0 and 0 and a flag."""
     unbounded = np.isinf(lo) | np.isinf(hi)
-    lo, hi = np.where(unbounded, 0.0, lo), np.where(unbounded, 0.0, hi)
-    middle = np.where(lo == hi, lo, lo / 2 + hi / 2)
+    if unbounded.any():
+        lo, hi = np.where(unbounded, 0.0, lo), np.where(unbounded, 0.0, hi)
     if np.array_equal(lo, hi):
-        return middle, np.zeros(lo.shape), unbounded
-    return middle, np.maximum(sub_up(middle, lo), sub_up(hi, middle)), unbounded
+        return lo, np.zeros(lo.shape), unbounded
+    middle = np.where(lo == hi, lo, lo * 0.5 + hi * 0.5)
+    radius = np.maximum(hi - middle, middle - lo)
+    return middle, np.where(radius > 0, _above(radius), 0.0), unbounded
 
 
 def matmul_ends(alo: F64, ahi: F64, blo: F64, bhi: F64) -> tuple[F64, F64]:
@@ -45,16 +51,18 @@ def matmul_ends(alo: F64, ahi: F64, blo: F64, bhi: F64) -> tuple[F64, F64]:
     size_a, size_b = np.abs(ma), np.abs(mb)
     with np.errstate(all="ignore"):
         middle = np.matmul(ma, mb)
-    radius = upper_matmul(size_a, add_up(rb, mul_up(growth(depth, _U), size_b)))
-    if ra.any():
-        radius = add_up(radius, upper_matmul(ra, add_up(size_b, rb)))
-    # A product below 2^-1022 may lose half a subnormal, and takes part in up to k roundings.
-    radius = add_up(radius, depth * 2.0**-1074)
+        radius = upper_matmul(size_a, _above(rb + _above(growth(depth, _U) * size_b)))
+        if ra.any():
+            radius = _above(radius + upper_matmul(ra, _above(size_b + rb)))
+        # A product below 2^-1022 may lose half a subnormal, and takes part in up to k roundings.
+        radius = _above(radius + depth * _TINY)
+        lo, hi = middle - radius, middle + radius
+        lo, hi = lo - (np.abs(lo) * _STEP + _TINY), hi + (np.abs(hi) * _STEP + _TINY)
     rows, columns = np.any(lost_a, axis=-1, keepdims=True), np.any(lost_b, axis=-2, keepdims=True)
     lost = rows | columns | ~np.isfinite(middle) | ~np.isfinite(radius)
-    lo = np.where(lost, -np.inf, sub_down(middle, radius))
-    hi = np.where(lost, np.inf, add_up(middle, radius))
-    none = ~lost & (middle == 0)
+    if lost.any():
+        lo, hi = np.where(lost, -np.inf, lo), np.where(lost, np.inf, hi)
+    none = (middle == 0) & ~lost
     if none.any():  # rows whose every product is zero give exactly zero
         used_a, used_b = ((most > 0).astype(np.float64) for most in (size_a + ra, size_b + rb))
         none &= np.matmul(used_a, used_b) == 0
