@@ -1,7 +1,6 @@
 """Orders of summation and the bound that covers them all, held against exact rationals without tolerance."""
 
 from dataclasses import replace
-from fractions import Fraction
 
 import flint
 import numpy as np
@@ -14,7 +13,7 @@ from torchlean.errors import UsageError
 from torchlean.floats import Execution
 
 F32 = np.float32
-law = settings(deadline=None, derandomize=True, max_examples=60)
+law = settings(deadline=None, derandomize=True, max_examples=40)
 
 
 def row(rng, n, kind):
@@ -99,25 +98,6 @@ def test_plain_sums_stay_within_the_bound_too(n, seed, kind):
     limit = as_rational(floats.any_order_bound(size, np.count_nonzero(x), n, size))
     for how in executions(rng, n, products=False):
         assert distance(floats.execute(how, x), exact) <= limit
-
-
-@pytest.mark.parametrize(("n", "factor"), [(1, 1.1), (2, 1.6), (4, 2.2), (8, 3.0)])
-def test_the_bound_is_within_a_stated_factor_of_the_worst_found(n, factor):
-    """Search over terms just above a power of two, where one rounding loses almost u, and over orders."""
-    rng = np.random.default_rng(7)
-    worst = 0.0
-    shapes = [floats.left_fold(n)] + [floats.random_order(n, rng) for _ in range(3)]
-    for _ in range(400):
-        x = (1 + rng.integers(0, 2**11, n) * 2.0**-23).astype(F32) * (2.0 ** -rng.integers(0, 2, n)).astype(F32)
-        w = (1 + rng.integers(0, 2**11, n) * 2.0**-23).astype(F32)
-        if n > 2:  # small terms that are rounded away against a large first one
-            x[1:] = (x[1:] * F32(2.0**-23)).astype(F32) * F32(0.75)
-            w[1:] = F32(1)
-        exact = floats.exact_dot(x, w)
-        for order in shapes:
-            error = distance(floats.execute(Execution(order), x, w), exact)
-            worst = max(worst, float(Fraction(int(error.p), int(error.q))) / float(bound(x, w, F32(0))))
-    assert 1 / factor < worst <= 1
 
 
 def test_a_looser_claim_would_be_refuted():

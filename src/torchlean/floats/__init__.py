@@ -1,6 +1,18 @@
-"""The numbers: formats, rounding, sums in any order, elementary functions. Needs numpy and python-flint only."""
+"""The numbers: formats, rounding, sums, elementary functions, intervals. Needs numpy and python-flint only."""
 
 from torchlean.floats import bits, soft
+from torchlean.floats.directed import (
+    add_down,
+    add_up,
+    div_down,
+    div_up,
+    mul_down,
+    mul_up,
+    sqrt_down,
+    sqrt_up,
+    sub_down,
+    sub_up,
+)
 from torchlean.floats.elementary import NAMES as ELEMENTARY
 from torchlean.floats.elementary import enclosure, rounded
 from torchlean.floats.formats import (
@@ -21,25 +33,14 @@ from torchlean.floats.formats import (
     next_up,
     ulp,
 )
+from torchlean.floats.interval import Interval
 from torchlean.floats.rounding import (
     Rounding,
-    add_down,
-    add_up,
-    div_down,
-    div_up,
-    mul_down,
-    mul_up,
     rational,
     round_down,
     round_nearest,
     round_rational,
     round_up,
-    sqrt_down,
-    sqrt_up,
-    sub_down,
-    sub_up,
-    two_product,
-    two_sum,
 )
 from torchlean.floats.sums import (
     Execution,
@@ -50,13 +51,18 @@ from torchlean.floats.sums import (
     execute,
     growth,
     left_fold,
+    left_fold_bound,
     pairwise,
     permuted,
     random_order,
+    rounded_dot,
+    rounded_sum,
     stays_finite,
     strided,
     upper_matmul,
+    worst_execution,
 )
+from torchlean.floats.transforms import fast_two_sum, two_product, two_sum
 
 __all__ = [
     "BFLOAT16",
@@ -71,6 +77,7 @@ __all__ = [
     "TF32",
     "Execution",
     "Format",
+    "Interval",
     "Order",
     "Rounding",
     "Specials",
@@ -85,9 +92,11 @@ __all__ = [
     "exact",
     "exact_dot",
     "execute",
+    "fast_two_sum",
     "format_of",
     "growth",
     "left_fold",
+    "left_fold_bound",
     "mul_down",
     "mul_up",
     "next_down",
@@ -101,6 +110,8 @@ __all__ = [
     "round_rational",
     "round_up",
     "rounded",
+    "rounded_dot",
+    "rounded_sum",
     "soft",
     "sqrt_down",
     "sqrt_up",
@@ -112,4 +123,5 @@ __all__ = [
     "two_sum",
     "ulp",
     "upper_matmul",
+    "worst_execution",
 ]

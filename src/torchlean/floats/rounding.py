@@ -1,8 +1,4 @@
-"""Rounding by hand: into a format, and the directed float64 operations that intervals are made of.
-
-The processor's rounding mode is never touched. A directed result is the nearest one, moved by one step where the error
-that an error-free transform found says so.
-"""
+"""Rounding by hand: a float64 number or an exact rational, into a format. The processor's mode is never touched."""
 
 from __future__ import annotations
 
@@ -16,6 +12,8 @@ from numpy.typing import NDArray
 
 from torchlean.errors import UsageError
 from torchlean.floats.formats import BINARY16, BINARY32, BINARY64, Format, exact, next_down, next_up
+from torchlean.floats.steps import in_blocks, stepped
+from torchlean.floats.transforms import two_sum
 
 F64: TypeAlias = NDArray[np.float64]
 F32: TypeAlias = NDArray[np.float32]
@@ -66,9 +64,15 @@ _IEEE_NAMES = {
     "DOWN": "roundTowardNegative",
     "TO_ODD": "roundToOdd",
 }
+def narrow(x: F64, up: bool) -> F32:
+    """float64 to float32, up or down. A block of `in_blocks`: one pass over arrays that fit the cache."""
+    nearest = x.astype(np.float32)
+    return stepped(nearest, nearest < x if up else nearest > x, up)
 
 
 def _round_directed(x: F64, fmt: Format, up: bool) -> NDArray[Any]:
+    if fmt is BINARY32:
+        return in_blocks(lambda block: (narrow(block, up),), 1, np.float32, x)[0]
     nearest = round_nearest(x, fmt)
     back = nearest.astype(np.float64)
     wrong = back < x if up else back > x
@@ -174,163 +178,7 @@ def rational(x: float) -> flint.fmpq:
     return flint.fmpq(p, q)
 
 
-def two_sum(a: F64, b: F64) -> tuple[F64, F64]:
-    """(s, e) with s = fl(a + b) and s + e = a + b exactly, unless s overflows.
-
-    Shapes   a, b: broadcast, one float dtype
-    Source   Knuth, TAOCP 2, 4.2.2, theorem B; subnormals included.
-    """
-    s = a + b
-    t = s - a
-    return s, (a - (s - t)) + (b - t)
-
-
-_SPLIT = 134217729.0  # 2^27 + 1
-
-
-def _halves(a: F64) -> tuple[F64, F64]:
-    c = _SPLIT * a
-    high = c - (c - a)
-    return high, a - high
-
-
-def two_product(a: F64, b: F64) -> tuple[F64, F64]:
-    """(p, e) with p = fl(a b) and p + e = a b exactly, for |a|, |b| <= 2^995 and 2^-968 <= |a b| <= 2^1020 or a b = 0.
-
-    Shapes   a, b: broadcast float64
-    Source   Dekker 1971, doi:10.1007/BF01397083.
-    """
-    p = a * b
-    ah, al = _halves(a)
-    bh, bl = _halves(b)
-    return p, ((ah * bh - p) + ah * bl + al * bh) + al * bl
-
-
-_BIG, _SMALL, _HUGE = 2.0**995, 2.0**-960, 2.0**1020
-
-
-def _directed(s: F64, low: Any, high: Any, up: bool) -> F64:
-    """s moved one step where the exact value lies beyond it on the side of `up`.
-
-    low, high   whether the exact value is below, above s
-    """
-    if up:
-        return np.where(high, np.nextafter(s, np.inf), s)
-    return np.where(low, np.nextafter(s, -np.inf), s)
-
-
-def _add(a: F64, b: F64, up: bool) -> F64:
-    with np.errstate(all="ignore"):
-        s, e = two_sum(a, b)
-        overflow = np.isinf(s) & np.isfinite(a) & np.isfinite(b)
-        spurious = np.isfinite(s) & ~np.isfinite(e)  # near MAX the transform itself may overflow
-        low, high = (np.isfinite(s) & (e < 0)) | spurious, (np.isfinite(s) & (e > 0)) | spurious
-        return _directed(s, low | (overflow & (s > 0)), high | (overflow & (s < 0)), up)
-
-
-def add_down(a: F64, b: F64) -> F64:
-    """Largest float64 <= a + b. Tight. inf - inf is NaN.   Shapes   a, b: broadcast."""
-    return _add(np.asarray(a, np.float64), np.asarray(b, np.float64), up=False)
-
-
-def add_up(a: F64, b: F64) -> F64:
-    """Smallest float64 >= a + b. Tight. inf - inf is NaN.   Shapes   a, b: broadcast."""
-    return _add(np.asarray(a, np.float64), np.asarray(b, np.float64), up=True)
-
-
-def sub_down(a: F64, b: F64) -> F64:
-    """Largest float64 <= a - b."""
-    return add_down(a, np.negative(b))
-
-
-def sub_up(a: F64, b: F64) -> F64:
-    """Smallest float64 >= a - b."""
-    return add_up(a, np.negative(b))
-
-
-def _finish(s: F64, error: F64, exactly: Any, usable: Any, infinite: Any, sign: F64, up: bool) -> F64:
-    """One step by the sign of `error` where it is `usable`; always one step where neither that nor `exactly` holds.
-
-    sign   of the exact result, which the step never crosses
-    """
-    unknown = ~usable & ~exactly & ~infinite
-    known = usable & ~exactly
-    stepped = _directed(s, (known & (error < 0)) | unknown, (known & (error > 0)) | unknown, up)
-    if up:
-        return np.where(unknown & (sign < 0) & (stepped > 0), -0.0, stepped)
-    return np.where(unknown & (sign > 0) & (stepped < 0), 0.0, stepped)
-
-
-def _mul(a: F64, b: F64, up: bool) -> F64:
-    with np.errstate(all="ignore"):
-        p, e = two_product(a, b)
-        size = np.abs(p)
-        usable = (np.abs(a) <= _BIG) & (np.abs(b) <= _BIG) & (size >= _SMALL) & (size <= _HUGE)
-        zero = (a == 0) | (b == 0)
-        return _finish(p, e, zero | np.isnan(p), usable, np.isinf(a) | np.isinf(b), np.sign(a) * np.sign(b), up)
-
-
-def mul_down(a: F64, b: F64) -> F64:
-    """A float64 <= a b: the largest when 2^-960 <= |a b| <= 2^1020 and |a|, |b| <= 2^995, else at most one step lower.
-
-    0 times a finite number is 0; 0 times inf is NaN.   Shapes   a, b: broadcast.
-    """
-    return _mul(np.asarray(a, np.float64), np.asarray(b, np.float64), up=False)
-
-
-def mul_up(a: F64, b: F64) -> F64:
-    """A float64 >= a b. The mirror image of `mul_down`."""
-    return _mul(np.asarray(a, np.float64), np.asarray(b, np.float64), up=True)
-
-
-def _div(a: F64, b: F64, up: bool) -> F64:
-    with np.errstate(all="ignore"):
-        q = a / b
-        p, e = two_product(q, b)
-        rest = ((a - p) - e) * np.sign(b)  # a - p is exact (Sterbenz); the last subtraction keeps the sign
-        size = np.abs(a)
-        within = (np.abs(q) <= _BIG) & (np.abs(b) <= _BIG) & (size >= _SMALL) & (size <= _HUGE) & (np.abs(q) >= _SMALL)
-        exactly = (a == 0) | np.isnan(q)
-        infinite = np.isinf(a) | np.isinf(b) | (b == 0)
-        return _finish(q, rest, exactly, within & np.isfinite(q), infinite, np.sign(a) * np.sign(b), up)
-
-
-def div_down(a: F64, b: F64) -> F64:
-    """A float64 <= a / b: the largest inside the range stated at `mul_down`, else at most one step lower.
-
-    b = 0 gives what IEEE division gives.   Shapes   a, b: broadcast.
-    """
-    return _div(np.asarray(a, np.float64), np.asarray(b, np.float64), up=False)
-
-
-def div_up(a: F64, b: F64) -> F64:
-    """A float64 >= a / b. The mirror image of `div_down`."""
-    return _div(np.asarray(a, np.float64), np.asarray(b, np.float64), up=True)
-
-
-def _sqrt(a: F64, up: bool) -> F64:
-    with np.errstate(all="ignore"):
-        # The square of the scale moves the argument into the range of the error-free product.
-        scale = np.where(a < _SMALL, 2.0**128, np.where(a > _HUGE, 2.0**-128, 1.0))
-        a = a * scale * scale
-        s = np.sqrt(a)
-        p, e = two_product(s, s)
-        exactly = (a == 0) | np.isnan(s)
-        return _finish(s, (a - p) - e, exactly, np.isfinite(a), np.isinf(a), s, up) / scale
-
-
-def sqrt_down(a: F64) -> F64:
-    """Largest float64 <= sqrt(a). Tight; NaN for a < 0."""
-    return _sqrt(np.asarray(a, np.float64), up=False)
-
-
-def sqrt_up(a: F64) -> F64:
-    """Smallest float64 >= sqrt(a). The mirror image of `sqrt_down`."""
-    return _sqrt(np.asarray(a, np.float64), up=True)
-
-
 __all__ = [
-    "BINARY32", "BINARY64", "F32", "F64", "Rounding", "add_down", "add_up", "div_down", "div_up", "mul_down", "mul_up",
-    "odd_float32", "odd_sum", "rational", "round_down", "round_nearest", "round_rational", "round_up", "sqrt_down",
-    "sqrt_up", "sub_down", "sub_up", "two_product", "two_sum",
+    "BINARY32", "BINARY64", "F32", "F64", "Rounding", "narrow", "odd_float32", "odd_sum", "rational", "round_down",
+    "round_nearest", "round_rational", "round_up",
 ]  # fmt: skip

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.errors import UsageError
+from torchlean.floats.directed import sqrt_down, sqrt_up
 from torchlean.floats.elementary.arb import ends as ends_by_ball
 from torchlean.floats.elementary.decide import CHUNK, function
 from torchlean.floats.elementary.function import Branches, Function, Valley, Wave
-from torchlean.floats.rounding import F64, sqrt_down, sqrt_up
+from torchlean.floats.rounding import F64
 
 _SLACK = 2.0**-52  # for the two roundings of an end of the band
 

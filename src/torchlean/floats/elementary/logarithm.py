@@ -18,7 +18,8 @@ from torchlean.floats.elementary.constants import split, table
 from torchlean.floats.elementary.exponential import exp
 from torchlean.floats.elementary.kernel import Kernel, horner
 from torchlean.floats.formats import BINARY64
-from torchlean.floats.rounding import F64, two_sum
+from torchlean.floats.rounding import F64
+from torchlean.floats.transforms import two_sum
 
 _BITS = 9
 _N = 1 << _BITS

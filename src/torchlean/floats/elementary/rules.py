@@ -9,7 +9,8 @@ import numpy as np
 
 from torchlean.floats.elementary.function import Settled
 from torchlean.floats.elementary.powers import cbrt
-from torchlean.floats.rounding import F64, two_product
+from torchlean.floats.rounding import F64
+from torchlean.floats.transforms import two_product
 
 _TENS = np.array([float(10**k) for k in range(23)])  # the powers of ten that are float64 numbers
 
