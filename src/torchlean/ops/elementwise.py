@@ -111,14 +111,14 @@ def div_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
 def div_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
     """3 u |x / y| + 2^-126 (1 + 1 / |y|): by reciprocal or not; the dividend may be flushed.
 
-    The divisor is constant (it is outside `relax`'s linear inputs), so its magnitude is its value. Infinite where it is
-    subnormal: flushed, it would be 0.
+    The divisor is constant (it is outside `relax`'s linear inputs), so its magnitude is its value. Infinite where it or
+    its reciprocal is subnormal: flushed, it would be 0.
     Source   SEMANTICS 3, division.
     """
     _, y = magnitudes
     with np.errstate(divide="ignore"):
         bound = (TOLERANCES["div"].r * result + TINY * (1 + 1 / y)) * UP
-    return np.where(y >= TINY, bound, np.inf)
+    return np.where((y >= TINY) & (y <= 1 / TINY), bound, np.inf)
 
 
 def square_meaning(N: Any, x: Any) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from torchlean.floats.sums import any_order_bound
+from torchlean.floats.sums import any_order_bound, growth, stays_finite
 from torchlean.ir import DERIVED, EXACT, EXPAND, LEADING, Linear, Missing, Onnx, Op, TensorType
 from torchlean.ir.dims import as_size
 from torchlean.ops.common import UP, Attrs, Types, arity, is_float, only_attrs, refuse
@@ -112,8 +112,10 @@ def avg_pool_lower(xp: Any, x: Any, *, kernel: Any, stride: Any, padding: Any, c
 
 
 def _mean_bound(total: np.ndarray, leaves: np.ndarray, divisor: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    # The weights 1 / divisor add up to at most 1 a leaf; N = k + 2 counts the division.
-    return any_order_bound(total / divisor * UP, leaves + 2, leaves / divisor * UP + 1, sums * UP)
+    # The weights 1 / divisor add up to at most 1 a leaf; N = k + 2 counts the division. The additions may come first:
+    # there is no bound where they overflow though the quotient does not.
+    bound = any_order_bound(total / divisor * UP, leaves + 2, leaves / divisor * UP + 1, sums * UP)
+    return np.where(stays_finite(sums, growth(leaves) * sums), bound, np.inf)
 
 
 def avg_pool_rounding(magnitudes: Any, result: np.ndarray, **attrs: Any) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from torchlean.floats.sums import any_order_bound
+from torchlean.floats.sums import any_order_bound, growth, stays_finite
 from torchlean.ir import COMPARED, DERIVED, EXACT, LEADING, Linear, Onnx, Op, TensorType, i64
 from torchlean.ir.dims import numel
 from torchlean.ops.common import UP, Attrs, Types, arity, is_float, normal_axes, only_attrs, refuse
@@ -93,14 +93,15 @@ def mean_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any, *, axes: Any, k
 
 
 def mean_rounding(magnitudes: Any, result: np.ndarray, *, axes: Any, keepdims: bool) -> np.ndarray:
-    """N = k + 2 for k nonzero entries: additions, and a division by reciprocal or not. Source: SEMANTICS 3,
-    average pool.
+    """N = k + 2 for k nonzero entries: additions, and a division by reciprocal or not; infinite where the additions may
+    overflow though the quotient does not. Source: SEMANTICS 3, average pool.
     """
     (x,) = magnitudes
     axes = tuple(axes)
     leaves = np.sum((x > 0).astype(np.float64), axis=axes, keepdims=keepdims)
     total = np.sum(x, axis=axes, keepdims=keepdims)
-    return any_order_bound(total / _count(x.shape, axes) * UP, leaves + 2, leaves + 1, total * UP)
+    bound = any_order_bound(total / _count(x.shape, axes) * UP, leaves + 2, leaves + 1, total * UP)
+    return np.where(stays_finite(total, growth(leaves) * total), bound, np.inf)
 
 
 def max_type(attrs: Attrs, *types: TensorType) -> Types:
