@@ -13,7 +13,8 @@ import torchlean as tl
 from torchlean import ops
 from torchlean.errors import Unsupported, UsageError
 from torchlean.io.onnx.executor import ONNXRUNTIME
-from torchlean.ir import DTYPES, Builder, Graph, f32, f64, trace
+from torchlean.ir import DTYPES, Builder, Graph, bf16, f32, f64, trace
+from torchlean.ir.types import numpy_dtype
 from torchlean.run.agree import BROKEN, KEPT, NOT_RUN, UNPROMISED, agree
 from torchlean.run.compare import compare, ulps_between
 from torchlean.run.execute import EAGER_CPU, EXECUTORS, REFERENCE
@@ -277,7 +278,27 @@ def test_ulps_of_other_formats() -> None:
     assert ulps_between(np.array([True]), np.array([False]))[0] == 1
 
 
-def test_float64_programs_run_without_a_promise() -> None:
-    graph = trace(ops.ALL, lambda g, x: g.relu(g.exp(x)), x=f64[3])
-    report = agree(Program(graph), {"x": np.ones(3)}, ["eager-cpu"])
-    assert [n.status for n in report.nodes] == [UNPROMISED, KEPT]
+def test_float64_sums_are_held_to_float64() -> None:
+    """Right to binary32 is not enough; functions of the binary32 table have no promise."""
+    graph = trace(ops.ALL, lambda g, x: g.exp(g.sum(x, axes=(-1,), keepdims=False)), x=f64[3, 5])
+    values = {"x": np.random.default_rng(4).standard_normal((3, 5))}
+    assert [n.status for n in agree(Program(graph), values, ["eager-cpu"]).nodes] == [KEPT, UNPROMISED]
+
+    def change(op: str, answer: dict[str, np.ndarray], values: Arrays) -> None:
+        if op == "sum":
+            answer["y0"] = answer["y0"].astype(np.float32).astype(np.float64)
+
+    broken = agree(Program(graph), values, [faulty(change)]).broken
+    assert broken is not None and broken.op == "sum"
+
+
+def test_bfloat16_sums_are_held_to_bfloat16() -> None:
+    graph = trace(ops.ALL, lambda g, x: g.sum(x, axes=(-1,), keepdims=False), x=bf16[3, 5])
+    x = np.random.default_rng(4).standard_normal((3, 5)).astype(numpy_dtype("bfloat16"))
+    report = agree(Program(graph), {"x": x}, ["eager-cpu", ONNXRUNTIME])
+    assert [(n.executor, n.status) for n in report.nodes] == [("onnxruntime", NOT_RUN), ("eager-cpu", KEPT)]
+
+    def change(op: str, answer: dict[str, np.ndarray], values: Arrays) -> None:
+        answer["y0"] = (answer["y0"].astype(np.float64) * 1.2).astype(answer["y0"].dtype)
+
+    assert agree(Program(graph), {"x": x}, [faulty(change)]).broken is not None

@@ -15,16 +15,16 @@ import numpy as np
 
 from torchlean import ops
 from torchlean.errors import MissingRule, Unsupported, UsageError
+from torchlean.floats import BINARY32, FORMATS
 from torchlean.ir import ALIGNED, EXPAND, Graph, Node
 from torchlean.passes.expand import expand
 from torchlean.run.compare import Difference, compare, is_float
 from torchlean.run.execute import REFERENCE, executor
 from torchlean.run.program import Program, sizes_of
-from torchlean.run.promises import EXACTLY, NONE, STANDARD, Arrays, Executor, Promise, promise
+from torchlean.run.promises import EXACTLY, NONE, STANDARD, Arrays, Executor, Promise, promise, takes_format
 from torchlean.run.schedule import builder
 
 KEPT, BROKEN, UNPROMISED, NOT_RUN = "kept", "broken", "unpromised", "not run"
-U, LARGEST = 2.0**-24, 2.0**127
 
 
 @dataclass(frozen=True)
@@ -213,12 +213,14 @@ def allowed_difference(node: Node, values: Arrays, reference: np.ndarray) -> np.
     """How far two executions may be apart, entry by entry: 2 E; infinite where nothing is promised.
 
     A NaN or an infinity among the inputs is left out of E: it does not round. What it makes of a result is held by the
-    result's class (NaN, which infinity, or finite). E >= u sum |w| X for a sum, so E < u 2^127 says that no partial sum
-    overflows in any order.
+    result's class (NaN, which infinity, or finite). E >= u sum |w| X for a sum, so E < u 2^emax says that no partial
+    sum overflows in any order.
     """
     rounding = ops.ALL[node.op].rounding
     if not callable(rounding) or not is_float(reference):
         return _undefined(node, values)
+    fmt = FORMATS.get(reference.dtype.name, BINARY32)
+    attrs = {**node.attributes, "fmt": fmt} if takes_format(node.op) else node.attributes
     arrays = list(values.values())
     finite = [np.isfinite(_wide(v)) for v in arrays]
     magnitudes = tuple(
@@ -229,11 +231,11 @@ def allowed_difference(node: Node, values: Arrays, reference: np.ndarray) -> np.
     overflows = np.isinf(size) & (ops.ALL[node.op].batch is ALIGNED)
     for ok in finite if ops.ALL[node.op].batch is ALIGNED else ():
         overflows = overflows & ok
-    size = np.where(np.isfinite(size), size, np.where(overflows, 2 * LARGEST, 0.0))
+    size = np.where(np.isfinite(size), size, np.where(overflows, fmt.max, 0.0))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        once: np.ndarray = rounding(magnitudes, size, **node.attributes)
-        again: np.ndarray = rounding(magnitudes, size + 2 * once, **node.attributes)
-    return np.where(again < U * LARGEST, 2 * again, np.inf)
+        once: np.ndarray = rounding(magnitudes, size, **attrs)
+        again: np.ndarray = rounding(magnitudes, size + 2 * once, **attrs)
+    return np.where(again < fmt.unit_roundoff * 2.0**fmt.emax, 2 * again, np.inf)
 
 
 def _undefined(node: Node, values: Arrays) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from torchlean.errors import Unsupported
 from torchlean.ir import Graph
+from torchlean.ir.types import numpy_dtype
 from torchlean.run.arithmetic import standard_arithmetic
 from torchlean.run.promises import Arrays, Observe, Run
 from torchlean.run.schedule import Schedule, schedule
@@ -53,13 +54,24 @@ def on(device: str) -> Run:
         plan = eager_schedule(graph)
         watch = None if observe is None else (lambda number, found: observe(number, tuple(map(_to_numpy, found))))
         with standard_arithmetic(torch), torch.no_grad(), torch.device(device):
-            arrays = {name: torch.from_numpy(np.array(v)).to(device) for name, v in values.items()}
+            arrays = {name: _to_torch(torch, np.array(v)).to(device) for name, v in values.items()}
             answer = plan.run(xp, arrays, watch)
             return {name: _to_numpy(v) for name, v in answer.items()}
 
     return run
 
 
+def _to_torch(torch: Any, x: np.ndarray) -> Any:
+    """torch knows no numpy dtype for bfloat16: its bits go over as integers."""
+    if x.dtype.name == "bfloat16":
+        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(x)
+
+
 def _to_numpy(x: Any) -> np.ndarray:
-    array: np.ndarray = x.detach().cpu().numpy()
-    return array
+    import torch
+
+    x = x.detach().cpu()
+    if x.dtype != torch.bfloat16:
+        return np.asarray(x.numpy())
+    return np.asarray(x.view(torch.int16).numpy()).view(numpy_dtype("bfloat16"))

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from torchlean.floats import format_of
 from torchlean.ir import DType, TensorType
+from torchlean.ir.types import numpy_dtype
 
 SCALES = (("zeros", 0.0), ("standard normal", 1.0), ("normal x 1e3", 1e3), ("normal x 1e-40", 1e-40))
 
@@ -44,13 +46,13 @@ def _draw(t: TensorType, draw: Callable[[TensorType], np.ndarray]) -> np.ndarray
     if t.dtype.kind != "float":
         return np.zeros(t.sizes, t.dtype.numpy)
     with np.errstate(over="ignore"):
-        return np.asarray(draw(t)).astype(t.dtype.numpy)
+        return np.asarray(draw(t)).astype(numpy_dtype(t.dtype.numpy))
 
 
 def _extremes(label: str, dtype: DType) -> np.ndarray:
     """The special numbers of a dtype, as float64, in which each is exact."""
-    info = np.finfo(dtype.numpy)
-    normal, least, largest = float(info.smallest_normal), float(info.smallest_subnormal), float(info.max)
+    fmt = format_of(dtype.numpy)
+    normal, least, largest = fmt.smallest_normal, fmt.smallest_subnormal, fmt.max
     halves = {
         "signed zeros and subnormals": (0.0, least, normal - least, normal),
         "largest numbers": (largest, largest / 2, largest / 2**10),

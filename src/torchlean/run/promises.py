@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 
 import numpy as np
 
 from torchlean import ops
+from torchlean.floats import FORMATS
 from torchlean.ir import COMPARED, EXACT, EXPAND, DType, Graph, Missing
 
 EXACTLY, STANDARD, NONE = "exact", "standard", "none"
@@ -97,6 +99,12 @@ def promise(executor: Executor, op: str, dtype: DType) -> Promise:
         return Promise(NONE, rounding.why)
     if rounding is EXPAND:
         return Promise(STANDARD, "the promises of its definition's nodes")
-    if dtype.name != "f32" and op != "cast":
-        return Promise(NONE, f"its rounding is stated for f32, not for {dtype}")
-    return Promise(STANDARD, "its rounding")
+    if dtype.name == "f32" or op == "cast" or (dtype.numpy in FORMATS and takes_format(op)):
+        return Promise(STANDARD, "its rounding")
+    return Promise(NONE, f"its rounding is stated for f32, not for {dtype}")
+
+
+def takes_format(op: str) -> bool:
+    """Whether the op's `rounding` speaks of every format, not of binary32 only."""
+    rounding = ops.ALL[op].rounding
+    return callable(rounding) and "fmt" in signature(rounding).parameters

@@ -65,6 +65,14 @@ def _run(graph: Graph, values: Arrays, observe: Observe | None) -> dict[str, np.
             got="an observer",
             fix="run the nodes one by one: tl.agree(program, inputs, on=[ONNXRUNTIME])",
         )
+    if any(t.dtype.name == "bf16" for node in graph.nodes for t in node.types):
+        raise Unsupported(
+            "onnxruntime's Python interface has no bfloat16",
+            where="executor onnxruntime",
+            expected="a program without bf16",
+            got="bf16 values",
+            fix="leave the executor out, or retype the program to f32",
+        )
     session = _session(graph)
     found = session.run(None, {name: np.asarray(v) for name, v in values.items()})
     return {name: np.asarray(v) for name, v in zip((n for n, _ in graph.outputs), found, strict=True)}
