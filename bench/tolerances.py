@@ -170,6 +170,11 @@ def by_onnxruntime(name: str, operands: tuple[Array, ...]) -> Array | None:
     return np.asarray(session.run(None, dict(zip(names, operands, strict=True)))[0])
 
 
+def power(x: float) -> str:
+    """x as a power of two, to three digits."""
+    return f"2^{math.log2(x):.3g}"
+
+
 def measure(name: str, operands: tuple[Array, ...], found: Array) -> dict[str, Any]:
     """The row of one function and library."""
     exact, entry = truth(name, operands), TOLERANCES[name]
@@ -187,8 +192,8 @@ def measure(name: str, operands: tuple[Array, ...], found: Array) -> dict[str, A
         "function": name,
         "points": exact.size,
         "ulps": float(np.max(np.maximum(error - entry.a, 0.0) / last)),
-        "a": f"2^{math.log2(entry.a):g}",
-        "r": f"2^{math.log2(entry.r):.3g}",
+        "a": power(entry.a),
+        "r": power(entry.r),
         "use": float(use[worst]),
         "at": ", ".join(float(x[worst]).hex() for x in operands),
     }

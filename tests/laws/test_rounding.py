@@ -247,3 +247,4 @@ def test_inputs_that_a_flush_would_ruin_have_no_bound() -> None:
     tiny = np.array([2.0**-130])
     assert ops.ALL["log"].rule("rounding")((tiny,), np.array([90.1]))[0] == np.inf
     assert ops.ALL["div"].rule("rounding")((np.ones(1), tiny), np.array([2.0**100]))[0] == np.inf
+    assert ops.ALL["div"].rule("rounding")((np.ones(1), np.array([2.0**127])), np.array([2.0**-127]))[0] == np.inf

@@ -106,3 +106,6 @@ def test_what_was_measured_leaves_a_margin_of_two(library: str) -> None:
     wanted = {n for n, f in measuring.FUNCTIONS.items() if f.onnx is not None or library != "onnxruntime"}
     assert record["summary"]["table"] == TABLE_ID and {r["function"] for r in record["rows"]} == wanted
     assert {r["function"]: r["use"] for r in record["rows"] if r["use"] > 0.5} == {}
+    for row in record["rows"]:
+        entry = TOLERANCES[row["function"]]
+        assert (row["a"], row["r"]) == (measuring.power(entry.a), measuring.power(entry.r)), "measure again"
