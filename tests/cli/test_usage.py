@@ -40,8 +40,6 @@ VERIFY = ("verify", "net.onnx", "holds.vnnlib")
         ((*VERIFY, "--certificate"), "--certificate"),
         *(((*VERIFY, "--timeout", bad), "--timeout") for bad in ("0", "-1", "nan", "inf", "-inf", "ten", "")),
         (("inspect", "net.onnx", "--js"), "--js"),
-        (("agree", "net.onnx", "--on", "abacus"), "abacus"),
-        (("agree", "net.onnx", "--batch-size", "0"), "--batch-size"),
         (("meanings", "net.onnx", "--digits", "0"), "--digits"),
         (("export", "net.onnx", "out.txt"), "out.txt"),
         (("import", "net.onnx", "out.onnx"), "out.onnx"),

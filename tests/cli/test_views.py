@@ -1,4 +1,4 @@
-"""`meanings` and `agree`: the same program in several arithmetics, and on several executors."""
+"""`meanings`: the same program in several arithmetics."""
 
 from __future__ import annotations
 
@@ -79,16 +79,3 @@ def test_meanings_of_a_real_network(run: Callable[..., Any]) -> None:
     rows = json.loads(ran.out)["rows"]
     assert ran.code == 0 and len(rows) == 5
     check_rows(rows)
-
-
-def test_agree_keeps_its_promises(folder: Path, run: Callable[..., Any]) -> None:
-    ran = run("agree", "net.onnx", "--batch-size", "2")
-    assert ran.code == 0 and ran.out.count("every promise is kept") == 4
-    found = json.loads(run("agree", "net.onnx", "--json").out)["results"]
-    assert [r["inputs"] for r in found] == ["zeros", "standard normal", "normal x 1e3", "normal x 1e-40"]
-    assert all(r["kept"] and len(r["nodes"]) == 3 for r in found)
-
-
-def test_agree_on_a_file_of_inputs(folder: Path, run: Callable[..., Any]) -> None:
-    np.save("x.npy", np.ones((3, 2), np.float32))
-    assert run("agree", "net.onnx", "--input", "x.npy").out.startswith("inputs: x.npy")

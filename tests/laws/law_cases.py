@@ -14,6 +14,7 @@ import numpy as np
 
 from torchlean import ops
 from torchlean.ir import Builder, DType, Graph, TensorType, f32, f64, parse_type, trace
+from torchlean.ir.types import numpy_dtype
 
 SIZES = {"b": 2}
 
@@ -66,7 +67,7 @@ class Case:
             elif kind.dtype.kind == "int":
                 array = rng.integers(int(arg.lo), int(arg.hi), kind.sizes).astype(kind.dtype.numpy)
             else:
-                array = rng.uniform(arg.lo, arg.hi, kind.sizes).astype(kind.dtype.numpy)
+                array = rng.uniform(arg.lo, arg.hi, kind.sizes).astype(numpy_dtype(kind.dtype.numpy))
             found[f"x{i}"] = np.asarray(array)
         return found
 

@@ -15,13 +15,15 @@ import torch
 from law_cases import CASES, Case
 
 from torchlean import ops
+from torchlean.floats import Format, format_of
 from torchlean.floats.sums import Execution, blocked, left_fold, pairwise, permuted, random_order
 from torchlean.floats.sums import execute as any_order
-from torchlean.ir import COMPARED, EXACT, Linear, Missing, f32
+from torchlean.ir import COMPARED, EXACT, DType, Linear, Missing, bf16, f16, f32, f64
 from torchlean.meaning import Real
 from torchlean.meaning.evaluate import evaluate
 from torchlean.passes import expand
 from torchlean.run.execute import execute
+from torchlean.run.promises import takes_format
 from torchlean.run.schedule import schedule
 
 ROUNDED = tuple(c for c in CASES if callable(ops.ALL[c.op].rounding) and c.floats)
@@ -33,10 +35,10 @@ def magnitude(x: np.ndarray) -> np.ndarray:
     return np.abs(x.astype(np.float64)) if x.dtype.kind == "f" else x
 
 
-def exact_values(case: Case, values: dict[str, np.ndarray]) -> np.ndarray:
+def exact_values(case: Case, values: dict[str, np.ndarray], dtype: DType = f32) -> np.ndarray:
     """The real meaning, as an object array of rationals and balls."""
     N = Real(precision=256)
-    found: Any = evaluate(case.graph(f32), N, {n: N.constant(v) for n, v in values.items()})
+    found: Any = evaluate(case.graph(dtype), N, {n: N.constant(v) for n, v in values.items()})
     (result,) = found.values()
     if isinstance(result, np.ndarray):
         return result.astype(object)
@@ -63,10 +65,11 @@ def within(found: np.ndarray, exact: np.ndarray, bound: np.ndarray) -> bool:
     return True
 
 
-def bound_of(case: Case, values: dict[str, np.ndarray], exact: np.ndarray) -> np.ndarray:
+def bound_of(case: Case, values: dict[str, np.ndarray], exact: np.ndarray, **form: Format) -> np.ndarray:
     size = np.array([upward(v) for v in exact.ravel().tolist()]).reshape(exact.shape)
     node = case.graph(f32).nodes[-1]
-    found = ops.ALL[case.op].rule("rounding")(tuple(magnitude(v) for v in values.values()), size, **node.attributes)
+    rounding = ops.ALL[case.op].rule("rounding")
+    found = rounding(tuple(magnitude(v) for v in values.values()), size, **node.attributes, **form)
     return np.asarray(found)
 
 
@@ -102,6 +105,24 @@ def test_library_executions_are_enclosed(case: Case, scale: float) -> None:
             if got.dtype != np.float32:
                 continue
             assert within(np.asarray(got), exact, bound)
+
+
+@pytest.mark.parametrize("dtype", [f64, f16, bf16], ids=str)
+@pytest.mark.parametrize("case", [c for c in ROUNDED if takes_format(c.op) and c.op != "cast"], ids=str)
+def test_executions_in_other_formats_are_enclosed(case: Case, dtype: DType) -> None:
+    values = {n: np.asarray(v) for n, v in case.values(dtype, 3).items()}
+    wide = {n: v.astype(np.float64) if n in {f"x{i}" for i in case.floats} else v for n, v in values.items()}
+    exact = exact_values(case, wide, dtype)
+    bound = bound_of(case, wide, exact, fmt=format_of(dtype.numpy))
+    for how in ("reference", "eager-cpu"):
+        (got,) = execute(case.graph(dtype), values, how).values()
+        assert got.dtype.name in (dtype.numpy, "int64")
+        assert within(got.astype(np.float64), exact, bound)
+    # The bound follows the format: it is far below binary32's for f64, and above it for the short formats.
+    single = bound_of(case, wide, exact)
+    felt = single > 2.0**-100
+    ratio = np.broadcast_to(bound, felt.shape)[felt] / single[felt]
+    assert np.all(ratio <= 2.0**-28) if dtype == f64 else np.all(ratio >= 2.0**12)
 
 
 @pytest.mark.gpu
@@ -226,3 +247,4 @@ def test_inputs_that_a_flush_would_ruin_have_no_bound() -> None:
     tiny = np.array([2.0**-130])
     assert ops.ALL["log"].rule("rounding")((tiny,), np.array([90.1]))[0] == np.inf
     assert ops.ALL["div"].rule("rounding")((np.ones(1), tiny), np.array([2.0**100]))[0] == np.inf
+    assert ops.ALL["div"].rule("rounding")((np.ones(1), np.array([2.0**127])), np.array([2.0**-127]))[0] == np.inf

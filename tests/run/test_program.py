@@ -12,9 +12,7 @@ import torchlean as tl
 from torchlean import ops
 from torchlean.errors import ShapeError, Unsupported, UsageError
 from torchlean.ir import Builder, f32, trace
-from torchlean.run.agree import agree
 from torchlean.run.program import Program, sizes_of
-from torchlean.run.promises import EXECUTORS, promise
 
 
 def model(g: Builder, x: Any) -> Any:
@@ -128,40 +126,3 @@ def test_inference_freezes_states() -> None:
     frozen = p.inference()
     assert not frozen.states and not frozen.graph.updates
     np.testing.assert_array_equal(frozen(np.zeros(2, np.float32)), [3, 3])
-
-
-@pytest.mark.parametrize("scale", [1.0, 1e20, 1e-42, 0.0])
-def test_torch_keeps_its_promise(scale: float) -> None:
-    report = agree(program(), {"x": (X * scale).astype(np.float32)}, ["eager-cpu"])
-    assert report.broken is None, str(report)
-    assert {n.op for n in report.nodes} == {"linear", "relu"}
-
-
-def test_a_broken_kernel_is_found_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import dataclasses
-
-    from torchlean.run.execute import eager_schedule
-
-    wrong = dataclasses.replace(ops.ALL["linear"], lower=lambda xp, x, w, b: x @ w.T + b * 1.00001)
-    monkeypatch.setitem(ops.ALL, "linear", wrong)
-    eager_schedule.cache_clear()
-    report = agree(program(), {"x": X}, ["eager-cpu"])
-    eager_schedule.cache_clear()
-    assert report.broken is not None and report.broken.op == "linear"
-    assert "test_program.py" in report.broken.where
-
-
-def test_promises_are_data() -> None:
-    assert promise("reference", "linear") == "exact"
-    assert promise("eager-cpu", "linear") == "standard"
-    assert promise("eager-cpu", "relu") == "exact"
-    assert all(e.name == name for name, e in EXECUTORS.items())
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("scale", [1.0, 1e20, 1e-42])
-def test_cuda_keeps_its_promise(scale: float) -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    assert agree(program(), {"x": (X * scale).astype(np.float32)}, ["eager-cuda"]).broken is None

@@ -26,9 +26,10 @@ def namespace(device: str | None) -> tuple[Any, Put]:
         raise UsageError(
             "no such device", where="bounds", expected="None, 'cpu' or 'cuda'", got=repr(device), fix="device='cpu'"
         )
-    from torchlean.run.execute import torch_namespace
+    from torchlean.run.eager import torch_namespace, without_tf32
 
     xp, torch = torch_namespace(device)
+    without_tf32(torch)
     floats = torch.float32 if device == "cuda" else torch.float64
 
     def put(array: Any, exact: bool = False) -> Any:

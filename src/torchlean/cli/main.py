@@ -22,7 +22,7 @@ COMMANDS = {
     "verify": "prove or refute a VNN-LIB property of an ONNX network",
     "check": "check a certificate with the independent checker",
     "meanings": "one program in several arithmetics, side by side",
-    "agree": "run a program on two executors and hold the difference against their promises",
+    "agree": "run a program on several executors and hold every difference against their promises",
     "inspect": "print a program's graph and parameters",
     "import": "ONNX to a program file",
     "export": "a program file to ONNX",

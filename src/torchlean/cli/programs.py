@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from torchlean.errors import FileError, UsageError
-from torchlean.ir.dims import substitute
+from torchlean.run.extremes import extreme_inputs, random_inputs
 from torchlean.run.program import Program
 
 
@@ -29,8 +29,10 @@ def read_array(path: str) -> np.ndarray:
     return npy(Path(path))
 
 
-def chosen_inputs(program: Program, options: Any) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """The inputs that `--input`, `--batch-size` and `--seed` ask for: a file, or random and extreme ones."""
+def chosen_inputs(
+    program: Program, options: Any, *, extremes: bool = False
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """The inputs that `--input`, `--batch-size` and `--seed` ask for: a file, or random and perhaps extreme ones."""
     types = program.graph.source_types("input")
     if options.input is not None:
         if len(types) != 1:
@@ -44,17 +46,10 @@ def chosen_inputs(program: Program, options: Any) -> Iterator[tuple[str, dict[st
         yield options.input, {next(iter(types)): fitted(program, read_array(options.input), options.input)}
         return
     sizes = dict.fromkeys(program.graph.symbols(), options.batch_size)
-    rng = np.random.default_rng(options.seed)
-
-    def draw(name: str, scale: float) -> np.ndarray:
-        t = types[name]
-        shape = tuple(int(str(substitute(s, dict(sizes)))) for s in t.shape)
-        if t.dtype.kind == "float":
-            return (scale * rng.standard_normal(shape)).astype(t.dtype.numpy)
-        return np.zeros(shape, t.dtype.numpy)
-
-    for label, scale in (("zeros", 0.0), ("standard normal", 1.0), ("normal x 1e3", 1e3), ("normal x 1e-40", 1e-40)):
-        yield label, {name: draw(name, scale) for name in types}
+    sized = {n: t.substitute(sizes) for n, t in types.items()}
+    yield from random_inputs(sized, options.seed)
+    if extremes:
+        yield from extreme_inputs(sized, options.seed)
 
 
 def fitted(program: Program, array: np.ndarray, path: str) -> np.ndarray:

@@ -69,7 +69,8 @@ class Op:
     batch       LEADING, ALIGNED, EXPAND, or (g, inputs, batched, **attrs) -> outputs with one more leading axis
     interval    DERIVED, or (N, *values, **attrs) over an interval system
     relax       Linear(...), Lines(...), EXPAND, or Missing
-    rounding    EXACT, COMPARED, EXPAND, Missing, or (magnitudes, result, **attrs) -> E, float64, an upper bound
+    rounding    EXACT, COMPARED, EXPAND, Missing, or (magnitudes, result, **attrs) -> E, float64, an upper bound for
+                binary32; a rule that takes `fmt`, a `floats.Format`, has it for the others, too
     lower       (xp, *arrays, **attrs) -> array or tuple, or EXPAND
     onnx        Onnx(...), EXPAND, or Missing
     """

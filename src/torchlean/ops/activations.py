@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from torchlean.floats.formats import BINARY32, Format
 from torchlean.ir import ALIGNED, DERIVED, EXACT, Onnx, Op, TensorType
 from torchlean.ops.common import Attrs, Types, arity, elementwise, is_float, only_attrs, refuse
 from torchlean.ops.elementwise import mul_rounding
@@ -112,10 +113,12 @@ def leaky_relu_relax(xp: Any, boxes: Any, free: Any | None = None, *, slope: flo
     return Lines((lower,), zero, (upper,), bias)
 
 
-def leaky_relu_rounding(magnitudes: Any, result: np.ndarray, *, slope: float) -> np.ndarray:
+def leaky_relu_rounding(
+    magnitudes: Any, result: np.ndarray, *, slope: float, fmt: Format = BINARY32
+) -> np.ndarray:
     """One product. Source: SEMANTICS 3."""
     (x,) = magnitudes
-    return mul_rounding((x, np.float64(slope)), result)
+    return mul_rounding((x, np.float64(slope)), result, fmt=fmt)
 
 
 def leaky_relu_lower(xp: Any, x: Any, *, slope: float) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from torchlean.errors import ShapeError
+from torchlean.floats.formats import BINARY32, Format
 from torchlean.ir import ALIGNED, Builder, DType, Shape, Tensor, TensorType, boolean
 from torchlean.ir.dims import is_one
 
@@ -157,12 +158,12 @@ def magnitude(*arrays: np.ndarray) -> np.ndarray:
     return result
 
 
-def standard_rounding(magnitudes: Sequence[np.ndarray], result: np.ndarray, **attrs: Any) -> np.ndarray:
-    """One correctly rounded float32 operation, or one whose subnormals are flushed: u |result| + 2^-126.
+def standard_rounding(magnitudes: Sequence[np.ndarray], result: np.ndarray, *, fmt: Format = BINARY32) -> np.ndarray:
+    """One correctly rounded operation, or one whose subnormals are flushed: u |result| + the smallest normal number.
 
     Source   SEMANTICS 3; Higham 2002, Accuracy and Stability of Numerical Algorithms, section 2.2.
     """
-    bound: np.ndarray = (U * result + TINY) * UP
+    bound: np.ndarray = (fmt.unit_roundoff * result + fmt.smallest_normal) * UP
     return bound
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from torchlean.floats.formats import BINARY32, Format
 from torchlean.floats.sums import any_order_bound
 from torchlean.ir import DERIVED, Builder, Linear, Missing, Onnx, Op, TensorType
 from torchlean.ir.dims import as_size
@@ -250,14 +251,16 @@ def _any_order(lower: Any, x: np.ndarray, w: np.ndarray, **attrs: Any) -> tuple[
     return tuple(lower(np, a, b, **attrs) for a, b in ((x, w), (some_x, some_w), (some_x, w), (x, some_w)))
 
 
-def conv_rounding(magnitudes: Any, result: np.ndarray, **attrs: Any) -> np.ndarray:
+def conv_rounding(
+    magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32, **attrs: Any
+) -> np.ndarray:
     """The any-order bound over the nonzero products of each entry and the bias. Source: SEMANTICS 3."""
     x, w, *bias = magnitudes
     products, leaves, weights, operands = _any_order(conv_lower, x, w, **attrs)
     for b in bias:
         b = b.reshape(1, -1, *([1] * (w.ndim - 2)))
         products, leaves = products + b, leaves + (b > 0)
-    return any_order_bound(products * UP, leaves, weights * UP, operands * UP)
+    return any_order_bound(products * UP, leaves, weights * UP, operands * UP, fmt=fmt)
 
 
 def conv_transpose_type(attrs: Attrs, *types: TensorType) -> Types:
@@ -358,10 +361,12 @@ def conv_transpose_lower(
     return pad_spatial(xp, full, tuple(-a for a in low), high)
 
 
-def conv_transpose_rounding(magnitudes: Any, result: np.ndarray, **attrs: Any) -> np.ndarray:
+def conv_transpose_rounding(
+    magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32, **attrs: Any
+) -> np.ndarray:
     """The any-order bound over the nonzero products of each entry. Source: SEMANTICS 3."""
     products, leaves, weights, operands = _any_order(conv_transpose_lower, *magnitudes, **attrs)
-    return any_order_bound(products * UP, leaves, weights * UP, operands * UP)
+    return any_order_bound(products * UP, leaves, weights * UP, operands * UP, fmt=fmt)
 
 
 def conv_weight_grad_type(attrs: Attrs, *types: TensorType) -> Types:
@@ -459,10 +464,12 @@ def conv_weight_grad_lower(
     return (rows @ np.swapaxes(columns, -1, -2)).reshape(o, c // groups, *kernel)
 
 
-def conv_weight_grad_rounding(magnitudes: Any, result: np.ndarray, **attrs: Any) -> np.ndarray:
+def conv_weight_grad_rounding(
+    magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32, **attrs: Any
+) -> np.ndarray:
     """The any-order bound over the nonzero products of each entry. Source: SEMANTICS 3."""
     products, leaves, weights, operands = _any_order(conv_weight_grad_lower, *magnitudes, **attrs)
-    return any_order_bound(products * UP, leaves, weights * UP, operands * UP)
+    return any_order_bound(products * UP, leaves, weights * UP, operands * UP, fmt=fmt)
 
 
 conv = Op(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from torchlean.errors import MissingRule
+from torchlean.floats.formats import BINARY32, Format
 from torchlean.ir import (
     ALIGNED,
     COMPARED,
@@ -27,11 +28,9 @@ from torchlean.ir import (
     boolean,
 )
 from torchlean.ops.common import (
-    TINY,
     UP,
     Attrs,
     Types,
-    U,
     arity,
     broadcast_shapes,
     compare,
@@ -46,7 +45,6 @@ from torchlean.ops.common import (
 from torchlean.ops.lines import Lines
 from torchlean.ops.namespace import cast_to
 from torchlean.ops.smooth import SMOOTH
-from torchlean.ops.tolerances import TOLERANCES
 
 
 def add_meaning(N: Any, x: Any, y: Any) -> Any:
@@ -71,9 +69,9 @@ def sub_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     return unbroadcast(g, dz, x), unbroadcast(g, g.neg(dz), y)
 
 
-def sum_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
-    """u |x + y| + 2^-126, and 2^-126 again: both operands may be flushed. Source: SEMANTICS 3, residual add."""
-    return standard_rounding(magnitudes, result) + TINY
+def sum_rounding(magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32) -> np.ndarray:
+    """u |x + y| + 2^emin, and 2^emin again: both operands may be flushed. Source: SEMANTICS 3, residual add."""
+    return standard_rounding(magnitudes, result, fmt=fmt) + fmt.smallest_normal
 
 
 def mul_meaning(N: Any, x: Any, y: Any) -> Any:
@@ -87,13 +85,14 @@ def mul_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     return unbroadcast(g, g.mul(dz, y), x), unbroadcast(g, g.mul(dz, x), y)
 
 
-def mul_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
+def mul_rounding(magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32) -> np.ndarray:
     """u |x y| and the tiny terms of one product whose operands may be flushed.
 
-    Source   SEMANTICS 3 with N = 1: 2^-126 (1 + u)(3 + |x| + |y|).
+    Source   SEMANTICS 3 with N = 1: 2^emin (1 + u)(3 + |x| + |y|).
     """
     x, y = magnitudes
-    bound: np.ndarray = (U * x * y + TINY * (1 + U) * (3 + x + y)) * UP
+    u, tiny = fmt.unit_roundoff, fmt.smallest_normal
+    bound: np.ndarray = (u * x * y + tiny * (1 + u) * (3 + x + y)) * UP
     return bound
 
 
@@ -108,17 +107,18 @@ def div_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     return unbroadcast(g, g.div(dz, y), x), unbroadcast(g, g.neg(g.div(g.mul(dz, z), y)), y)
 
 
-def div_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
-    """3 u |x / y| + 2^-126 (1 + 1 / |y|): by reciprocal or not; the dividend may be flushed.
+def div_rounding(magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32) -> np.ndarray:
+    """3 u |x / y| + 2^emin (1 + 1 / |y|): by reciprocal or not; the dividend may be flushed.
 
-    The divisor is constant (it is outside `relax`'s linear inputs), so its magnitude is its value. Infinite where it is
-    subnormal: flushed, it would be 0.
+    The divisor is constant (it is outside `relax`'s linear inputs), so its magnitude is its value. Infinite where it or
+    its reciprocal is subnormal: flushed, it would be 0.
     Source   SEMANTICS 3, division.
     """
     _, y = magnitudes
-    with np.errstate(divide="ignore"):
-        bound = (TOLERANCES["div"].r * result + TINY * (1 + 1 / y)) * UP
-    return np.where(y >= TINY, bound, np.inf)
+    u, tiny = fmt.unit_roundoff, fmt.smallest_normal
+    with np.errstate(divide="ignore", over="ignore"):
+        bound = (3 * u * result + tiny * (1 + 1 / y)) * UP
+    return np.where((y >= tiny) & (y <= 1 / tiny), bound, np.inf)
 
 
 def square_meaning(N: Any, x: Any) -> Any:
@@ -138,10 +138,10 @@ def square_interval(N: Any, x: Any) -> Any:
     return N.mul(size, size)
 
 
-def square_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
+def square_rounding(magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32) -> np.ndarray:
     """That of one product."""
     (x,) = magnitudes
-    return mul_rounding((x, x), result)
+    return mul_rounding((x, x), result, fmt=fmt)
 
 
 def neg_meaning(N: Any, x: Any) -> Any:
@@ -255,9 +255,9 @@ def cast_relax(xp: Any, boxes: Any, slope: Any | None = None, *, dtype: Any) -> 
     return Lines((one,), zero, (one,), zero)
 
 
-def cast_rounding(magnitudes: Any, result: np.ndarray, *, dtype: Any) -> np.ndarray:
-    """Half an ulp of the target's format, and its smallest normal number; 0 for a discrete target, a function of
-    the operand.
+def cast_rounding(magnitudes: Any, result: np.ndarray, *, dtype: Any, fmt: Format = BINARY32) -> np.ndarray:
+    """Half an ulp of the target's format (`dtype`, whatever `fmt` is), and its smallest normal number; 0 for a discrete
+    target, a function of the operand.
     """
     target = as_dtype(dtype)
     if target.kind != "float":
@@ -268,13 +268,13 @@ def cast_rounding(magnitudes: Any, result: np.ndarray, *, dtype: Any) -> np.ndar
 
 
 _FORMATS = {  # precision in bits, exponent of the smallest normal number
-    "f64": (24, -126),
+    "f64": (53, -126),
     "f32": (24, -126),
     "f16": (11, -14),
     "bf16": (8, -126),
     "f8e4m3": (4, -6),
     "f8e5m2": (3, -14),
-}  # f64: what comes in was float32
+}  # f64: what comes in may be a float32, and a subnormal of that may be flushed
 
 
 def where_type(attrs: Attrs, *types: Any) -> Types:

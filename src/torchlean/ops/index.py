@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from torchlean.errors import MissingRule
+from torchlean.floats.formats import BINARY32, Format
 from torchlean.floats.sums import any_order_bound
 from torchlean.ir import DERIVED, EXACT, Linear, Missing, Onnx, Op, TensorType
 from torchlean.ir.dims import as_size
@@ -143,13 +144,15 @@ def scatter_add_batch(g: Any, inputs: Any, batched: Any, *, axis: int, size: Any
     return (g.permute(y, axes=(at - 1, *(i for i in range(y.type.rank) if i != at - 1))),)
 
 
-def scatter_add_rounding(magnitudes: Any, result: np.ndarray, *, axis: int, size: int) -> np.ndarray:
+def scatter_add_rounding(
+    magnitudes: Any, result: np.ndarray, *, axis: int, size: int, fmt: Format = BINARY32
+) -> np.ndarray:
     """The any-order bound with unit weights. Source: SEMANTICS 3."""
     x, indices = magnitudes
     at = np.asarray(indices, np.int64)
     total = add_at(np, x, at, axis, size)
     leaves = add_at(np, (x > 0).astype(np.float64), at, axis, size)
-    return any_order_bound(total * UP, leaves, leaves, total * UP)
+    return any_order_bound(total * UP, leaves, leaves, total * UP, fmt=fmt)
 
 
 gather = Op(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from torchlean.floats.formats import BINARY32, Format
 from torchlean.floats.sums import any_order_bound
 from torchlean.ir import DERIVED, Linear, Onnx, Op, TensorType
 from torchlean.ops.common import UP, Attrs, Types, arity, is_float, one_dtype, only_attrs, refuse
@@ -85,11 +86,12 @@ def matmul_batch(g: Any, inputs: Any, batched: Any) -> Any:
     return (g.matmul(full(x, batched[0]), full(y, batched[1])),)
 
 
-def matmul_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
+def matmul_rounding(magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32) -> np.ndarray:
     """The any-order bound over the nonzero products of each entry. Source: SEMANTICS 3."""
     x, y = magnitudes
     leaves = (x > 0).astype(np.float64) @ (y > 0).astype(np.float64)
-    return any_order_bound((x @ y) * UP, leaves, np.sum(y, axis=-2)[..., None, :], np.sum(x, axis=-1)[..., :, None])
+    weights, inputs = np.sum(y, axis=-2)[..., None, :], np.sum(x, axis=-1)[..., :, None]
+    return any_order_bound((x @ y) * UP, leaves, weights, inputs, fmt=fmt)
 
 
 def linear_type(attrs: Attrs, *types: TensorType) -> Types:
@@ -166,14 +168,14 @@ def linear_batch(g: Any, inputs: Any, batched: Any) -> Any:
     return (g.reshape(y, shape=(size, *lead, y.shape[-1])),)
 
 
-def linear_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
+def linear_rounding(magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32) -> np.ndarray:
     """The any-order bound over the nonzero products and the bias. Source: SEMANTICS 3."""
     x, w, *bias = magnitudes
     leaves = (x > 0).astype(np.float64) @ (w > 0).astype(np.float64).T
     products = x @ w.T
     for b in bias:
         leaves, products = leaves + (b > 0), products + b
-    return any_order_bound(products * UP, leaves, np.sum(w, axis=-1), np.sum(x, axis=-1)[..., None])
+    return any_order_bound(products * UP, leaves, np.sum(w, axis=-1), np.sum(x, axis=-1)[..., None], fmt=fmt)
 
 
 def linear_lower(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from torchlean.floats.formats import BINARY32, Format
 from torchlean.floats.sums import growth
 from torchlean.ir import DERIVED, EXPAND, LEADING, Linear, Onnx, Op, TensorType
 from torchlean.ops.common import TINY, UP, Attrs, Types, U, arity, is_float, normal_axes, one_dtype, only_attrs, refuse
@@ -167,7 +168,9 @@ def batch_norm_meaning(N: Any, x: Any, scale: Any, bias: Any, mean: Any, var: An
     return N.add(N.mul(N.sub(x, column(mean)), column(factor)), column(bias))
 
 
-def batch_norm_rounding(magnitudes: Any, result: np.ndarray, *, epsilon: float) -> np.ndarray:
+def batch_norm_rounding(
+    magnitudes: Any, result: np.ndarray, *, epsilon: float, fmt: Format = BINARY32
+) -> np.ndarray:
     """10 u (|s| (X + |mean|) + |bias|), s = scale / sqrt(var + epsilon), and the underflows of its five operations.
 
     Difference, product and quotient may come in any order: infinite where one of them may overflow before the next.
@@ -176,16 +179,17 @@ def batch_norm_rounding(magnitudes: Any, result: np.ndarray, *, epsilon: float) 
     """
     x, scale, bias, mean, var = magnitudes
     shape = (1, -1) + (1,) * (x.ndim - 2)
+    u, tiny = fmt.unit_roundoff, fmt.smallest_normal
     with np.errstate(divide="ignore"):
-        s = np.where(var + epsilon > 2 * TINY, scale / np.sqrt(var + epsilon), np.inf).reshape(shape)
+        s = np.where(var + epsilon > 2 * tiny, scale / np.sqrt(var + epsilon), np.inf).reshape(shape)
     reach = x + mean.reshape(shape)
     bound: np.ndarray = (
-        10 * U * (s * reach + bias.reshape(shape))
-        + 8 * TINY * (1 + s + reach + scale.reshape(shape) + 1 / np.sqrt(np.min(var) + epsilon + TINY))
+        10 * u * (s * reach + bias.reshape(shape))
+        + 8 * tiny * (1 + s + reach + scale.reshape(shape) + 1 / np.sqrt(np.min(var) + epsilon + tiny))
     ) * UP
     with np.errstate(over="ignore"):
-        peak = reach * np.maximum(scale.reshape(shape), 1 / np.sqrt(np.min(var) + epsilon + TINY))
-    return np.where(peak < 2.0**126, bound, np.inf)
+        peak = reach * np.maximum(scale.reshape(shape), 1 / np.sqrt(np.min(var) + epsilon + tiny))
+    return np.where(peak < 2.0 ** (fmt.emax - 1), bound, np.inf)
 
 
 def batch_norm_lower(xp: Any, x: Any, scale: Any, bias: Any, mean: Any, var: Any, *, epsilon: float) -> Any:

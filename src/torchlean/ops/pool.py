@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from torchlean.floats.sums import any_order_bound
+from torchlean.floats.formats import BINARY32, Format
+from torchlean.floats.sums import any_order_bound, growth, stays_finite
 from torchlean.ir import DERIVED, EXACT, EXPAND, LEADING, Linear, Missing, Onnx, Op, TensorType
 from torchlean.ir.dims import as_size
 from torchlean.ops.common import UP, Attrs, Types, arity, is_float, only_attrs, refuse
@@ -111,18 +112,25 @@ def avg_pool_lower(xp: Any, x: Any, *, kernel: Any, stride: Any, padding: Any, c
     return total.reshape(*x.shape[:-axes], *total.shape[-axes:]) / divisor
 
 
-def _mean_bound(total: np.ndarray, leaves: np.ndarray, divisor: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    # The weights 1 / divisor add up to at most 1 a leaf; N = k + 2 counts the division.
-    return any_order_bound(total / divisor * UP, leaves + 2, leaves / divisor * UP + 1, sums * UP)
+def _mean_bound(
+    total: np.ndarray, leaves: np.ndarray, divisor: np.ndarray, sums: np.ndarray, fmt: Format
+) -> np.ndarray:
+    # The weights 1 / divisor add up to at most 1 a leaf; N = k + 2 counts the division. The additions may come first:
+    # there is no bound where they overflow though the quotient does not.
+    bound = any_order_bound(total / divisor * UP, leaves + 2, leaves / divisor * UP + 1, sums * UP, fmt=fmt)
+    grown = growth(leaves, fmt.unit_roundoff) * sums
+    return np.where(stays_finite(sums, grown, fmt), bound, np.inf)
 
 
-def avg_pool_rounding(magnitudes: Any, result: np.ndarray, **attrs: Any) -> np.ndarray:
+def avg_pool_rounding(
+    magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32, **attrs: Any
+) -> np.ndarray:
     """N = k + 2 for k nonzero entries: additions and a division by reciprocal or not. Source: SEMANTICS 3."""
     (x,) = magnitudes
     divisor = counts(x.shape[-len(attrs["kernel"]) :], **attrs)
     total = avg_pool_lower(np, x, **attrs) * divisor
     leaves = np.rint(avg_pool_lower(np, (x > 0).astype(np.float64), **attrs) * divisor)
-    return _mean_bound(total, leaves, divisor, total)
+    return _mean_bound(total, leaves, divisor, total, fmt)
 
 
 def avg_pool_transpose_type(attrs: Attrs, *types: TensorType) -> Types:
@@ -193,14 +201,16 @@ def avg_pool_transpose_lower(
     return xp.reshape(y, (*x.shape[:-axes], *size))
 
 
-def avg_pool_transpose_rounding(magnitudes: Any, result: np.ndarray, **attrs: Any) -> np.ndarray:
+def avg_pool_transpose_rounding(
+    magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32, **attrs: Any
+) -> np.ndarray:
     """N = leaves + 2: every entry is divided, then added."""
     (x,) = magnitudes
     total = avg_pool_transpose_lower(np, x, **attrs)
     unit = {**attrs, "count_include_pad": True}
     leaves = np.rint(avg_pool_transpose_lower(np, (x > 0).astype(np.float64), **unit) * prod(attrs["kernel"]))
     sums = avg_pool_transpose_lower(np, x, **unit) * prod(attrs["kernel"])
-    return _mean_bound(total, leaves, np.ones(()), sums)
+    return _mean_bound(total, leaves, np.ones(()), sums, fmt)
 
 
 def max_pool_type(attrs: Attrs, *types: TensorType) -> Types:

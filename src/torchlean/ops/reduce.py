@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from torchlean.floats.sums import any_order_bound
+from torchlean.floats.formats import BINARY32, Format
+from torchlean.floats.sums import any_order_bound, growth, stays_finite
 from torchlean.ir import COMPARED, DERIVED, EXACT, LEADING, Linear, Onnx, Op, TensorType, i64
 from torchlean.ir.dims import numel
 from torchlean.ops.common import UP, Attrs, Types, arity, is_float, normal_axes, only_attrs, refuse
@@ -53,13 +54,15 @@ def sum_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any, *, axes: Any, ke
     return (restore(g, cotangents[0], inputs[0], axes, keepdims),)
 
 
-def sum_rounding(magnitudes: Any, result: np.ndarray, *, axes: Any, keepdims: bool) -> np.ndarray:
+def sum_rounding(
+    magnitudes: Any, result: np.ndarray, *, axes: Any, keepdims: bool, fmt: Format = BINARY32
+) -> np.ndarray:
     """The any-order bound with unit weights. Source: SEMANTICS 3."""
     (x,) = magnitudes
     axes = tuple(axes)
     leaves = np.sum((x > 0).astype(np.float64), axis=axes, keepdims=keepdims)
     total = np.sum(x, axis=axes, keepdims=keepdims)
-    return any_order_bound(total * UP, leaves, leaves, total * UP)
+    return any_order_bound(total * UP, leaves, leaves, total * UP, fmt=fmt)
 
 
 sum_ = Op(
@@ -92,15 +95,19 @@ def mean_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any, *, axes: Any, k
     return (restore(g, g.div(dy, g.literal(_count(x.shape, axes), dy)), x, axes, keepdims),)
 
 
-def mean_rounding(magnitudes: Any, result: np.ndarray, *, axes: Any, keepdims: bool) -> np.ndarray:
-    """N = k + 2 for k nonzero entries: additions, and a division by reciprocal or not. Source: SEMANTICS 3,
-    average pool.
+def mean_rounding(
+    magnitudes: Any, result: np.ndarray, *, axes: Any, keepdims: bool, fmt: Format = BINARY32
+) -> np.ndarray:
+    """N = k + 2 for k nonzero entries: additions, and a division by reciprocal or not; infinite where the additions may
+    overflow though the quotient does not. Source: SEMANTICS 3, average pool.
     """
     (x,) = magnitudes
     axes = tuple(axes)
     leaves = np.sum((x > 0).astype(np.float64), axis=axes, keepdims=keepdims)
     total = np.sum(x, axis=axes, keepdims=keepdims)
-    return any_order_bound(total / _count(x.shape, axes) * UP, leaves + 2, leaves + 1, total * UP)
+    bound = any_order_bound(total / _count(x.shape, axes) * UP, leaves + 2, leaves + 1, total * UP, fmt=fmt)
+    grown = growth(leaves, fmt.unit_roundoff) * total
+    return np.where(stays_finite(total, grown, fmt), bound, np.inf)
 
 
 def max_type(attrs: Attrs, *types: TensorType) -> Types:

@@ -16,7 +16,8 @@ import numpy as np
 from torchlean import ops
 from torchlean.errors import UsageError
 from torchlean.ir import Graph
-from torchlean.run.execute import execute, torch_namespace
+from torchlean.run.eager import torch_namespace, without_tf32
+from torchlean.run.execute import execute
 from torchlean.run.schedule import schedule
 from torchlean.train.step import LOSS, RATE, TARGET, Step
 
@@ -86,6 +87,7 @@ class Eager(Engine):
     def __init__(self, step: Step, x: np.ndarray, y: np.ndarray, device: str) -> None:
         super().__init__(step, x, y)
         self._xp, self._torch = torch_namespace(device)
+        without_tf32(self._torch)
         self._device = device
         self._x, self._y = (self._torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (x, y))
         self._calls: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
