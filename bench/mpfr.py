@@ -41,6 +41,11 @@ _DIRECT["rsqrt"] = _rsqrt
 _DIRECT["pow"] = lambda x, y: gmpy2.get_context().pow(x, y)
 
 
+def direct(name: str) -> Callable[..., Any] | None:
+    """MPFR's own function, in the context of the caller; None where it has none."""
+    return _DIRECT.get(name)
+
+
 def _beside(v: Any, sign: int) -> Any:
     """v moved a little: the value is closer to v than that, and so no number of a format lies between."""
     return v + sign * abs(v) * _LITTLE

@@ -69,6 +69,21 @@ def test_an_enclosure_holds_every_value_inside(name, a, b, t):
 
 
 @unary
+def test_poles_zeros_and_ends_of_domains(name):
+    f = FUNCTIONS[name]
+    edges = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, 5e-324, *f.domain, *f.plain, *f.kernel.wide, *f.kernel.wide[::-1]]
+    x = np.array([e for e in edges if f.domain[0] <= e <= f.domain[1]])
+    x = np.concatenate([x, -x[(-x >= f.domain[0]) & (-x <= f.domain[1])]])
+    down, up = (floats.rounded(name, x, mode) for mode in (Rounding.DOWN, Rounding.UP))
+    x, down, up = (a[~np.isnan(down)] for a in (x, down, up))
+    if name == "rsqrt":  # of the real function: a pole has the limit from inside the domain
+        up, down = np.where(x == 0, np.inf, up), np.where(x == 0, np.inf, down)
+    low, high = floats.enclosure(name, x, x)
+    assert np.all(low <= down), (x, low, down)
+    assert np.all(high >= up), (x, high, up)
+
+
+@unary
 def test_intervals_hold_samples(name):
     rng = np.random.default_rng(19)
     middle = rng.normal(size=400) * 2.0 ** rng.integers(-3, 5, 400)
