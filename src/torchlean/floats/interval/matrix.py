@@ -36,8 +36,9 @@ def matmul_ends(alo: F64, ahi: F64, blo: F64, bhi: F64) -> tuple[F64, F64]:
         radius  |mA| (rB + g |mB|) + rA (|mB| + rB) + k 2^-1021,   g = (1 + u)^k - 1
 
     g |mA| |mB| bounds the rounding of the midpoint product in every order of its sums, fused or not, blocked or not, in
-    float64 or wider; the last term, which `upper_matmul` adds, covers products that underflow. It does not hold for Strassen-like products, which no float64 BLAS in use computes. Two library
-    products where one factor is a point, three otherwise. Radii are computed by nearest operations and a margin.
+    float64 or wider; the last term, which `upper_matmul` adds, covers products that underflow. It does not hold for
+    Strassen-like products, which no float64 BLAS in use computes. Two library products where the first factor is a
+    point, three otherwise. Radii are computed by nearest operations and a margin.
 
     Shapes    a: [*s, m, k], b: [*s, k, n] -> two of [*s, m, n]
     Error     at most 1.5 times as wide as the exact hull where both factors have width; else the exact hull, but for
