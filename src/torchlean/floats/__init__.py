@@ -1,6 +1,6 @@
 """The numbers: formats, rounding, sums in any order, elementary functions. Needs numpy and python-flint only."""
 
-from torchlean.floats import bits, soft
+from torchlean.floats import bits, hardware, soft
 from torchlean.floats.elementary import NAMES as ELEMENTARY
 from torchlean.floats.elementary import enclosure, rounded
 from torchlean.floats.formats import (
@@ -87,6 +87,7 @@ __all__ = [
     "execute",
     "format_of",
     "growth",
+    "hardware",
     "left_fold",
     "mul_down",
     "mul_up",

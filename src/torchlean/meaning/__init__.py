@@ -5,6 +5,7 @@ from torchlean.meaning.interval_system import IntervalFloat, IntervalReal
 from torchlean.meaning.ranges import Ranges
 from torchlean.meaning.real_system import Real, Reals
 from torchlean.meaning.show import cells, to_numpy
+from torchlean.meaning.soft_system import SoftArray, SoftFloat
 from torchlean.meaning.system import NumberSystem, fold_dot
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Ranges",
     "Real",
     "Reals",
+    "SoftArray",
+    "SoftFloat",
     "cells",
     "fold_dot",
     "to_numpy",

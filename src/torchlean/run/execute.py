@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from torchlean import floats
 from torchlean.errors import Unsupported, UsageError
 from torchlean.ir import Graph
 from torchlean.meaning import Float
@@ -26,7 +27,8 @@ def execute(
     values    an array per input, parameter and state
     observe   called with each node's number and results, as numpy arrays
     Returns   outputs by name, and new state values under `update:NAME`
-    Raises    UsageError for an unknown backend; Unsupported where its device is absent.
+    Raises    UsageError for an unknown backend; Unsupported where its device is absent, and for `reference` where the
+              machine's arithmetic fails the self-test of floats.hardware.
     """
     if backend == "reference":
         return _reference(graph, values, observe)
@@ -38,6 +40,8 @@ def execute(
 
 
 def _reference(graph: Graph, values: Mapping[str, np.ndarray], observe: Observe | None) -> dict[str, np.ndarray]:
+    for fmt in (floats.BINARY32, floats.BINARY64):
+        floats.hardware.require(fmt)  # numpy's arithmetic is the reference only where it is IEEE 754's
     N = Float()
     carriers = {name: N.constant(np.asarray(v)) for name, v in values.items()}
     watch = None if observe is None else (lambda number, node, found: observe(number, tuple(map(np.asarray, found))))
