@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean import ops
+from torchlean import floats, ops
 from torchlean.errors import MissingRule
 from torchlean.ir import COMPARED, EXACT, Linear, Missing, Node
 from torchlean.meaning import Ranges
@@ -32,6 +32,10 @@ def error_box(node: Node, inputs: Sequence[Ranges], result: Ranges) -> F64 | Non
     op = ops.ALL[node.op]
     if op.rounding in (EXACT, COMPARED):
         return None
+    if node.op == "cast" and _widens(inputs[0].dtype, node.type.dtype.numpy):
+        (box,), tiny = inputs, floats.grid_of(node.type.dtype.numpy).form.smallest_normal
+        flushed = (box.lo < tiny) & (box.hi > -tiny) & ((box.lo != 0) | (box.hi != 0))
+        return np.where(flushed, tiny, 0.0) if flushed.any() else None
     if isinstance(op.rounding, Missing):
         op.rule("rounding")
     _check_factors(node, inputs)
@@ -39,6 +43,15 @@ def error_box(node: Node, inputs: Sequence[Ranges], result: Ranges) -> F64 | Non
     with np.errstate(all="ignore"):
         found: Any = op.rule("rounding")(sizes, magnitude(result), **node.attributes)
     return np.asarray(found, np.float64)
+
+
+def _widens(source: str, target: str) -> bool:
+    """Whether every number of the first format is one of the second: a cast rounds nothing, but may flush."""
+    if source not in floats.GRIDS or target not in floats.GRIDS:
+        return False
+    narrow, wide = floats.grid_of(source).form, floats.grid_of(target).form
+    inside = narrow.emax <= wide.emax and narrow.smallest_subnormal >= wide.smallest_subnormal
+    return narrow.precision <= wide.precision and inside
 
 
 def _check_factors(node: Node, inputs: Sequence[Ranges]) -> None:

@@ -15,6 +15,7 @@ from torchlean.floats.formats import (
     next_up,
     ulp,
 )
+from torchlean.floats.grids import GRIDS, Grid, grid_of, round_onto, round_rational_onto
 from torchlean.floats.rounding import (
     Rounding,
     add_down,
@@ -59,8 +60,10 @@ __all__ = [
     "BINARY64",
     "ELEMENTARY",
     "FORMATS",
+    "GRIDS",
     "Execution",
     "Format",
+    "Grid",
     "Order",
     "Rounding",
     "add_down",
@@ -74,6 +77,7 @@ __all__ = [
     "exact_dot",
     "execute",
     "format_of",
+    "grid_of",
     "growth",
     "left_fold",
     "mul_down",
@@ -86,7 +90,9 @@ __all__ = [
     "rational",
     "round_down",
     "round_nearest",
+    "round_onto",
     "round_rational",
+    "round_rational_onto",
     "round_up",
     "rounded",
     "sqrt_down",

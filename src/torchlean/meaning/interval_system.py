@@ -191,7 +191,12 @@ class IntervalReal:
             lo, hi = round_array(x.lo, dtype), round_array(x.hi, dtype)
             lo, hi = np.where(x.nan, np.minimum(lo, 0), lo), np.where(x.nan, np.maximum(hi, 0), hi)
             return self._rounded("cast", lo, hi, False, x.dtype)
-        return self._rounded("cast", round_array(x.lo, dtype), round_array(x.hi, dtype), x.nan, x.dtype)
+        lo, hi = round_array(x.lo, dtype), round_array(x.hi, dtype)
+        beyond = np.isnan(lo) | np.isnan(hi)  # a grid without infinities
+        largest = floats.grid_of(name_of(dtype)).largest
+        lo = np.where(np.isnan(lo), np.copysign(largest, x.lo), lo)
+        hi = np.where(np.isnan(hi), np.copysign(largest, x.hi), hi)
+        return self._rounded("cast", lo, hi, x.nan | beyond, x.dtype)
 
     def _truth(self, surely: Any, maybe: Any) -> Ranges:
         surely, maybe = np.asarray(surely), np.asarray(maybe)
@@ -547,7 +552,7 @@ def _any(flags: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _with_zero(x: Ranges) -> Ranges:
     """A range that meets the subnormals (or the smallest normal, which may have been flushed) also holds 0."""
-    smallest = floats.format_of(x.dtype).smallest_normal
+    smallest = floats.grid_of(x.dtype).form.smallest_normal
     lo = np.where((x.lo > 0) & (x.lo <= smallest), 0.0, x.lo)
     hi = np.where((x.hi < 0) & (x.hi >= -smallest), -0.0, x.hi)
     return Ranges(lo, hi, x.nan, x.dtype)

@@ -259,15 +259,17 @@ class Real:
         return np.asarray(flat, object).reshape(x.shape).astype(name)
 
     def round_to(self, x: Value, dtype: AnyDType) -> Value:
-        """x rounded to nearest onto the grid of another dtype; integers also clamp."""
+        """x rounded to nearest onto the grid of another dtype; integers also clamp.
+
+        Raises   DomainError beyond a grid that has no infinity
+        """
         if not isinstance(x, Reals):
             return _INTEGERS.round_to(x, dtype)
         name = name_of(dtype)
         if kind_of(dtype) == "int":
             low, high = integer_range(dtype)
             return self._whole("round_to", x, lambda q: flint.fmpq(_clamped(_round(q), low, high)))
-        fmt = floats.format_of(name)
-        return self._whole("round_to", x, lambda q: _number(floats.round_rational(q, fmt)))
+        return self._whole("round_to", x, lambda q: _number(floats.round_rational_onto(q, name)))
 
     def _compare(
         self, name: str, first: Operand, second: Operand, test: Callable[[Any, Any], bool | None]

@@ -10,6 +10,7 @@ import numpy as np
 
 from torchlean.errors import Unsupported, UsageError
 from torchlean.ir import Graph
+from torchlean.ir.types import numpy_dtype
 from torchlean.meaning import Float
 from torchlean.meaning.evaluate import evaluate
 from torchlean.run.schedule import Schedule, schedule
@@ -71,16 +72,39 @@ def torch_namespace(device: str) -> tuple[Any, Any]:
     return xp, torch
 
 
+_BITS = {1: "uint8", 2: "int16"}  # what carries the bits of a small float between the libraries
+
+
+def _is_small(name: str) -> bool:
+    return name == "bfloat16" or name.startswith("float8")
+
+
+def _to_torch(torch: Any, array: np.ndarray) -> Any:
+    """A tensor of the same bits; numpy's small floats are those of ml_dtypes, which torch does not take."""
+    if not _is_small(array.dtype.name):
+        return torch.from_numpy(array)
+    bits = torch.from_numpy(np.ascontiguousarray(array).view(_BITS[array.dtype.itemsize]).reshape(array.shape))
+    return bits.view(getattr(torch, array.dtype.name))
+
+
+def _to_numpy(torch: Any, x: Any) -> np.ndarray:
+    name = str(x.dtype).removeprefix("torch.")
+    if not _is_small(name):
+        array: np.ndarray = x.numpy()
+        return array
+    bits: np.ndarray = x.contiguous().view(getattr(torch, _BITS[x.element_size()])).numpy()
+    return bits.view(numpy_dtype(name)).reshape(tuple(x.shape))
+
+
 def _eager(
     graph: Graph, values: Mapping[str, np.ndarray], device: str, observe: Observe | None
 ) -> dict[str, np.ndarray]:
     xp, torch = torch_namespace(device)
     plan = eager_schedule(graph)
-    arrays = {name: torch.from_numpy(np.array(v)).to(device) for name, v in values.items()}
+    arrays = {name: _to_torch(torch, np.array(v)).to(device) for name, v in values.items()}
 
     def to_numpy(x: Any) -> np.ndarray:
-        array: np.ndarray = x.detach().cpu().numpy()
-        return array
+        return _to_numpy(torch, x.detach().cpu())
 
     watch = None if observe is None else (lambda number, found: observe(number, tuple(map(to_numpy, found))))
     with torch.no_grad(), torch.device(device):
