@@ -19,6 +19,7 @@ LAYERS = (
     ("passes", "grad"),
     ("run",),
     ("bounds",),
+    ("rounding",),
     ("nn", "optim", "data", "io"),
     ("models", "train", "verify"),
     ("apps", "report"),
