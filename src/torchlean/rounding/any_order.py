@@ -55,22 +55,30 @@ def settled(node: Node, inputs: Sequence[Twin], found: Twin) -> Twin:
         return found
     computed = [x.computed for x in inputs]
     fmt = floats.format_of(found.dtype)
-    error = _in_format(node, computed, found.computed, fmt)
-    if error is None:
-        error = error_box(node, computed, found.computed)
-        assert error is not None
+    error = _error(node, computed, found.computed, fmt)
     single = node.op in SINGLE
+    # One operation errs relatively to its result: at each end by what a result there may be off.
+    low, high = (ranges(v, v) for v in (found.computed.lo, found.computed.hi))
+    ends = (_error(node, computed, low, fmt), _error(node, computed, high, fmt)) if single else None
     with np.errstate(over="ignore", invalid="ignore"):
         # Partial sums are bounded through E, which is at least u times the sum of all magnitudes.
         size = np.maximum(magnitude(found.computed), 0.0 if single else error / fmt.unit_roundoff)
     broken = ~floats.stays_finite(size, error, fmt)
-    after = rounded(found, error, broken, keeps_sign=_keeps_sign(node, computed), may_be_nan=not single)
+    after = rounded(found, error, broken, ends=ends, keeps_sign=_keeps_sign(node, computed), may_be_nan=not single)
     if node.op in RANGE:
-        low, high = RANGE[node.op]
+        bottom, top = RANGE[node.op]
         box = after.computed
-        clamped = Ranges(np.maximum(box.lo, low), np.minimum(box.hi, high), box.nan, box.dtype)
+        clamped = Ranges(np.maximum(box.lo, bottom), np.minimum(box.hi, top), box.nan, box.dtype)
         after = meet(after.real, clamped, after.gap)
     return after
+
+
+def _error(node: Node, inputs: Sequence[Ranges], result: Ranges, fmt: Format) -> F64:
+    error = _in_format(node, inputs, result, fmt)
+    if error is None:
+        error = error_box(node, inputs, result)
+    assert error is not None
+    return error
 
 
 def _keeps_sign(node: Node, computed: Sequence[Ranges]) -> bool:

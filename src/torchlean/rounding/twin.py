@@ -104,9 +104,13 @@ def onto_grid(lo: F64, hi: F64, fmt: Format) -> tuple[F64, F64]:
     return floats.round_up(lo, fmt).astype(np.float64), floats.round_down(hi, fmt).astype(np.float64)
 
 
-def rounded(x: Twin, error: F64, broken: Any, *, keeps_sign: Any = False, may_be_nan: Any = True) -> Twin:
+def rounded(
+    x: Twin, error: F64, broken: Any, *, ends: tuple[F64, F64] | None = None, keeps_sign: Any = False,
+    may_be_nan: Any = True,
+) -> Twin:  # fmt: skip
     """x, whose `computed` is exact on its inputs, as a float result that may be off by `error`.
 
+    ends         how far a result near the lower and the upper end may be off, where less than `error`
     broken       where it may overflow on the way: infinite, and NaN where `may_be_nan`
     keeps_sign   where the result has the exact value's sign or is zero: one rounded operation, whose zero may also
                  come from a flushed subnormal; a sum of terms of one sign
@@ -117,7 +121,8 @@ def rounded(x: Twin, error: F64, broken: Any, *, keeps_sign: Any = False, may_be
     error = np.broadcast_to(np.asarray(error, np.float64), x.shape)
     broken = np.broadcast_to(broken, x.shape) | ~np.isfinite(error)
     with np.errstate(invalid="ignore"):
-        lo, hi = floats.sub_down(x.computed.lo, error), floats.add_up(x.computed.hi, error)
+        below, above = (error, error) if ends is None else ends
+        lo, hi = floats.sub_down(x.computed.lo, below), floats.add_up(x.computed.hi, above)
     lo = np.where(keeps_sign & (x.computed.lo >= 0), np.maximum(lo, 0.0), lo)
     hi = np.where(keeps_sign & (x.computed.hi <= 0), np.minimum(hi, 0.0), hi)
     lo, hi = onto_grid(np.where(broken, -np.inf, lo), np.where(broken, np.inf, hi), fmt)
