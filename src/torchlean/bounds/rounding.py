@@ -15,6 +15,9 @@ from torchlean.meaning import Ranges
 
 F64 = NDArray[np.float64]
 
+# Rules that grow with the magnitude of every input, so that the largest ones speak for a box.
+_GROWING = frozenset(("linear", "conv", "conv_transpose", "conv_weight_grad"))
+
 
 def magnitude(box: Ranges) -> F64:
     """X >= |x| on a box."""
@@ -22,11 +25,16 @@ def magnitude(box: Ranges) -> F64:
     return largest
 
 
+def smallest(box: Ranges) -> F64:
+    """The least |x| on a box."""
+    return np.where((box.lo <= 0) & (box.hi >= 0), 0.0, np.minimum(np.abs(box.lo), np.abs(box.hi)))
+
+
 def error_box(node: Node, inputs: Sequence[Ranges], result: Ranges) -> F64 | None:
     """E of a node from the boxes of its inputs and its value; None where the float32 result is the real one.
 
     Shapes   float64, broadcasting to the node's value
-    Raises   MissingRule where the record has no rounding rule, or reads a divisor or scale as a constant that is none:
+    Raises   MissingRule where the record has no rounding rule, or reads a scale or an index as a constant that is none:
              the claim can only be about the reals
     """
     op = ops.ALL[node.op]
@@ -39,10 +47,13 @@ def error_box(node: Node, inputs: Sequence[Ranges], result: Ranges) -> F64 | Non
     if isinstance(op.rounding, Missing):
         op.rule("rounding")
     _check_factors(node, inputs)
-    sizes = tuple(magnitude(b) if b.lo.dtype == np.float64 else np.asarray(b.lo) for b in inputs)
+    sizes = [magnitude(b) if b.lo.dtype == np.float64 else np.asarray(b.lo) for b in inputs]
+    if node.op == "div":
+        sizes[1] = smallest(inputs[1])  # the rule falls with the divisor
     with np.errstate(all="ignore"):
-        found: Any = op.rule("rounding")(sizes, magnitude(result), **node.attributes)
-    return np.asarray(found, np.float64)
+        found: Any = op.rule("rounding")(tuple(sizes), magnitude(result), **node.attributes)
+    error = np.asarray(found, np.float64)
+    return np.where(np.isnan(error), np.inf, error)
 
 
 def _widens(source: str, target: str) -> bool:
@@ -55,9 +66,9 @@ def _widens(source: str, target: str) -> bool:
 
 
 def _check_factors(node: Node, inputs: Sequence[Ranges]) -> None:
-    """Rules of linear ops read the inputs in which they are not linear as exact values."""
+    """Rules of linear ops read the inputs in which they are not linear as exact values, but for those named above."""
     relax = ops.ALL[node.op].relax
-    if not isinstance(relax, Linear):
+    if not isinstance(relax, Linear) or node.op in _GROWING or node.op == "div":
         return
     for i, box in enumerate(inputs):
         if i not in relax.args and (box.lo != box.hi).any():

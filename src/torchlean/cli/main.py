@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "prove or refute a VNN-LIB property of an ONNX network",
     "check": "check a certificate with the independent checker",
     "meanings": "one program in several arithmetics, side by side",
+    "rounding": "bound how far each node's float32 value may be from the real one",
     "agree": "run a program on two executors and hold the difference against their promises",
     "inspect": "print a program's graph and parameters",
     "import": "ONNX to a program file",
