@@ -22,6 +22,7 @@ LAYERS = (
     ("nn", "optim", "data", "io"),
     ("models", "train", "verify"),
     ("rounding",),
+    ("quant",),
     ("apps", "report"),
     ("cli",),
 )
