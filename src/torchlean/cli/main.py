@@ -24,6 +24,7 @@ COMMANDS = {
     "meanings": "one program in several arithmetics, side by side",
     "rounding": "bound how far each node's float32 value may be from the real one",
     "agree": "run a program on two executors and hold the difference against their promises",
+    "quantize": "store a program in fewer bits, and bound its difference over a region",
     "inspect": "print a program's graph and parameters",
     "import": "ONNX to a program file",
     "export": "a program file to ONNX",
