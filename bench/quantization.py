@@ -2,8 +2,9 @@
 
     python bench/quantization.py [--samples 200] [--write]
 
-A box of radius eps around a test image for mnist_fc, around (0.1, ..., 0.1) for acasxu. The certified difference is over every float32 execution of both programs; the largest seen is over corners and
-random points of the box, in the reference executor. Ratio: certified over seen.
+A box of radius eps around a test image for mnist_fc, around (0.1, ..., 0.1) for acasxu. The certified difference is
+over every float32 execution of both programs; the largest seen is over corners and random points of the box, in the
+reference executor. Ratio: certified over seen.
 """
 
 from __future__ import annotations

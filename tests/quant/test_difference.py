@@ -104,6 +104,22 @@ def test_a_program_does_not_differ_from_itself_over_the_reals() -> None:
     assert 0 < rounding.largest < 1e-4
 
 
+def test_each_side_may_round_to_its_own_end() -> None:
+    """The error box of SEMANTICS 3, once for each program: two executions may err in opposite directions.
+
+    A value is a float32, so either end may lie up to an ulp inside its box: 3 % covers that here.
+    """
+    rng = np.random.default_rng(3)
+    w, x = rng.normal(size=(5, 50)).astype(np.float32), rng.normal(size=(1, 50)).astype(np.float32)
+    g = Builder(ops.ALL)
+    layer = Program(g.finish({"y": g.linear(g.input("x", f32["batch", 50]), g.parameter("w", f32[5, 50]))}), {"w": w})
+    sizes = np.abs(x).astype(np.float64), np.abs(w).astype(np.float64)
+    error = ops.ALL["linear"].rule("rounding")(sizes, sizes[0] @ sizes[1].T)
+    found = difference(layer, layer, tl.box(x, 0.0))
+    assert (found.hi >= 1.97 * error).all() and (found.lo <= -1.97 * error).all()
+    assert (found.hi <= 2.001 * error).all()
+
+
 def test_several_regions_are_bounded_at_once() -> None:
     program, made = both("dense", "int8", "int8")
     regions = [tl.box(x, 0.02) for x in inputs("dense", 3)]
