@@ -136,3 +136,13 @@ def test_a_sum_of_both_signs_may_change_its_sign() -> None:
     for order in ("any", "reference"):
         row = tl.rounding(f, tl.box(x, 0.0), order)["y"]
         assert row.real == (0.5, 0.5) and row.computed[0] <= -1.5 and row.difference >= 2.0
+
+
+def test_a_sum_of_one_product_rounds_the_product() -> None:
+    x = np.array([[1 + 2.0**-23]], np.float32)
+    weight = x.copy()
+    f = program(lambda g, x: g.matmul(x, g.constant(weight)), x=f32[1, 1])
+    for order in ("any", "reference"):
+        row = tl.rounding(f, tl.box(x, 0.0), order)["y"]
+        exact = float(x[0, 0]) ** 2
+        assert row.difference >= abs(float(f(x)[0, 0]) - exact) > 0
