@@ -69,9 +69,10 @@ class Twin:
 
     @property
     def finite(self) -> bool:
-        return all(
-            bool(np.isfinite(a).all()) for a in (self.lo, self.hi, self.real_lo, self.real_hi, self.apart)
-        )
+        """Whether every end is a number, and no enclosure is empty."""
+        ends = (self.lo, self.hi, self.real_lo, self.real_hi, self.apart)
+        whole = bool((self.lo <= self.hi).all() and (self.real_lo <= self.real_hi).all())
+        return whole and all(bool(np.isfinite(a).all()) for a in ends)
 
 
 def source(lo: Floats, hi: Floats, dtype: str) -> Twin:

@@ -119,3 +119,30 @@ def test_bad_arguments_are_refused(tools: Any) -> None:
         tl.rounding(net, tl.box(np.full(3, np.nan), 1.0))
     with pytest.raises(DataError, match="empty"):
         tl.rounding(net, tl.box(lo=np.ones(3), hi=np.zeros(3)))
+
+
+def test_a_subnormal_input_may_be_read_as_zero() -> None:
+    f = program(lambda g, x: g.where(g.less(0.0, x), g.literal(1.0, x), g.literal(2.0, x)), x=f32[1])
+    point = tl.box(np.array([1e-40], np.float32), 0.0)
+    assert tl.rounding(f, point)["y"].computed == (1.0, 2.0)
+    assert tl.rounding(f, point, "reference")["y"].computed == (1.0, 1.0)
+
+
+def test_a_sum_of_both_signs_may_change_its_sign() -> None:
+    """The exact sum is 0.5; left to right it is -1.5."""
+    f = program(lambda g, x: g.sum(x, axes=(-1,), keepdims=False), x=f32[5])
+    x = np.array([2.0**24, 1, 1, -(2.0**24), -1.5], np.float32)
+    assert float(f(x)) == -1.5
+    for order in ("any", "reference"):
+        row = tl.rounding(f, tl.box(x, 0.0), order)["y"]
+        assert row.real == (0.5, 0.5) and row.computed[0] <= -1.5 and row.difference >= 2.0
+
+
+def test_a_sum_of_one_product_rounds_the_product() -> None:
+    x = np.array([[1 + 2.0**-23]], np.float32)
+    weight = x.copy()
+    f = program(lambda g, x: g.matmul(x, g.constant(weight)), x=f32[1, 1])
+    for order in ("any", "reference"):
+        row = tl.rounding(f, tl.box(x, 0.0), order)["y"]
+        exact = float(x[0, 0]) ** 2
+        assert row.difference >= abs(float(f(x)[0, 0]) - exact) > 0

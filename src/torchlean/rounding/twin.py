@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean import floats
+from torchlean.errors import InternalError
 from torchlean.floats import Format
 from torchlean.meaning import Ranges
 from torchlean.meaning.dtypes import kind_of
@@ -86,7 +87,7 @@ def apart(x: Ranges, y: Ranges) -> Ranges:
 
 
 def meet(real: Ranges, computed: Ranges, gap: Ranges) -> Twin:
-    """The twin of these three, each made no wider than the other two allow."""
+    """The twin of these three, each made no wider than the other two allow. Raises InternalError if nothing is left."""
     far = apart(computed, real)
     lost = computed.nan | real.nan | ~np.isfinite(far.lo) | ~np.isfinite(far.hi)
     lo = np.where(lost, -np.inf, np.where(gap.nan, far.lo, np.maximum(gap.lo, far.lo)))
@@ -96,6 +97,10 @@ def meet(real: Ranges, computed: Ranges, gap: Ranges) -> Twin:
         low, high = np.where(lost, computed.lo, low), np.where(lost, computed.hi, high)
         tight = np.maximum(computed.lo, low), np.minimum(computed.hi, high)
         computed = Ranges(*tight, computed.nan, computed.dtype)
+    if not (bool((lo <= hi).all()) and bool((computed.lo <= computed.hi).all())):
+        raise InternalError("an enclosure of something is empty", where="rounding analysis", expected="lo <= hi",
+                            got=f"{int((~(lo <= hi)).sum())} differences where it fails",
+                            fix="report it with the program and the region")  # fmt: skip
     return Twin(real, computed, ranges(lo, hi))
 
 
