@@ -28,8 +28,11 @@ def down(x: Floats) -> Floats:
 
 
 def below(x: Floats) -> Floats:
-    """At most what one operation to nearest gave as x; not across 0: the sign of a rounded result is exact."""
-    return np.where(x >= 0, np.maximum(down(x), 0.0), down(x))
+    """At most what one operation to nearest gave as x; not across 0: the sign of a rounded result is exact.
+
+    -0 may be a negative result that underflowed.
+    """
+    return np.where(np.signbit(x), down(x), np.maximum(down(x), 0.0))
 
 
 def above(x: Floats) -> Floats:

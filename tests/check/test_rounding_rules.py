@@ -93,3 +93,13 @@ def test_choice_by_a_comparison_that_may_differ():
         values = [np.where(t, a, b) for t, a, b in zip(truths, px, py, strict=True)]
         holds(found, lambda a: a, (values[0],), (values[1],))
     assert differed > 5
+
+
+def test_a_product_that_underflows_in_float64_keeps_its_sign_inside():
+    """-1e-200 times 1e-200 is below 0, though float64 says -0."""
+    for sign in (-1.0, 1.0):
+        x, y = (joined("float64", (v, v), (v, v), np.zeros(1)) for v in (np.array([sign * 1e-200]), np.array([1e-200])))
+        found = pointwise.mul(x, y)
+        exact = flint.arb(sign * 1e-200) * flint.arb(1e-200)
+        assert flint.arb(float(found.real_lo[0])) <= exact <= flint.arb(float(found.real_hi[0]))
+        assert (found.real_lo[0] < 0) == (sign < 0)
