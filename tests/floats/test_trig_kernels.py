@@ -7,6 +7,7 @@ import flint
 import numpy as np
 import pytest
 
+from torchlean import floats
 from torchlean.floats import next_down, next_up
 from torchlean.floats.elementary import arc, reduction, trig
 
@@ -163,6 +164,28 @@ def test_the_promise_for_float64_arguments(name):
     elif high == 1.0:
         x = np.concatenate([x, 1 - np.exp2(rng.uniform(-53, -1, 2000)), [1 - 2.0**-53]])
     assert_within_band(name, np.concatenate([x, [low, -low]]), precision=2600)
+
+
+def test_what_lies_beside_a_limit_or_an_exact_quotient_needs_no_ball(monkeypatch):
+    def ball(*_):
+        raise AssertionError("a bound leaves this to the ball")
+
+    monkeypatch.setattr("torchlean.floats.elementary.decide.value", ball)
+    turns = WORST.astype(np.float32)
+    y = np.outer([3.0, 5.0, 255.0, 8388609.0], np.exp2(np.arange(-149.0, -60.0))).ravel()
+    x = np.tile([1.0, 2.0, 3.0, 0.25, 2.0**-70], len(y) // 5 + 1)[: len(y)]
+    quotients = (binary32(y) / x).astype(np.float32)
+    short = quotients.astype(np.float64) * x == y
+    for mode in floats.Rounding:
+        for name in ("sin", "cos"):
+            result = floats.rounded(name, np.concatenate([turns, -turns]), mode)
+            assert (np.abs(result) <= 1).all()
+        angles = floats.rounded("atan2", y.astype(np.float32), mode, second=x.astype(np.float32))
+        small = short & (np.abs(quotients) < 2.0**-30)
+        assert small.sum() > 50
+        below = mode in (floats.Rounding.DOWN, floats.Rounding.TOWARD_ZERO)
+        if mode is not floats.Rounding.TO_ODD:
+            np.testing.assert_array_equal(angles[small], next_down(quotients)[small] if below else quotients[small])
 
 
 def test_taylor_coefficients_are_the_nearest_numbers():

@@ -5,25 +5,25 @@ In the error bounds u is 2^-53, a rounding's largest relative error.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import flint
 import numpy as np
 
+from torchlean.floats.elementary.constants import split, table
 from torchlean.floats.elementary.kernel import Kernel, horner
 from torchlean.floats.rounding import F64
 
 ARC = [float(Fraction((-1) ** n, 2 * n + 1)) for n in range(1, 6)]  # -1/3 ... -1/11
 
 
-def _angles() -> tuple[F64, float, float]:
-    """atan(j / 16) for j = 0 ... 16, pi / 2 and pi, each rounded once."""
-    with flint.ctx.workprec(160):
-        angles = [float((flint.arb(j) / 16).atan().mid()) for j in range(17)]
-        return np.array(angles), float((flint.arb.pi() / 2).mid()), float(flint.arb.pi().mid())
+def _angle(j: int) -> Callable[[], flint.arb]:
+    return lambda: (flint.arb(j) / 16).atan()
 
 
-_ANGLES, _HALF_PI, _PI = _angles()
+_ANGLES = table(map(_angle, range(17)))[0]
+_HALF_PI, _PI = split(lambda: flint.arb.pi() / 2)[0], split(flint.arb.pi)[0]
 
 
 def atan2(y: F64, x: F64) -> F64:

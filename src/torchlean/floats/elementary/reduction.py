@@ -15,23 +15,13 @@ import flint
 import numpy as np
 from numpy.typing import NDArray
 
+from torchlean.floats.elementary.constants import split
 from torchlean.floats.rounding import F64
 
 I64: TypeAlias = NDArray[np.int64]
 
 CODY_WAITE = 2.0**20  # below it |k| < 2^20
 _FIRST, _LAST = -4, 105  # the last significand bits of 24-bit numbers from 2^19 to 2^129 weigh 2^-4 to 2^105
-
-
-def _half_pi() -> tuple[float, float, float, float, float]:
-    """2 / pi; pi / 2; and pi / 2 as two numbers of 33 bits, whose multiples by k < 2^20 are exact, and a float64."""
-    with flint.ctx.workprec(200):
-        whole = rest = flint.arb.pi() / 2
-        parts = []
-        for places in (32, 65):
-            parts.append(float((rest * 2**places).floor()) / 2**places)
-            rest -= parts[-1]
-        return float((1 / whole).mid()), float(whole.mid()), parts[0], parts[1], float(rest.mid())
 
 
 def _words() -> list[NDArray[np.uint64]]:
@@ -45,7 +35,10 @@ def _words() -> list[NDArray[np.uint64]]:
     return list(words)
 
 
-_TWO_OVER_PI, _HALF_PI, _HIGH, _MIDDLE, _LOW = _half_pi()
+_TWO_OVER_PI, _HALF_PI = split(lambda: 2 / flint.arb.pi())[0], split(lambda: flint.arb.pi() / 2)[0]
+# pi / 2 in three parts; the first two have at most 33 bits, so that their multiples by k < 2^20 are exact.
+_HIGH = split(lambda: flint.arb.pi() / 2, -32)[0]
+_MIDDLE, _LOW = split(lambda: flint.arb.pi() / 2 - _HIGH, -65)
 _WORDS = _words()
 _SHIFT, _MASK = np.uint64(40), np.uint64((1 << 40) - 1)
 

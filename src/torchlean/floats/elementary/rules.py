@@ -102,6 +102,18 @@ def atan2(y: F64, x: F64) -> Settled:
     return np.where(invalid, np.nan, np.copysign(0.0, y)), zero & ~invalid | invalid
 
 
+def atan2_between(y: F64, x: F64) -> tuple[F64, F64]:
+    """|atan2(y, x)| < |y / x| for x > 0, stated where the quotient of these binary32 numbers has at most 29 bits.
+
+    Such a quotient is exact: another differs from a number of 29 bits by more than half an ulp, since 29 bits times the
+    24 of x make 53. Only there may a small angle lie beside a number or midpoint of a format, which have 25.
+    """
+    quotient = y / x
+    short = (np.ascontiguousarray(quotient).view(np.int64) & ((1 << 24) - 1)) == 0
+    known = short & (x > 0)
+    return np.where(known, np.minimum(quotient, 0.0), -np.inf), np.where(known, np.maximum(quotient, 0.0), np.inf)
+
+
 def atan2_alike(y: F64, x: F64) -> tuple[F64, F64]:
     """Zeros and infinities as finite arguments: the fractions of pi are no closer to any number or midpoint of a format
     than 2^-149 is to 0."""

@@ -45,6 +45,12 @@ def _gate(x: F64) -> tuple[F64, F64]:
     return x / 2, np.maximum(x, 0.0)
 
 
+def _sin_between(x: F64) -> tuple[F64, F64]:
+    """|sin x| < |x|, and 1; of the sign of x only up to pi."""
+    size = np.minimum(np.abs(x), 1.0)
+    return -size, size
+
+
 def _tan_between(x: F64) -> tuple[F64, F64]:
     """|tan x| > |x| before the first pole."""
     low, high = _from_zero(x)
@@ -152,7 +158,7 @@ FUNCTIONS: dict[str, Function] = {
         ),
         Function(
             "sin", _K["sin"], flint.arb.sin, Points({-_INF: math.nan, _INF: math.nan}, keep_zero=True), zeros=True,
-            between=_toward_zero, low=-1.0, high=1.0, shape=Wave(0.5),
+            between=_sin_between, low=-1.0, high=1.0, shape=Wave(0.5),
         ),
         Function(
             "cos", _K["cos"], flint.arb.cos, Points({0.0: 1.0, -_INF: math.nan, _INF: math.nan}),
@@ -174,7 +180,10 @@ FUNCTIONS: dict[str, Function] = {
             "atan", _K["atan"], flint.arb.atan, Points({}, keep_zero=True), zeros=True,
             alike=_clip(-(2.0**60), 2.0**60), between=_toward_zero, low=-_HALF_PI, high=_HALF_PI,
         ),
-        Function("atan2", _K["atan2"], flint.arb.atan2, rules.atan2, arity=2, alike=rules.atan2_alike),
+        Function(
+            "atan2", _K["atan2"], flint.arb.atan2, rules.atan2, arity=2,
+            alike=rules.atan2_alike, between=rules.atan2_between,
+        ),
         Function(
             "erf", _K["erf"], flint.arb.erf, Points({-_INF: -1.0, _INF: 1.0}, keep_zero=True), zeros=True,
             alike=_clip(-6, 6), between=_around(0.0, -1.0, 1.0), low=-1.0, high=1.0,
