@@ -51,7 +51,7 @@ def _beside(v: Any, sign: int) -> Any:
     return v + sign * abs(v) * _LITTLE
 
 
-_LITTLE = gmpy2.mpfr(2) ** -90
+_LITTLE = gmpy2.mpfr(2) ** -90 / 3  # not a number of few bits, so that no context holds the sum exactly
 
 
 def _sigmoid(x: float) -> Any:

@@ -1,6 +1,7 @@
 """Elementary functions against MPFR: every 16-bit argument in every mode, samples of the wider formats, known cases."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +12,7 @@ from torchlean.errors import UsageError
 from torchlean.floats import BFLOAT16, BINARY16, BINARY32, BINARY64, Rounding, next_down, next_up
 from torchlean.floats.elementary import FUNCTIONS
 from torchlean.floats.elementary.decide import into
+from torchlean.floats.elementary.kernel import Kernel
 
 INF, NAN = math.inf, math.nan
 UNARY = [name for name, f in FUNCTIONS.items() if f.arity == 1]
@@ -108,6 +110,23 @@ def test_hard_arguments(mpfr, name):
     assert np.all(np.abs(bits - (1 << 28)) < 1 << 12), "closer to a midpoint than 2^-16 ulps"
     for mode in Rounding:
         assert_same(floats.rounded(name, x, mode), into(exact, BINARY32, mode), x)
+
+
+@unary
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_kernel_may_err_as_far_as_its_band(monkeypatch, name, side):
+    """A kernel moved by nearly all of a wide band changes no result: what the band leaves open goes to the ball."""
+    f = FUNCTIONS[name]
+    x = np.concatenate([spread(np.random.default_rng(31), 400), [float.fromhex(h) for h in HARD.get(name, ())]])
+    x = x.astype(np.float32)
+    want = [floats.rounded(name, x, mode, BINARY32) for mode in (Rounding.NEAREST_AWAY, Rounding.UP)]
+
+    def evaluate(v):
+        return f.kernel.evaluate(v) * (1 + side * 2.0**-27.1)
+
+    monkeypatch.setitem(FUNCTIONS, name, replace(f, kernel=Kernel(evaluate, 2.0**-27)))
+    for mode, expected in zip((Rounding.NEAREST_AWAY, Rounding.UP), want, strict=True):
+        assert_same(floats.rounded(name, x, mode), expected, x)
 
 
 @binary
