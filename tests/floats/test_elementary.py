@@ -102,6 +102,18 @@ def test_a_million_binary32_arguments(mpfr, name):
     assert_same(floats.rounded(name, x), into(exact, BINARY32, Rounding.NEAREST), x)
 
 
+@binary
+@pytest.mark.slow
+def test_a_million_pairs_of_binary32_arguments(mpfr, name):
+    rng = np.random.default_rng(43)
+    x = spread(rng, 1 << 20)
+    with np.errstate(all="ignore"):
+        exponents = (rng.uniform(-100, 88, x.size) / np.log(np.abs(x))).astype(np.float32)
+    y = np.where(rng.random(x.size) < 0.5, exponents, rng.permutation(x))
+    exact = mpfr.odd(name, x.astype(np.float64), y.astype(np.float64))
+    assert_same(floats.rounded(name, x, second=y), into(exact, BINARY32, Rounding.NEAREST), x, y)
+
+
 @pytest.mark.parametrize("name", HARD)
 def test_hard_arguments(mpfr, name):
     x = np.array([float.fromhex(h) for h in HARD[name]], np.float32)
@@ -136,7 +148,11 @@ def test_two_arguments(mpfr, name, fmt):
     values = np.array([*EXTREMES, 3.0, 9.0, 16.0, 1.5, 0.25, 0.75, 5.0, 12.0, -3.0, 1e-5, 4097.0], np.float32)
     x, y = (a.ravel() for a in np.meshgrid(values, values))
     with np.errstate(all="ignore"):
-        x, y = (np.concatenate([a, spread(rng, 8000)]).astype(fmt.dtype) for a in (x, y))
+        x, y = (np.concatenate([a, spread(rng, 6000)]) for a in (x, y))
+        near = (1 + rng.normal(size=3000) * 2.0 ** rng.integers(-20, -1, 3000)).astype(np.float32)
+        x = np.concatenate([x, near]).astype(fmt.dtype)
+        exponents = rng.uniform(-100, 88, 3000) / np.log(np.abs(near))  # every size of pow
+        y = np.concatenate([y, exponents]).astype(fmt.dtype)
     exact = mpfr.odd(name, wide(x), wide(y))
     for mode in Rounding:
         assert_same(floats.rounded(name, x, mode, second=y), into(exact, fmt, mode), x, y)

@@ -57,6 +57,19 @@ def test_binary32(mpfr, f):
     assert found[worst] <= f.kernel.band, [float(a[worst]).hex() for a in arguments]
 
 
+def test_powers_of_numbers_near_one(mpfr):
+    """Every size of result: the exponent is large where the logarithm is small."""
+    rng = np.random.default_rng(37)
+    size = 2.0 ** rng.uniform(-23, 1, 4000)
+    x = (1 + np.where(size < 0.99, rng.choice([-1.0, 1.0], 4000), 1.0) * size).astype(np.float32).astype(np.float64)
+    x = x[x != 1]
+    y = (rng.uniform(-100, 88, x.size) / np.log(x)).astype(np.float32).astype(np.float64)
+    found, arguments = errors(mpfr, FUNCTIONS["pow"], [x, y])
+    worst = int(np.argmax(found))
+    assert found.size > 3000
+    assert found[worst] <= FUNCTIONS["pow"].kernel.band, [float(a[worst]).hex() for a in arguments]
+
+
 @pytest.mark.parametrize("f", [f for f in FUNCTIONS.values() if f.kernel.wide[1] > 0], ids=lambda f: f.name)
 def test_float64(mpfr, f):
     x = inside(f, some(np.random.default_rng(29)))
