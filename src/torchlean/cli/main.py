@@ -20,6 +20,7 @@ from torchlean.files import is_full, output_is_full
 COMMANDS = {
     "quickstart": "train, bound, verify and certify a network on real data",
     "verify": "prove or refute a VNN-LIB property of an ONNX network",
+    "sweep": "run a list of VNN-COMP instances, resumable, with a page of results",
     "check": "check a certificate with the independent checker",
     "meanings": "one program in several arithmetics, side by side",
     "agree": "run a program on two executors and hold the difference against their promises",
