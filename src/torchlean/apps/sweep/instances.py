@@ -7,7 +7,6 @@ queries of VNN-LIB 2.0 with named networks.
 
 from __future__ import annotations
 
-import ast
 import csv
 import math
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from torchlean.errors import FileError
 from torchlean.files import find, read_text
+from torchlean.io.networks import parse_networks
 
 FORM = "network, property, timeout in seconds; or a head that names onnx, vnnlib and timeout"
 
@@ -121,23 +121,9 @@ def _instance(number: int, cells: dict[str, str], folder: Path, where: str) -> I
             fix="write the line again, or delete it",
         )
     more = {name: value for name, value in cells.items() if name not in ("onnx", "vnnlib", "timeout", "expected")}
-    networks = tuple((name, _found(folder / path, where)) for name, path in _networks(cells["onnx"], where))
+    networks = tuple((name, _found(folder / path, where)) for name, path in parse_networks(cells["onnx"], where))
     return Instance(number, cells["onnx"], cells["vnnlib"], networks, _found(folder / cells["vnnlib"], where),
                     _seconds(cells["timeout"], where), cells.get("expected", ""), more)  # fmt: skip
-
-
-def _networks(text: str, where: str) -> list[tuple[str, str]]:
-    if not text.startswith("["):
-        return [("", text)]
-    try:
-        pairs = [(name, path) for name, path in ast.literal_eval(text)]
-        if not pairs or not all(isinstance(part, str) and part for pair in pairs for part in pair):
-            raise ValueError
-    except (ValueError, SyntaxError, TypeError):
-        raise FileError("the list of networks cannot be read", where=where,
-                        expected="[('name', 'onnx/file.onnx'), ...]", got=text[:80],
-                        fix="write one pair for each network of the query") from None  # fmt: skip
-    return pairs
 
 
 def _found(path: Path, where: str) -> Path:

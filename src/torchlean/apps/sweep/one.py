@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def run_one(instance: Instance, settings: Settings, paths: Paths, processes: Pro
         if status == "unsat" and proof.exists():
             size = proof.stat().st_size
             if settings.check:
-                command = check_command(instance, proof)
+                command = check_command(instance, proof, answer.get("about", ()))
                 check = processes.run(command, LONGEST_CHECK)
                 checked, check_seconds = check_outcome(check), check.seconds
                 log.append(_told(command, check))
@@ -116,17 +117,22 @@ def run_one(instance: Instance, settings: Settings, paths: Paths, processes: Pro
 
 def verify_command(instance: Instance, settings: Settings, proof: Path | None) -> list[str]:
     """The command line of the verifier."""
-    ((_, model), *_) = instance.networks
-    command = [sys.executable, "-m", "torchlean", "verify", str(model), str(instance.claim)]
+    pairs = [(name, str(path)) for name, path in instance.networks]
+    model = repr(pairs) if pairs[0][0] else pairs[0][1]
+    command = [sys.executable, "-m", "torchlean", "verify", model, str(instance.claim)]
     command += ["--timeout", repr(settings.limit(instance)), "--semantics", settings.semantics]
     command += ["--seed", str(settings.seed), "--json"]
     return command if proof is None else [*command, "--certificate", str(proof)]
 
 
-def check_command(instance: Instance, proof: Path) -> list[str]:
-    """The command line of the checker."""
-    ((_, model), *_) = instance.networks
-    return [sys.executable, "-m", "torchlean_check", str(model), str(instance.claim), str(proof)]
+def check_command(instance: Instance, proof: Path, about: Sequence[str]) -> list[str]:
+    """The command line of the checker.
+
+    about   the files beside the proof that it is about, where a query of VNN-LIB 2.0 was converted
+    """
+    claim = next((path for path in about if path.endswith(".vnnlib")), str(instance.claim))
+    model = next((path for path in about if path.endswith(".onnx")), str(instance.networks[0][1]))
+    return [sys.executable, "-m", "torchlean_check", model, claim, str(proof)]
 
 
 def outcome(ended: Ended, limit: float) -> tuple[str, str, dict[str, Any]]:
