@@ -122,6 +122,22 @@ def test_a_full_disk_loses_no_row(listed: Path, run: Callable[..., Any], monkeyp
     assert [row["status"] for row in rows()] == ["unsat", "sat", "error"]
 
 
+def test_a_log_that_cannot_be_written_is_no_finished_instance(
+    listed: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchlean.apps.sweep import one
+    from torchlean.files import unwritable
+
+    def full(path: Path, content: bytes) -> None:
+        raise unwritable(path, OSError(28, os.strerror(28)), len(content))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(one, "atomic_write", full)
+        ran = run(*SWEEP, "--logs", "logs")
+    assert ran.code == 2 and ran.err.count("the disk is full") == 1 and rows() == []
+    assert run(*SWEEP, "--logs", "logs").code == 0 and len(rows()) == 3
+
+
 def started(*more: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-m", "torchlean", *SWEEP, *more], text=True, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(SOURCE)})  # fmt: skip

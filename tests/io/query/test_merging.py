@@ -14,7 +14,7 @@ from torchlean.bounds.property import Clause, Inequality, Violation, inequality
 from torchlean.bounds.region import Box
 from torchlean.errors import DataError
 from torchlean.io.decimals import decimal_text
-from torchlean.io.query import merge_equal_inputs, read_query
+from torchlean.io.query import merge_equal_inputs, read_query, with_decimal_boxes
 from torchlean.io.query.implied import imply_bounds
 from torchlean.io.vnnlib_region import Assertions
 
@@ -75,15 +75,23 @@ def test_a_chain_of_equal_inputs_is_one_input() -> None:
     assert merged.clauses[0].inequalities == (inequality({}, {0: F(1)}, F(0)),)
 
 
+X, Y = F(1), F(-1)
+
+
 @pytest.mark.parametrize(
-    "g",
-    [inequality({0: F(1), 1: F(-1)}, {}, F(0)), inequality({0: F(1), 1: F(-1)}, {}, F(1)),
-     inequality({0: F(1), 1: F(1)}, {}, F(0)), inequality({0: F(2), 1: F(-1)}, {}, F(0)),
-     inequality({0: F(1), 1: F(-1)}, {0: F(1)}, F(0))],
-)  # fmt: skip
-def test_what_is_not_an_equality_of_inputs_merges_nothing(g: Inequality) -> None:
-    back = inequality({i: -c for i, c in g.x}, {j: -c for j, c in g.y}, -g.constant + (not g.y and not g.constant))
-    violation = Violation(2, 1, (Clause(Box((F(0),) * 2, (F(1),) * 2, (2,)), (g, back)),))
+    "pair",
+    [
+        (({0: X, 1: Y}, {}, F(0)), ({0: Y, 1: X}, {}, F(1))),
+        (({0: X, 1: Y}, {}, F(1)), ({0: Y, 1: X}, {}, F(-1))),
+        (({0: X, 1: Y}, {}, F(0)), ({0: X, 1: Y}, {}, F(0))),
+        (({0: X, 1: X}, {}, F(0)), ({0: Y, 1: Y}, {}, F(0))),
+        (({0: F(2), 1: Y}, {}, F(0)), ({0: F(-2), 1: X}, {}, F(0))),
+        (({0: X, 1: Y}, {0: X}, F(0)), ({0: Y, 1: X}, {0: Y}, F(0))),
+    ],
+)
+def test_what_is_not_an_equality_of_inputs_merges_nothing(pair) -> None:
+    box = Box((F(0),) * 2, (F(1),) * 2, (2,))
+    violation = Violation(2, 1, (Clause(box, tuple(inequality(*g) for g in pair)),))
     assert merge_equal_inputs(violation, "") == (violation, (0, 1))
 
 
@@ -106,6 +114,28 @@ def test_bounds_follow_from_other_inputs() -> None:
     (clause,) = query.violation.clauses
     assert clause.box.lo == (F(0), F(-1), F(-1, 4)) and clause.box.hi == (F(1), F(1), F(3))
     assert len(clause.inequalities) == 4  # what bounded the inputs is still asserted
+
+
+def test_an_end_that_is_no_decimal_is_rounded_outward_and_stated() -> None:
+    text = HEAD + "(assert (and (>= X[0] 0.0) (<= X[0] 1.0)))(assert (<= (* 3.0 X[1]) X[0]))"
+    text += "(assert (>= (* 3.0 X[1]) -1.0))"
+    text += "(assert (and (<= (* -7.0 X[2]) 1.0) (<= (* 7.0 X[2]) 1.0)))(assert (<= Y[0] 0.0))"
+    violation = read_query(text.encode()).violation
+    (clause,) = violation.clauses
+    assert F(1, 3) < clause.box.hi[1] < F(1, 3) + F(1, 10**39)  # implied, so the file need not state it
+    assert (clause.box.lo[1:], clause.box.hi[2]) == ((F(-1, 3), F(-1, 7)), F(1, 7))
+    (made,) = with_decimal_boxes(violation).clauses
+    ends = [F(-1, 3), F(-1, 7)], [F(1, 7)]
+    assert all(0 < v - w < F(1, 10**39) for v, w in zip(ends[0], made.box.lo[1:], strict=True))
+    assert 0 < made.box.hi[2] - F(1, 7) < F(1, 10**39)
+    assert all(decimal_text(v) is not None for v in (*made.box.lo, *made.box.hi))
+    stated = {inequality({1: Y}, {}, F(-1, 3)), inequality({2: Y}, {}, F(-1, 7)), inequality({2: X}, {}, F(-1, 7))}
+    assert set(made.inequalities) == stated | set(clause.inequalities)
+
+
+def test_a_violation_of_decimals_is_left_as_it_is() -> None:
+    violation = Violation(1, 1, (Clause(Box((F(0),), (F(1),), (1,)), (inequality({}, {0: X}, F(0)),)),))
+    assert with_decimal_boxes(violation) == violation
 
 
 def test_an_input_bounded_by_nothing_is_refused() -> None:

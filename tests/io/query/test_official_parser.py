@@ -15,9 +15,9 @@ vnnlib = pytest.importorskip("vnnlib", reason="the official parser is not instal
 
 NETWORKS = (
     "(declare-network f (declare-input X real [1,2]) (declare-output Y real [2]))\n",
-    "(declare-network f (declare-input X float32 [1,2]) (declare-input A float32 [1]) "
+    "(declare-network f (declare-input X float32 [1,2]) (declare-input A float32 [2,2]) "
     '(declare-hidden H float32 [2] "h") (declare-output Y float32 [1,2]))\n'
-    "(declare-network g (equal-to f) (declare-input U float32 [1,2]) (declare-input V float32 [1])"
+    "(declare-network g (equal-to f) (declare-input U float32 [1,2]) (declare-input V float32 [2,2])"
     " (declare-output Z float32 [1,2]))\n",
 )
 GRID = [F(n, 2) for n in range(-2, 3)]

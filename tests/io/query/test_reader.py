@@ -58,6 +58,15 @@ def test_decimals_are_exact_and_bounds_of_all_forms_make_the_box() -> None:
     assert clause.inequalities == (inequality({}, {0: F(-1)}, F(1, 2), strict=True),)
 
 
+def test_elements_are_row_major() -> None:
+    networks = "(declare-network f (declare-input X real [2,3,2]) (declare-output Y real [3,2]))"
+    names = [f"X[{i},{j},{k}]" for i in range(2) for j in range(3) for k in range(2)]
+    box = "".join(f"(assert (<= {name} {n}.5))(assert (>= {name} {n}.0))" for n, name in enumerate(names))
+    (clause,) = read("(assert (<= Y[2,1] (+ Y[0,1] Y[1,0])))", networks, box=box).violation.clauses
+    assert clause.box.lo == tuple(map(F, range(12))) and clause.box.hi[11] == F(23, 2)
+    assert clause.inequalities == (inequality({}, {5: F(1), 1: F(-1), 2: F(-1)}, F(0)),)
+
+
 def test_relations_and_terms() -> None:
     assert only("(<= Y[0] Y[1])") == inequality({}, {0: F(1), 1: F(-1)}, F(0))
     assert only("(> 2.0 Y[1])") == inequality({}, {1: F(1)}, F(-2), strict=True)
