@@ -3,12 +3,14 @@
     python bench/vnncomp.py acasxu [--timeout-cap S] [--only TEXT ...] [--every N] [--data FOLDER]
 
 One whole process per instance, from `torchlean verify` to the prompt, certificate written; then `torchlean-check` on
-what it wrote. Writes bench/results/vnncomp_SET.md and .json.
+what it wrote. Both start from compiled bytecode, as an installed package does. Writes bench/results/vnncomp_SET.md and
+.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import statistics
@@ -75,6 +77,7 @@ def main() -> None:
         raise problems[0]
     chosen = [i for i in instances if all(text in f"{i.onnx} {i.vnnlib}" for text in options.only)]
     settings, processes = Settings(options.timeout_cap, check=True), Processes()
+    compileall.compile_dir(ROOT / "src", quiet=1)
     lines = []
     for instance in chosen[:: options.every]:
         row = run_one(instance, settings, Paths(), processes)
