@@ -25,7 +25,7 @@ def machine() -> dict[str, Any]:
         ]
         model = names[0] if names else model
     versions = {}
-    for package in ("numpy", "torch", "onnx", "onnxruntime", "python-flint"):
+    for package in ("numpy", "torch", "onnx", "onnxruntime", "python-flint", "ml-dtypes", "gmpy2", "mpmath"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
