@@ -3,12 +3,14 @@
     python bench/vnncomp.py acasxu [--timeout-cap S] [--only TEXT ...] [--every N] [--data FOLDER]
 
 One whole process per instance, from `torchlean verify` to the prompt, certificate written; then `torchlean-check` on
-what it wrote. Writes bench/results/vnncomp_SET.md and .json.
+what it wrote. Both start from compiled bytecode, as an installed package does. Writes bench/results/vnncomp_SET.md and
+.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import csv
 import json
 import os
@@ -157,6 +159,7 @@ def main() -> None:
     folder = options.data / options.set
     with open(folder / "instances.csv", newline="") as file:
         rows = [r for r in csv.DictReader(file) if all(t in r["onnx"] + " " + r["vnnlib"] for t in options.only)]
+    compileall.compile_dir(ROOT / "src", quiet=1)
     lines = []
     with tempfile.TemporaryDirectory() as scratch:
         for row in rows[:: options.every]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NoReturn
+
+from torchlean_check.process import prepare
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
 CLAIMS = {
@@ -57,8 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if not 1 <= options.workers <= 256:
         parser.error(f"--workers must be from 1 to 256, not {options.workers}")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # small products: threads cost more than they give
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    prepare()
     from torchlean_check.errors import CheckError
     from torchlean_check.verdict import check
 

@@ -14,14 +14,24 @@ topological order, so that every execution that reaches a row obeys them. Per af
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from torchlean_check import arith
 from torchlean_check.errors import CheckError
-from torchlean_check.network import Affine, AnyNode, Dense, Floats, Input, Network, Relu, Scale, Select
+from torchlean_check.network import (
+    Affine,
+    AnyNode,
+    Dense,
+    Floats,
+    Input,
+    Network,
+    Relu,
+    Select,
+    exact_by_intervals,
+)
 from torchlean_check.rules import relu
 from torchlean_check.vnnlib_reader import Region
 
@@ -30,7 +40,9 @@ Bools = npt.NDArray[np.bool_]
 Boxes = dict[int, tuple[Floats, Floats]]
 Path = tuple[tuple[int, int, int, float], ...]  # value splits above a node: value, index, side, threshold
 Slopes = Mapping[int, Floats]  # value -> lower slope per neuron [1, size], nan: the default
-Splits = Sequence[tuple[int, int, int, float, float]]  # value, index, side, threshold, multiplier >= 0
+Number = float | Floats  # of all rows, or per row [R]
+Splits = Sequence[tuple[int, int, int, Number, Number]]  # value, index, side, threshold, multiplier >= 0
+Weights = Sequence[tuple[int, float]]  # inequality of a clause, weight; none: any single inequality
 U32 = 2.0**-24
 TINY32 = 2.0**-126
 HUGE = 2.0**200  # no value may reach it, in either semantics
@@ -84,13 +96,12 @@ class State:
 class Bounds:
     """Proved lower bounds of every inequality's g on each box; -inf where it was not computed or is not finite.
 
-    margin, real   [B, R]; `real` leaves float32's error boxes out of the objective
+    margin         [B, R]
     refuted        [B, clauses] closed before, or refuted by some single inequality
     form, offset   [B, R, inputs], [B, R]: g >= form x + offset on the box
     """
 
     margin: Floats
-    real: Floats | None
     refuted: Bools
     form: Floats
     offset: Floats
@@ -120,20 +131,17 @@ class Facts:
     def __init__(self, state: State, slopes: Slopes | None = None, compress: bool = False) -> None:
         self.state, self.slopes, self.compress = state, slopes, compress
         self._live: dict[int, Live] = {}
-        self._charges: dict[tuple[int, bool], Floats] = {}
+        self._charges: dict[int, Floats] = {}
         self.matrices: dict[tuple[int, int, bool], Floats] = {}
-        self.local: dict[
-            int, tuple[Floats, Floats]
-        ] = {}  # kappa and real of affine nodes, for each row's own boxes: [B, size]
+        self.local: dict[int, Floats] = {}  # kappa of affine nodes, for each row's own boxes: [B, size]
 
-    def charge(self, k: int, columns: Ints | None, real: bool) -> Floats:
+    def charge(self, k: int, columns: Ints | None) -> Floats:
         """What |L| on value k is charged with per box, for the live entries.   Shapes  [B, columns]"""
-        kappa = self.local[k][1 if real else 0]
         if columns is None:
-            return kappa
-        if (k, real) not in self._charges:
-            self._charges[k, real] = kappa[:, columns]  # the columns of a value are always those of its one relu
-        return self._charges[k, real]
+            return self.local[k]
+        if k not in self._charges:
+            self._charges[k] = self.local[k][:, columns]  # the columns of a value are always those of its one relu
+        return self._charges[k]
 
     def live(self, value: int) -> Live:
         if value not in self._live:
@@ -152,19 +160,15 @@ class Facts:
 
 @dataclass(frozen=True, eq=False)
 class Charges:
-    """Of one affine node: kappa, kappa without float32's error boxes, and the widening of its interval.   Shapes
-    [size] each
+    """Of one affine node: kappa, and the widening of its interval.   Shapes  [size] each
 
-    rate, base, rate_real, base_real: kappa and its real part as rate v + base, for any v that bounds |W| mag + |b|
+    rate, base: kappa as rate v + base, for any v that bounds |W| mag + |b|
     """
 
     kappa: Floats
-    real: Floats
     widen: Floats
     rate: Floats
     base: Floats
-    rate_real: Floats
-    base_real: Floats
 
 
 class Kernel:
@@ -196,10 +200,13 @@ class Kernel:
             )
         self.network, self.region, self.semantics = network, region, semantics
         self.arith = arith.arithmetic(arithmetic)
+        self.objectives = Objective(
+            region.rows_y, region.rows_x, region.rows_c, region.err_y, region.err_x, region.err_c
+        )
         self.charges: dict[int, Charges] = {}
         self.mags: list[Floats] = []
         self.sums: list[float] = []  # sum of each value's magnitudes
-        self.tight = [_tight(network.nodes, k) for k in range(len(network.nodes))]
+        self.tight = [exact_by_intervals(network.nodes, k) for k in range(len(network.nodes))]
         self.absolute = {
             k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)
         }
@@ -298,15 +305,13 @@ class Kernel:
                 got=str(float(v.max())),
                 fix="use a smaller region",
             )
-        rate_real = np.full(node.size, node.weight_rel + self.arith.gamma(depth)) * (1.0 + 2.0**-18)
-        # Coefficients of any size multiply this: 2^-900, so that what underflows in it does not count.
-        base_real = (node.bias_err + self.arith.gamma(node.size) * np.abs(node.bias) + 2.0**-900) * (1.0 + 2.0**-18)
         if self.semantics == "real":
             rate = base = np.zeros(node.size)
-        rate, base = rate * (1.0 + 2.0**-18) + rate_real, base * (1.0 + 2.0**-18) + base_real
+        rate = (rate + node.weight_rel + self.arith.gamma(depth)) * (1.0 + 2.0**-18)
+        # Coefficients of any size multiply this: 2^-900, so that what underflows in it does not count.
+        base = (base + node.bias_err + self.arith.gamma(node.size) * np.abs(node.bias) + 2.0**-900) * (1.0 + 2.0**-18)
         kappa = (rate * v + base) * WIDER
-        real = (rate_real * v + base_real) * WIDER
-        return Charges(kappa, real, (kappa + 2.0**-46 * v) * WIDER, rate, base, rate_real, base_real)
+        return Charges(kappa, (kappa + 2.0**-46 * v) * WIDER, rate, base)
 
     def _localise(self, k: int, node: Affine, values: Boxes, facts: Facts) -> Floats:
         """The charges of node k for the boxes of each row, into `facts`; returns v.   Shapes  [B, size]"""
@@ -316,8 +321,7 @@ class Kernel:
             v = v + linear.apply(self.arith.trim_up(np.maximum(np.abs(lo), np.abs(hi))), self.arith.product)
         v = v * (1.0 + 2.0**-20)
         c = self.charges[k]
-        kappa, real = (v * c.rate + c.base) * WIDER, (v * c.rate_real + c.base_real) * WIDER
-        facts.local[k] = np.minimum(kappa, c.kappa), np.minimum(real, c.real)
+        facts.local[k] = np.minimum((v * c.rate + c.base) * WIDER, c.kappa)
         return v
 
     def start(self) -> State:
@@ -346,7 +350,7 @@ class Kernel:
         widen = self.charges[k].widen
         if facts is not None:
             v = self._localise(k, node, values, facts)
-            widen = np.minimum(widen, (facts.local[k][0] + 2.0**-46 * v) * WIDER)
+            widen = np.minimum(widen, (facts.local[k] + 2.0**-46 * v) * WIDER)
         radius = radius * (1.0 + 2.0**-20) + widen + UNDERFLOW
         return y - radius, y + radius
 
@@ -360,7 +364,6 @@ class Kernel:
         start: Floats | tuple[Ints, Floats],
         *,
         split: Splits = (),
-        real: bool = False,
     ) -> tuple[Floats, Floats]:
         """Linear lower bounds: start . value(target) >= form x + offset on each row's box.
 
@@ -379,7 +382,7 @@ class Kernel:
         elif isinstance(node, Affine) and len(node.terms) == 1 and isinstance(node.terms[0][0], Dense) and not split:
             index, sign = start
             # a row of the weights is read, not computed
-            kappa = facts.local[target][0][box, index] if target in facts.local else self.charges[target].kappa[index]
+            kappa = facts.local[target][box, index] if target in facts.local else self.charges[target].kappa[index]
             matrix, columns = self._matrix(facts, target, node.terms[0][0], None, node.terms[0][1])
             acc[node.terms[0][1]] = matrix.take(index, axis=0) * sign[:, None], columns
             const, mass = sign * node.bias[index] - kappa, np.abs(node.bias[index]) + kappa
@@ -398,16 +401,16 @@ class Kernel:
             for _, i, side, at, m in extra:
                 L[:, i] -= m * side
                 slack = 2.0**-51 * (np.abs(L[:, i]) + m) * self.mags[k][i]
-                const, mass, terms = const + m * side * at - slack, mass + abs(m * at) + slack, terms + 4
+                const, mass, terms = const + m * side * at - slack, mass + np.abs(m * at) + slack, terms + 4
             if isinstance(node, Affine):
                 L, moved = self.arith.trim(L)
                 if moved is not None:
                     charge = moved * self.sums[k] * WIDER
                     const, mass, terms = const - charge, mass + charge, terms + 1
                 if k in facts.local:
-                    charge = self.arith.dots(np.abs(L), facts.charge(k, columns, real).take(box, axis=0))
+                    charge = self.arith.dots(np.abs(L), facts.charge(k, columns).take(box, axis=0))
                 else:
-                    kappa = self.charges[k].real if real else self.charges[k].kappa
+                    kappa = self.charges[k].kappa
                     charge = self.arith.against(np.abs(L), kappa if columns is None else kappa[columns])
                 shift = self.arith.against(L, node.bias if columns is None else node.bias[columns])
                 const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
@@ -560,10 +563,8 @@ class Kernel:
 
     # -- clauses -----------------------------------------------------------------------------------------------------
 
-    def _objective(
-        self, facts: Facts, box: Ints, rows: Objective, split: Splits = (), real: bool = False
-    ) -> tuple[Floats, Floats]:
-        form, offset = self.walk(facts, self.network.output, box, rows.y, split=split, real=real)
+    def _objective(self, facts: Facts, box: Ints, rows: Objective, split: Splits = ()) -> tuple[Floats, Floats]:
+        form, offset = self.walk(facts, self.network.output, box, rows.y, split=split)
         if rows.x.any():
             form = form + rows.x
             offset = offset - self.arith.against(np.abs(form), self.mags[0]) * 2.0**-51
@@ -575,14 +576,14 @@ class Kernel:
         offset = offset + rows.c - loss * WIDER
         return form, offset - 2.0**-50 * (np.abs(offset) + np.abs(rows.c) + loss) - UNDERFLOW
 
-    def bound(self, state: State, derive: bool, real: bool = False) -> Bounds:
+    def bound(self, state: State, derive: bool) -> Bounds:
         """Bounds of every inequality of the open clauses; with `derive`, after the default derivation (which tightens
         `state`)."""
         with np.errstate(all="ignore"):
             facts = self.derive(state, local=True) if derive else Facts(state, None, self.compress)
-            return self._bound(state, facts, real)
+            return self._bound(state, facts)
 
-    def _bound(self, state: State, facts: Facts, real: bool) -> Bounds:
+    def _bound(self, state: State, facts: Facts) -> Bounds:
         region = self.region
         count, rows, inputs = len(state), len(region.rows_c), self.network.inputs
         margin, form, offset = (
@@ -590,16 +591,12 @@ class Kernel:
             np.zeros((count, rows, inputs)),
             np.full((count, rows), -np.inf),
         )
-        margin_real = np.full((count, rows), -np.inf) if real else None
         box, row = np.nonzero(state.open[:, region.row_clause] & ~state.empty[:, None])
         for at in range(0, len(box), self.row_chunk):
             b, r = box[at : at + self.row_chunk], row[at : at + self.row_chunk]
-            objective = Objective.of(region, r)
-            f, o = self._objective(facts, b, objective)
+            f, o = self._objective(facts, b, self.objectives.take(r))
             margin[b, r], form[b, r], offset[b, r] = self.lowest(state, b, f, o), f, o
-            if margin_real is not None:
-                margin_real[b, r] = self.lowest(state, b, *self._objective(facts, b, objective, real=True))
-        return Bounds(margin, margin_real, self.refuted(state, margin), form, offset)
+        return Bounds(margin, self.refuted(state, margin), form, offset)
 
     def refuted(self, state: State, margin: Floats, slack: float | Floats = 0.0) -> Bools:
         """Clauses closed before, or with an inequality whose bound is > slack (>= for a strict one).   Shapes  [B,
@@ -610,32 +607,34 @@ class Kernel:
             out[:, clause] |= good[:, r]
         return out
 
-    def refute(
-        self, state: State, clause: int, weights: Sequence[tuple[int, float]], slopes: Slopes | None, split: Splits
-    ) -> bool:
-        """Whether the multipliers refute the clause at a state of one row; negative weights count as 0, no weights as
-        the default."""
+    def _asked(self, clause: int, weights: Weights) -> tuple[Objective, Bools]:
+        """What refutes a clause when its bound is > 0, or >= 0 where strict: each inequality, or their sum with the
+        weights given, of which negative ones count as 0."""
+        rows = np.nonzero(self.region.row_clause == clause)[0]
+        each, strict = self.objectives.take(rows), self.region.row_strict[rows]
+        if not weights:
+            return each, strict
+        w = np.zeros(len(rows))
+        w[[i for i, _ in weights]] = [max(x, 0.0) for _, x in weights]
+        return each.combine(w), np.array([(strict & (w > 0.0)).any()])
+
+    def refute(self, state: State, asked: Sequence[tuple[int, Weights]], slopes: Slopes | None, split: Splits) -> Bools:
+        """Whether row i refutes the clause asked[i] by one of its inequalities, or by their sum with the weights given.
+
+        Shapes   slopes: [B, size] or [1, size]; thresholds and multipliers: [B]; -> [B]
+        """
+        found = [self._asked(*clause) for clause in asked]
+        box = np.repeat(np.arange(len(state)), [len(strict) for _, strict in found])
+        rows, strict = Objective.join([o for o, _ in found]), np.concatenate([s for _, s in found])
+        out = state.empty.copy()
         with np.errstate(all="ignore"):
-            region = self.region
-            rows = np.nonzero(region.row_clause == clause)[0]
-            box, one = np.zeros(1, np.int64), Objective.of(region, rows)
-            if state.empty[0]:
-                return True
-            if not weights:
-                candidates = [
-                    (Objective.of(region, rows[i : i + 1]), bool(region.row_strict[rows[i]])) for i in range(len(rows))
-                ]
-            else:
-                w = np.zeros(len(rows))
-                for i, x in weights:
-                    w[i] = max(x, 0.0)
-                candidates = [(one.combine(w), bool((region.row_strict[rows] & (w > 0.0)).any()))]
             facts = Facts(state, slopes, self.compress)
-            for objective, strict in candidates:
-                low = self.lowest(state, box, *self._objective(facts, box, objective, split))[0]
-                if low > 0.0 or (strict and low >= 0.0):
-                    return True
-        return False
+            for at in range(0, len(box), self.row_chunk):
+                k = slice(at, at + self.row_chunk)
+                mine = [(v, i, s, np.take(t, box[k]), np.take(m, box[k])) for v, i, s, t, m in split]
+                low = self.lowest(state, box[k], *self._objective(facts, box[k], rows.take(k), mine))
+                np.logical_or.at(out, box[k], (low > 0.0) | (strict[k] & (low >= 0.0)))
+        return out
 
     def clip(self, state: State, bounds: Bounds) -> State:
         """Close what `bounds` refuted and shrink each input box to the hull of what the open clauses leave.
@@ -716,16 +715,12 @@ class Objective:
     err_x: Floats
     err_c: Floats
 
+    def take(self, rows: slice | Ints) -> Objective:
+        return Objective(*(getattr(self, f.name)[rows] for f in fields(self)))
+
     @staticmethod
-    def of(region: Region, rows: Ints) -> Objective:
-        return Objective(
-            region.rows_y[rows],
-            region.rows_x[rows],
-            region.rows_c[rows],
-            region.err_y[rows],
-            region.err_x[rows],
-            region.err_c[rows],
-        )
+    def join(parts: Sequence[Objective]) -> Objective:
+        return Objective(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Objective)))
 
     def combine(self, weights: Floats) -> Objective:
         """The one row sum of weights * rows, weights >= 0; its own rounding goes into the errors."""
@@ -741,16 +736,3 @@ class Objective:
         return Objective(
             total(self.y)[None], total(self.x)[None], total(self.c), errors[0][None], errors[1][None], errors[2]
         )
-
-
-def _tight(nodes: Sequence[AnyNode], k: int) -> bool:
-    """Whether the interval walk is already exact at value k: one matrix, and otherwise diagonal maps, between the
-    input and it."""
-    matrices = 0
-    while k > 0:
-        node = nodes[k]
-        if not isinstance(node, Affine) or len(node.terms) != 1:
-            return False
-        matrices += not isinstance(node.terms[0][0], (Scale, Select))
-        k = node.terms[0][1]
-    return matrices <= 1

@@ -250,3 +250,16 @@ def sources(node: AnyNode) -> Sequence[int]:
 
 def as_floats(array: npt.NDArray[Any]) -> Floats:
     return np.asarray(array, dtype=np.float64)
+
+
+def exact_by_intervals(nodes: Sequence[AnyNode], k: int) -> bool:
+    """Whether the interval walk is already exact at value k: one matrix, and otherwise diagonal maps, between the
+    input and it."""
+    matrices = 0
+    while k > 0:
+        node = nodes[k]
+        if not isinstance(node, Affine) or len(node.terms) != 1:
+            return False
+        matrices += not isinstance(node.terms[0][0], (Scale, Select))
+        k = node.terms[0][1]
+    return matrices <= 1

@@ -242,23 +242,42 @@ class Plan:
         return closed, fronts, holes
 
     def _records(self, nodes: Ints, state: State) -> State:
-        parts = []
+        """Do the derivations of each node, in order, then the refutations of all."""
+        parts, steps = [], []
         for i, node in enumerate(nodes.tolist()):
             part = state.take([i])
             if self.tree.op[node] & RECORD and not part.empty[0]:
                 record = self.tree.records[self.record_at[node]]
                 for d in record.derivations:
-                    targets = None if d.targets is None else np.array(d.targets, np.int64)
                     self.kernel.derive_at(
-                        part, d.value, targets, self._table(d.table), self._splits(part, d.multipliers, node)
+                        part,
+                        d.value,
+                        None if d.targets is None else np.array(d.targets, np.int64),
+                        self._table(d.table),
+                        self._splits(part, d.multipliers, node),
                     )
-                for r in record.refutations:
-                    if part.open[0, r.clause] and self.kernel.refute(
-                        part, r.clause, r.weights, self._table(r.table), self._splits(part, r.multipliers, node)
-                    ):
-                        part.open[0, r.clause] = False
+                steps += [(i, node, r) for r in record.refutations]
             parts.append(part)
-        return State.join(parts)
+        joined = State.join(parts)
+        for at in range(0, len(steps), self.kernel.chunk):
+            self._refutations(joined, steps[at : at + self.kernel.chunk])
+        return joined
+
+    def _refutations(self, state: State, steps: list[tuple[int, int, Refutation]]) -> None:
+        """Close the clauses that are refuted, all at once. A step is (row, node, refutation)."""
+        rows, clauses = (np.array(a, np.int64) for a in zip(*((i, r.clause) for i, _, r in steps), strict=True))
+        part, count = state.take(rows), len(steps)
+        slopes: dict[int, Floats] = {}
+        split: dict[tuple[int, int, int], tuple[Floats, Floats]] = {}
+        for j, (_, node, r) in enumerate(steps):
+            for value, slope in (self._table(r.table) or {}).items():
+                slopes.setdefault(value, np.full((count, slope.shape[1]), np.nan))[j] = slope
+            for value, index, side, at, m in self._splits(part.take([j]), r.multipliers, node):
+                two = split.setdefault((value, index, side), (np.zeros(count), np.zeros(count)))
+                two[0][j], two[1][j] = at, two[1][j] + m
+        asked = [(r.clause, r.weights) for _, _, r in steps]
+        refuted = self.kernel.refute(part, asked, slopes, [(*key, *two) for key, two in split.items()])
+        state.open[rows[refuted], clauses[refuted]] = False
 
     def _table(self, number: int) -> Slopes | None:
         return None if number < 0 else self.tables[number]

@@ -9,6 +9,7 @@ import torchlean_check as tc
 from torchlean.bounds.dense import Walk
 from torchlean.verify.attack import forward
 from torchlean.verify.lower import lower, lower_with_origins
+from torchlean.verify.maps import NumpyMaps
 
 
 def load(mlp, files, seed, sizes=(4, 16, 16, 3)):
@@ -49,7 +50,7 @@ def test_bounds_hold_at_sampled_points(seed, mlp, files) -> None:
     _, _, margin, _ = walk(lower(network, region, "float32"), lo, hi)
     for b in range(24):
         x = rng.uniform(lo[b], hi[b], (200, 4))
-        y, _ = forward(network, x)
+        y, _ = forward(network, NumpyMaps(network), x)
         g = y @ region.rows_y.T + region.rows_c
         assert (g >= margin[b]).all()
 

@@ -1,108 +1,189 @@
-"""The dual bound: below every execution that its splits allow, whatever slopes and multipliers."""
+"""The dual bound: below every execution that its splits allow, whatever slopes and multipliers; on numpy and torch."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
-from torchlean.bounds.dense import Layer, Rows, Stack
-from torchlean.verify.dual import Dual, Problems
+import torchlean_check as tc
+from torchlean.verify.dual import Dual, Forms, Neurons, Walk
+from torchlean.verify.maps import NumpyMaps, TorchMaps
+from torchlean_check.network import Affine, Relu
 
-RATE = 1e-3  # far larger than float32's, so that charging it wrongly shows
-
-
-def stack_of(weights, rate=RATE):
-    layers = tuple(
-        Layer(w, np.abs(w), b, np.full(len(b), rate, np.float32), np.ones(len(b), bool)) for w, b in weights[:-1]
-    )
-    w, b = weights[-1]
-    rows = Rows(
-        w, np.abs(w), np.zeros((len(b), weights[0][0].shape[1]), np.float32), b, np.full(len(b), rate, np.float32)
-    )
-    return Stack(layers, rows, weights[0][0].shape[1])
+FACTOR = 1e4  # of float32's error boxes, so that charging them wrongly shows
 
 
-def interval(stack, lo, hi):
-    """Boxes of every z with its error box, and the largest |a|."""
-    boxes, largest = [], []
-    for layer in stack.layers:
-        w = layer.weight.astype(np.float64)
-        error = (layer.size @ np.maximum(np.abs(lo), np.abs(hi)) + np.abs(layer.bias)) * layer.rate
-        low = np.maximum(w, 0) @ lo + np.minimum(w, 0) @ hi + layer.bias - error
-        high = np.maximum(w, 0) @ hi + np.minimum(w, 0) @ lo + layer.bias + error
-        boxes.append((low, high))
-        lo, hi = np.maximum(low, 0), np.maximum(high, 0)
-        largest.append(hi)
-    return boxes, largest
+def residual_bytes(rng):
+    """conv -> relu -> conv -> + skip -> relu -> flatten -> gemm, with odd pads, strides and groups."""
+
+    def tensor(name, *shape):
+        values = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:], initial=1))
+        return numpy_helper.from_array(values.astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], name="c1", pads=[1, 0, 0, 1], strides=[2, 1],
+                         kernel_shape=[2, 2]),
+        helper.make_node("Relu", ["c1"], ["r1"], name="r1"),
+        helper.make_node("Conv", ["r1", "w2", "b2"], ["c2"], name="c2", pads=[1, 1, 1, 1], group=2,
+                         kernel_shape=[3, 3]),
+        helper.make_node("Add", ["c2", "r1"], ["s"], name="s"),
+        helper.make_node("Relu", ["s"], ["r2"], name="r2"),
+        helper.make_node("Flatten", ["r2"], ["f"], name="f"),
+        helper.make_node("Gemm", ["f", "w3", "b3"], ["y"], name="g", transB=1),
+    ]  # fmt: skip
+    tensors = [tensor("w1", 4, 2, 2, 2), tensor("b1", 4), tensor("w2", 4, 2, 3, 3), tensor("b2", 4),
+               tensor("w3", 3, 4 * 3 * 4), tensor("b3", 3)]  # fmt: skip
+    ins = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 5, 4])]
+    outs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])]
+    graph = helper.make_graph(nodes, "g", ins, outs, initializer=tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
 
 
-def executions(dual, x, rng, count):
-    """z of every layer and the rows' values, with any errors inside the boxes."""
-    a, zs = np.repeat(x, count, axis=0), []
-    for w, b, e in zip(dual.weights, dual.biases, dual.errors, strict=True):
-        z = a @ w.T + b + e * rng.choice([-1.0, 1.0, 0.3], size=(len(a), len(b)))
-        zs.append(z)
-        a = np.maximum(z, 0)
-    return zs, a @ dual.rows.T
+@pytest.fixture
+def kernel_of(mlp, files):
+    """Network's name and seed -> the kernel on a small region."""
+
+    def make(name, seed, width=0.6):
+        rng = np.random.default_rng(seed)
+        model, inputs, outputs = (mlp((3, 8, 8, 2), seed)[1], 3, 2) if name == "mlp" else (residual_bytes(rng), 40, 3)
+        ends = [f"-{width}"] * inputs, [f"{width}"] * inputs
+        claim = files[1](*ends, outputs, ["(assert (>= Y_0 Y_1))"])
+        return tc.Kernel(*(lambda n, r: (n, r[0]))(*tc.load(model, claim)))
+
+    return make
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_no_execution_that_meets_the_splits_is_below_the_bound(seed, mlp) -> None:
+def dual_of(kernel, kind="numpy"):
+    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
+    neurons = Neurons.of(boxes)
+    maps = NumpyMaps(kernel.network) if kind == "numpy" else TorchMaps(kernel.network, "cpu")
+    return Dual(kernel, boxes, neurons, maps), neurons
+
+
+def forms(dual, rows):
+    return Forms(dual.network.output, dual.maps.put(rows), None, dual.maps.put(np.zeros(len(rows))))
+
+
+def executions(dual, neurons, x, rng):
+    """Values of the unstable neurons and of the output, with errors anywhere inside the charged boxes."""
+    values, flat = {0: x}, np.zeros((len(x), len(neurons)))
+    for k, node in enumerate(dual.network.nodes):
+        if isinstance(node, Affine):
+            total = node.bias + np.zeros((len(x), 1))
+            for map_, source in node.terms:
+                total = total + map_.apply(values[source], np.matmul)
+            values[k] = total + dual.charge[k] * rng.choice([-1.0, 1.0, 0.3], size=total.shape)
+        elif isinstance(node, Relu):
+            flat[:, neurons.at[node.source]] = values[node.source][:, neurons.index[node.source]]
+            values[k] = np.maximum(values[node.source], 0)
+    return flat, values[dual.network.output]
+
+
+@pytest.mark.parametrize("name", ["mlp", "residual"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_execution_that_meets_the_splits_is_below_the_bound(name, seed, kernel_of) -> None:
     rng = np.random.default_rng(seed)
-    weights, _ = mlp((3, 8, 8, 2), seed)
-    stack = stack_of(weights)
-    lo, hi = np.full(3, -0.6), np.full(3, 0.6)
-    boxes, largest = interval(stack, lo, hi)
-    dual = Dual(stack, lo, hi, largest, np.maximum(np.abs(lo), np.abs(hi)))
-    row_error = dual.row_bias
-    side = [rng.choice([-1.0, 0.0, 0.0, 1.0], size=(2, 8)) for _ in range(2)]
-    low = [np.where(s > 0, np.maximum(b[0], 0), b[0]) for s, b in zip(side, boxes, strict=True)]
-    high = [np.where(s < 0, np.minimum(b[1], 0), b[1]) for s, b in zip(side, boxes, strict=True)]
-    alpha = [rng.random((2, 8)) for _ in range(2)]
-    beta = [rng.random((2, 8)) * 2 for _ in range(2)]
-    x = rng.uniform(lo, hi, (400, 3))
-    zs, g = executions(dual, x, rng, 8)
+    kernel = kernel_of(name, seed)
+    dual, neurons = dual_of(kernel)
+    for k in dual.charge:
+        dual.charge[k] = dual.charge[k] * FACTOR
+    assert len(neurons) > 4
+    x = rng.uniform(kernel.region.lo, kernel.region.hi, (400, kernel.network.inputs)).repeat(6, axis=0)
+    flat, y = executions(dual, neurons, x, rng)
+    side = np.zeros((3, len(neurons)))
+    for p in (1, 2):  # splits that some execution meets
+        some = rng.choice(len(neurons), 2, replace=False)
+        side[p, some] = np.where(flat[rng.integers(len(flat)), some] >= 0, 1.0, -1.0)
+    # Executions with enlarged errors may leave the root's boxes; the relaxation speaks of those that do not.
+    inside = ((flat >= neurons.lo) & (flat <= neurons.hi)).all(axis=1)
+    rows = rng.standard_normal((3, kernel.network.outputs))
+    alpha, beta = rng.random(side.shape), rng.random(side.shape) * 2 * (side != 0)
     for steps in (0, 12):
-        best = dual.maximise(Problems(low, high, side, np.arange(2), alpha, beta), steps, target=np.inf)
-        for p in range(2):
-            meets = np.all([((s[p] * z >= 0) | (s[p] == 0)).all(axis=1) for s, z in zip(side, zs, strict=True)], axis=0)
-            reached = g[meets, p] + row_error[p]
-            assert not (reached < best.value[p] - 1e-12).any()  # 1e-12: this walk is a search; the kernel is the proof
+        best = dual.maximise(forms(dual, rows), side, alpha, beta, steps, target=np.inf)
+        for p in range(3):
+            meets = inside & ((side[p] * flat >= 0) | (side[p] == 0)).all(axis=1)
+            assert meets.any()
+            g = y[meets] @ rows[p]
+            assert not (g < best.value[p] - 1e-12).any()  # 1e-12: this walk is a search; the kernel is the proof
 
 
-def test_optimising_never_loses(mlp) -> None:
-    weights, _ = mlp((3, 8, 8, 2), 1)
-    stack = stack_of(weights, 0.0)
-    lo, hi = np.full(3, -0.6), np.full(3, 0.6)
-    boxes, largest = interval(stack, lo, hi)
-    dual = Dual(stack, lo, hi, largest, np.full(3, 0.6))
-    sides = [[np.repeat(b[i][None], 2, axis=0) for b in boxes] for i in range(2)]
-    zero = [np.zeros((2, 8)) for _ in range(2)]
-    start = [np.where(h > -low, 1.0, 0.0) for low, h in zip(*sides, strict=True)]
-    before = dual.maximise(Problems(*sides, zero, np.arange(2), start, zero), 0).value
-    after = dual.maximise(Problems(*sides, zero, np.arange(2), start, zero), 40, target=np.inf).value
+@pytest.mark.parametrize("name", ["mlp", "residual"])
+def test_gradients_are_those_of_the_bound(name, kernel_of) -> None:
+    """Against differences: the bound is piecewise smooth, so at random slopes and multipliers nearly all entries
+    agree."""
+    rng = np.random.default_rng(0)
+    kernel = kernel_of(name, 1)
+    dual, neurons = dual_of(kernel)
+    side = np.zeros((1, len(neurons)))
+    side[0, :3] = 1.0, -1.0, 1.0
+    alpha, beta = rng.random(side.shape), rng.random(side.shape) * (side != 0)
+    rows = rng.standard_normal((1, kernel.network.outputs))
+
+    def value(a, b):
+        return Walk(dual, forms(dual, rows), side, a, b, dual.lines(side))
+
+    walk = value(alpha, beta)
+    found = walk.gradients(dual.center - np.sign(walk.form) * dual.radius)
+    assert np.abs(found[0]).max() > 1e-3 and np.abs(found[1]).max() > 1e-4
+    for which in (0, 1):
+        for n in range(len(neurons)):
+            step = np.zeros_like(alpha)
+            step[0, n] = 1e-7
+            if which == 1 and side[0, n] == 0:
+                continue
+            up, down = (value(*((alpha + s, beta), (alpha, beta + s))[which]).total[0] for s in (step, -step))
+            assert (up - down) / 2e-7 == pytest.approx(found[which][0, n], abs=1e-5)
+
+
+def test_optimising_never_loses(kernel_of) -> None:
+    dual, neurons = dual_of(kernel_of("mlp", 1))
+    zero = np.zeros((2, len(neurons)))
+    start = np.repeat(neurons.default()[None], 2, axis=0)
+    rows = np.eye(2)
+    before = dual.maximise(forms(dual, rows), zero, start, zero, 0).value
+    after = dual.maximise(forms(dual, rows), zero, start, zero, 40, target=np.inf).value
     assert (after >= before).all() and (after > before + 1e-3).any()
 
 
-@pytest.mark.parametrize("beta", [0.5, 1.0, 100.0])
-def test_the_error_box_is_charged_with_the_multiplier_included(beta) -> None:
-    """z = x with x = -E/2: an execution may have z = E/2, so the case z >= 0 is not empty and the bound of 0 is at most
-    0.
+@pytest.mark.parametrize("name", ["mlp", "residual"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_torch_walks_as_numpy_does(name, device, kernel_of) -> None:
+    torch = pytest.importorskip("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    rng = np.random.default_rng(2)
+    kernel = kernel_of(name, 2)
+    dual, neurons = dual_of(kernel)
+    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
+    other = Dual(kernel, boxes, neurons, TorchMaps(kernel.network, device))
+    side = np.zeros((4, len(neurons)))
+    side[:, :2] = rng.choice([-1.0, 1.0], (4, 2))
+    alpha, beta = rng.random(side.shape), rng.random(side.shape) * (side != 0)
+    rows = rng.standard_normal((4, kernel.network.outputs))
+    put = other.maps.put
+    mine = dual.maximise(forms(dual, rows), side, alpha, beta, 0)
+    theirs = other.maximise(forms(other, rows), put(side), put(alpha), put(beta), 0)
+    for name in ("value", "cost", "point"):
+        np.testing.assert_allclose(getattr(mine, name), other.maps.get(getattr(theirs, name)), rtol=2e-4, atol=2e-5)
 
-    Charging |A| E before beta is added to A would give beta E/2 > 0.
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 100.0])
+def test_the_error_box_is_charged_with_the_multiplier_included(beta, files) -> None:
+    """z = x at x = -e/2, with an error box of e: an execution may have z >= 0, so the bound there is at most 0.
+
+    Charging |A| E before beta is added to A would give beta e/2 > 0.
     """
-    one = np.ones((1, 1), np.float32)
-    stack = Stack(
-        (Layer(one, one, np.zeros(1, np.float32), np.full(1, RATE, np.float32), np.ones(1, bool)),),
-        Rows(0 * one, 0 * one, 0 * one, np.zeros(1, np.float32), np.zeros(1, np.float32)),
-        1,
-    )
-    size = np.ones(1)
-    dual = Dual(stack, size, size, [size], size)
-    error = float(dual.errors[0][0])
-    dual = Dual(stack, np.array([-error / 2]), np.array([-error / 2]), [size], size)
-    box = [np.array([[0.0]])], [np.array([[error]])]
-    found = dual.maximise(
-        Problems(*box, [np.ones((1, 1))], np.zeros(1, np.int64), [np.ones((1, 1))], [np.full((1, 1), beta)]), 0
-    )
-    assert found.value[0] <= 0
+    model = files[0]([(np.ones((1, 1)), np.zeros(1)), (np.zeros((1, 1)), np.zeros(1))])
+    claim = files[1](["-0.5"], ["0.5"], 1, ["(assert (<= Y_0 -1.0))"])
+    network, (region,) = tc.load(model, claim)
+    dual, neurons = dual_of(tc.Kernel(network, region))
+    assert len(neurons) == 1
+    error = 0.25
+    dual.charge[int(neurons.value[0])][:] = error
+    dual.charge[network.output][:] = 0.0
+    dual.center, dual.radius = np.array([-error / 2]), np.zeros(1)
+    one = np.ones((1, 1))
+    assert dual.maximise(forms(dual, one), one, one, beta * one, 0).value[0] <= 0
+    dual.charge[int(neurons.value[0])][:] = 0.0
+    assert dual.maximise(forms(dual, one), one, one, beta * one, 0).value[0] > 0

@@ -20,7 +20,7 @@ Value: TypeAlias = NDArray[Any]
 Operand: TypeAlias = "NDArray[Any] | float | int"
 
 _STEPS = 8  # products made at once
-_CACHE = 1 << 17  # elements of a block of running sums: two blocks of float32 fill 1 MiB
+_CACHE = 1 << 17  # elements of a block of running sums and of the products added to it: 512 KiB of float32
 
 
 class Float:
@@ -310,7 +310,8 @@ def _dot_into(x: Value, w: Value, out: Value) -> None:
     left = np.ascontiguousarray(np.moveaxis(x, -1, 0))  # [k, *s, m]
     right = np.ascontiguousarray(np.moveaxis(w, -1, 0))  # [k, *s, n]
     lead = int(np.prod(out.shape[:-2], dtype=np.int64))
-    rows = max(1, min(m, _CACHE // max(1, n * lead)))
+    rows = max(1, min(m, _CACHE // max(1, n * lead * (_STEPS + 1))))
+    rows = -(-m // max(1, -(-m // rows)))  # blocks of one size
     for first in range(0, m, rows):
         block = left[..., first : first + rows]
         running = np.zeros((*out.shape[:-2], block.shape[-1], n), out.dtype)
@@ -330,7 +331,7 @@ def _outer(a: Value, b: Value, out: Value) -> None:
     einsum has loops for a number times a row, where multiply pays for each row. It adds the product to 0,
     perhaps fused: that is the rounded product, but for the sign of a zero, which no sum from +0 can show.
     """
-    if out.dtype.name in ("float32", "float64"):
+    if out.dtype.char in "fd":  # its name is made in Python at every use
         np.einsum("...m,...n->...mn", a, b, out=out)
     else:
         np.multiply(a[..., :, None], b[..., None, :], out=out)

@@ -1,4 +1,4 @@
-"""The attack: gradient search for a violating input, in float64, batched over starts.
+"""The attack: gradient search for a violating input, batched over starts.
 
 It only proposes points; `witness.py` replays them exactly.
 
@@ -8,11 +8,13 @@ Shapes   P points, n inputs, m outputs, R inequalities of the region
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.verify.clock import Deadline
+from torchlean.verify.maps import Maps
 from torchlean_check.network import Affine, Network, Relu
 from torchlean_check.vnnlib_reader import Region
 
@@ -28,6 +30,7 @@ class Target:
     region: Region
     lo: F64
     hi: F64
+    maps: Maps
 
     @property
     def clause_rows(self) -> list[Ints]:
@@ -40,7 +43,7 @@ class Target:
 
     def rows(self, x: F64) -> F64:
         """Every inequality's g at each point; <= 0 is a violation of its part. Shapes: [P, n] -> [P, R]"""
-        y, _ = forward(self.network, x)
+        y, _ = forward(self.network, self.maps, x)
         return y @ self.region.rows_y.T + x @ self.region.rows_x.T + self.region.rows_c
 
     def worst(self, g: F64) -> F64:
@@ -50,25 +53,25 @@ class Target:
         )
 
 
-def forward(network: Network, x: F64) -> tuple[F64, dict[int, NDArray[np.bool_]]]:
-    """Outputs, and which relus are active. Shapes: [P, n] -> [P, m]"""
-    values: dict[int, F64] = {0: x}
+def forward(network: Network, maps: Maps, x: F64) -> tuple[F64, dict[int, Any]]:
+    """Outputs, and which relus are active, the latter in the arrays of `maps`. Shapes: [P, n] -> [P, m]"""
+    values: dict[int, Any] = {0: maps.put(x)}
     active = {}
     for i, node in enumerate(network.nodes):
         if isinstance(node, Affine):
-            value = np.broadcast_to(node.bias, (len(x), node.size))
-            for map_, source in node.terms:
-                value = value + map_.apply(values[source], np.matmul)
+            value = maps.bias[i]
+            for j, (_, source) in enumerate(node.terms):
+                value = value + maps.apply(i, j, values[source])
             values[i] = value
         elif isinstance(node, Relu):
             active[i] = values[node.source] > 0
-            values[i] = np.maximum(values[node.source], 0)
-    return values[network.output], active
+            values[i] = maps.xp.clip(values[node.source], 0, None)
+    return np.asarray(maps.get(values[network.output]), np.float64), active
 
 
-def backward(network: Network, active: dict[int, NDArray[np.bool_]], weights: F64) -> F64:
+def backward(network: Network, maps: Maps, active: dict[int, Any], weights: F64) -> F64:
     """The gradient of sum weights * y in x. Shapes: [P, m] -> [P, n]"""
-    cotangents: dict[int, F64] = {network.output: weights}
+    cotangents: dict[int, Any] = {network.output: maps.put(weights)}
     for i in range(len(network.nodes) - 1, 0, -1):
         g = cotangents.pop(i, None)
         if g is None:
@@ -77,12 +80,14 @@ def backward(network: Network, active: dict[int, NDArray[np.bool_]], weights: F6
         if isinstance(node, Relu):
             parts = [(g * active[i], node.source)]
         elif isinstance(node, Affine):
-            parts = [(map_.transpose(g, np.matmul), source) for map_, source in node.terms]
+            parts = [(maps.transpose(i, j, g), source) for j, (_, source) in enumerate(node.terms)]
         else:
             continue
         for part, source in parts:
             cotangents[source] = cotangents[source] + part if source in cotangents else part
-    return cotangents.get(0, np.zeros((len(weights), network.inputs)))
+    if 0 not in cotangents:
+        return np.zeros((len(weights), network.inputs))
+    return np.asarray(maps.get(cotangents[0]), np.float64)
 
 
 def descend(
@@ -102,7 +107,7 @@ def descend(
     for c, mine in enumerate(rows):
         mask[c, mine] = True
     for step in range(steps + 1):
-        y, active = forward(network, x)
+        y, active = forward(network, target.maps, x)
         g = np.where(mask[clause], y @ region.rows_y.T + x @ region.rows_x.T + region.rows_c, -np.inf)
         row = g.argmax(axis=1)
         value = g[every, row]
@@ -110,7 +115,7 @@ def descend(
         best[better], best_g[better] = x[better], value[better]
         if step == steps or (best_g <= until).any() or deadline.left < 0:
             break
-        gradient = backward(network, active, region.rows_y[row]) + region.rows_x[row]
+        gradient = backward(network, target.maps, active, region.rows_y[row]) + region.rows_x[row]
         x = target.clip(x - size * 0.01 ** (step / max(steps - 1, 1)) * width * np.sign(gradient))
     return best, best_g
 

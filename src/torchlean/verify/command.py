@@ -6,7 +6,6 @@ from answering in time. The first word on standard output is the verdict.
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import select
@@ -132,24 +131,10 @@ def _named(options: Options) -> Iterator[None]:
         raise type(error)(error.what, where=where, expected=error.expected, got=error.got, fix=error.fix) from None
 
 
-def _keep_memory() -> None:
-    """Let freed arrays stay with the process: pages that come and go are a tenth of a search's time (glibc only)."""
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return
-    mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-    mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-
-
 def _decide(options: Options, start: float) -> int:
-    if "numpy" not in sys.modules:  # its threads do not pay on matrices of this size; workers are processes
-        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-            os.environ.setdefault(name, "1")
-    gc.set_threshold(200_000)  # a short process whose arrays hold no cycles
-    _keep_memory()
+    from torchlean_check.process import prepare
+
+    prepare()
     from torchlean.files import atomic_write, check_target, read_bytes
     from torchlean.verify.clock import Deadline
     from torchlean.verify.files import verify_files

@@ -1,135 +1,273 @@
-"""The dual bound of a dense stack with optimised slopes and split multipliers (alpha-beta-CROWN), in numpy.
+"""The dual bound with optimised slopes and split multipliers (alpha-beta-CROWN), batched over problems.
 
-For each problem (a box of every layer, split signs, one inequality) the backward walk gives a lower bound that is
-concave piecewise in the lower slopes alpha and the multipliers beta. Its gradient needs no autograd: with x* the
-minimiser, run the chosen lines forward from x*; then d bound / d alpha = max(A, 0) z and d bound / d beta = -side z.
+For each problem (boxes, split signs, one linear form of a value) the backward walk gives a lower bound that is concave
+piecewise in the lower slopes alpha and the multipliers beta. Its gradient needs no autograd: with x* the minimiser, run
+the chosen lines forward from x*; then d bound / d alpha = max(A, 0) z and d bound / d beta = -side z.
 
-Shapes   P problems, n_k entries of layer k; alpha, beta, side: one [P, n_k] per layer
+Only the neurons that the root's boxes leave unstable have slopes, signs and multipliers: they stand in one flat vector,
+relu by relu in the order of the network (`Neurons`).
+
+Shapes   P problems, n inputs, U unstable neurons, size_k entries of value k
 Source   Xu et al. 2021, arXiv:2011.13824 (alpha); Wang et al. 2021, arXiv:2103.06624 (beta)
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean.bounds.dense import Stack
+import torchlean_check as tc
+from torchlean.verify.maps import Maps
+from torchlean_check.network import Affine, Network, Relu
 
 F64 = NDArray[np.float64]
-Layers = list[F64]
+Ints = NDArray[np.int64]
+Boxes = Mapping[int, tuple[F64, F64]]  # value that a relu reads -> (lo, hi), each [size]
 
 
-@dataclass
-class Problems:
-    """What a batch is about. side: -1 where z <= 0 was split, +1 where z >= 0, else 0; row: [P] inequality of each."""
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """The unstable neurons of a set of boxes.
 
-    lo: Layers
-    hi: Layers
-    side: Layers
-    row: NDArray[np.int64]
-    alpha: Layers
-    beta: Layers
+    at      value that a relu reads -> its part of the flat vector
+    index   value that a relu reads -> the flat indices in the value of the neurons of that part
+    value, entry   [U]: the value and the index in it of each
+    lo, hi  [U]
+    """
+
+    at: dict[int, slice]
+    index: dict[int, Ints]
+    value: Ints
+    entry: Ints
+    lo: F64
+    hi: F64
+
+    @staticmethod
+    def of(boxes: Boxes) -> Neurons:
+        at, index, start = {}, {}, 0
+        for k, (lo, hi) in sorted(boxes.items()):
+            index[k] = np.flatnonzero((lo < 0) & (hi > 0))
+            at[k] = slice(start, start + len(index[k]))
+            start = at[k].stop
+
+        def flat(parts: list[Any]) -> Any:
+            return np.concatenate([*parts, np.zeros(0, parts[0].dtype if parts else np.int64)])
+
+        return Neurons(
+            at,
+            index,
+            flat([np.full(len(i), k) for k, i in index.items()]),
+            flat(list(index.values())),
+            flat([boxes[k][0][i] for k, i in index.items()]).astype(np.float64),
+            flat([boxes[k][1][i] for k, i in index.items()]).astype(np.float64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def default(self) -> F64:
+        """The slopes that leave the smaller areas.   Shapes  [U]"""
+        return (self.hi > -self.lo).astype(np.float64)
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """What is bounded: seed . value(target) + direct . x + bias.   Shapes  [P, size], [P, n] or None, [P]"""
+
+    target: int
+    seed: Any
+    direct: Any | None
+    bias: Any
+
+
+@dataclass(eq=False)
 class Best:
-    """The best bound of each problem, and where it was reached. fall: what splitting each neuron may gain, [P, n_k]."""
+    """The best bound of each problem, and where it was reached.
 
-    value: F64
-    alpha: Layers
-    beta: Layers
-    fall: Layers
-    point: F64
+    cost    [P, U] what the lines of each neuron may cost the bound: what splitting it may gain
+    point   [P, n] the input at which the bound is reached
+    """
+
+    value: Any
+    alpha: Any
+    beta: Any
+    cost: Any
+    point: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """below: the lower slope where it is fixed; chord, bias: the upper line; free: where the lower slope is free."""
+
+    below: Any
+    chord: Any
+    bias: Any
+    free: Any
 
 
 class Dual:
-    """The walk on one stack and input box, in float64."""
+    """The walk on one network with the root's boxes and the kernel's charges."""
 
-    def __init__(self, stack: Stack, lo: F64, hi: F64, largest: Layers, input_size: F64) -> None:
-        """largest: [n_k] bounds on |a_k|; they give the error boxes. input_size: [n] bounds on |x|."""
-        self.weights = [layer.weight.astype(np.float64) for layer in stack.layers]
-        self.biases = [layer.bias.astype(np.float64) for layer in stack.layers]
-        self.gates = [layer.gate for layer in stack.layers]
-        self.errors, below = [], input_size
-        for layer, mine in zip(stack.layers, largest, strict=True):
-            self.errors.append((layer.size.astype(np.float64) @ below + np.abs(layer.bias)) * layer.rate)
-            below = mine
-        rows = stack.rows
-        self.rows, self.direct = rows.weight.astype(np.float64), rows.direct.astype(np.float64)
-        self.row_bias = rows.bias - (rows.size.astype(np.float64) @ below + np.abs(rows.bias)) * rows.rate
-        self.center, self.radius = 0.5 * (lo + hi), 0.5 * (hi - lo)
+    def __init__(self, kernel: tc.Kernel, boxes: Boxes, neurons: Neurons, maps: Maps) -> None:
+        network, region = kernel.network, kernel.region
+        self.network: Network = network
+        self.neurons, self.maps, self.xp = neurons, maps, maps.xp
+        put = maps.put
+        self.charge = {k: put(c.kappa) for k, c in kernel.charges.items()}
+        self.active = {k: put(((lo >= 0) & (hi > 0)).astype(np.float64)) for k, (lo, hi) in boxes.items()}
+        self.index = {k: maps.index(i) for k, i in neurons.index.items()}
+        self.lo, self.hi = put(neurons.lo), put(neurons.hi)
+        self.center, self.radius = put(0.5 * (region.lo + region.hi)), put(0.5 * (region.hi - region.lo))
+        self.zero = put(np.zeros(()))
 
-    def maximise(self, p: Problems, steps: int, rate: float = 0.3, target: float = 0.0) -> Best:
-        """Adam with projection; stops when every problem's bound is above `target`."""
-        alpha, beta = [a.copy() for a in p.alpha], [b.copy() for b in p.beta]
-        count = len(p.row)
-        best = Best(np.full(count, -np.inf), [a.copy() for a in alpha], [b.copy() for b in beta],
-                    [np.zeros_like(a) for a in alpha], np.zeros((count, len(self.center))))  # fmt: skip
-        moments = [[np.zeros_like(v) for v in (*alpha, *beta)] for _ in range(2)]
-        free = [(low < 0) & (high > 0) & gate for low, high, gate in zip(p.lo, p.hi, self.gates, strict=True)]
-        split = [np.abs(s) > 0 for s in p.side]
-        lines = [_lines(*v) for v in zip(p.lo, p.hi, self.gates, strict=True)]
+    def maximise(
+        self, forms: Forms, side: Any, alpha: Any, beta: Any, steps: int, rate: float = 0.3, target: float = 0.0
+    ) -> Best:
+        """Adam with projection; stops when every problem's bound is above `target`.
+
+        side    [P, U]: -1 where z <= 0 was split, +1 where z >= 0, else 0
+        alpha, beta   [P, U]: where to start
+        """
+        xp = self.xp
+        chosen = self.lines(side)
+        best: Best | None = None
+        moments: list[Any] = []
         for step in range(steps + 1):
-            value, upper, form, fall, pre = self._value(p, alpha, beta, lines)
-            better = value > best.value
-            if better.any():
-                best.value[better], best.point[better] = (
-                    value[better],
-                    (self.center - np.sign(form) * self.radius)[better],
-                )
-                for into, new in zip((*best.alpha, *best.beta, *best.fall), (*alpha, *beta, *fall), strict=True):
-                    into[better] = new[better]
+            walk = Walk(self, forms, side, alpha, beta, chosen)
+            point = self.center - xp.sign(walk.form) * self.radius
+            if best is None:
+                best = Best(walk.total, alpha, beta, walk.cost, point)
+            else:
+                better = walk.total > best.value
+                if bool(better.any()):
+                    row = better[:, None]
+                    best = Best(
+                        xp.where(better, walk.total, best.value),
+                        *(
+                            xp.where(row, new, old)
+                            for new, old in (
+                                (alpha, best.alpha),
+                                (beta, best.beta),
+                                (walk.cost, best.cost),
+                                (point, best.point),
+                            )
+                        ),
+                    )
             if step == steps or bool((best.value > target).all()):
                 break
-            gradients = [np.where(f, np.maximum(a, 0) * z, 0) for f, a, z in zip(free, upper, pre, strict=True)]
-            gradients += [np.where(c, -s * z, 0) for c, s, z in zip(split, p.side, pre, strict=True)]
-            size = rate * 0.96**step
-            for i, (v, g) in enumerate(zip((*alpha, *beta), gradients, strict=True)):
-                first, second = moments[0][i], moments[1][i]
+            gradients = walk.gradients(point)
+            if not moments:
+                moments = [xp.zeros_like(g) for g in (*gradients, *gradients)]
+            moved = []
+            for i, (v, g) in enumerate(zip((alpha, beta), gradients, strict=True)):
+                first, second = moments[i], moments[2 + i]
                 first += 0.2 * (g - first)
                 second += 0.05 * (g * g - second)
                 bias1, bias2 = 1 - 0.8 ** (step + 1), 1 - 0.95 ** (step + 1)
-                move = size * (first / bias1) / (np.sqrt(second / bias2) + 1e-12)
-                np.clip(v + move, 0, 1 if i < len(alpha) else None, out=v)
+                move = (first / bias1) / (xp.sqrt(second / bias2) + 1e-12)
+                moved.append(xp.clip(v + rate * 0.96**step * move, 0, 1 if i == 0 else None))
+            alpha, beta = moved
+        assert best is not None
         return best
 
-    def _value(
-        self, p: Problems, alpha: Layers, beta: Layers, lines: list[tuple[F64, F64, F64]]
-    ) -> tuple[F64, Layers, F64, Layers, Layers]:
-        """Bound, coefficients on each a_k, form on x, cost of each chord, z_k of the chosen lines at the minimiser."""
-        a = self.rows[p.row]
-        total = self.row_bias[p.row].copy()
-        upper, lowers, used, falls = [], [], [], []
-        for k in range(len(self.weights) - 1, -1, -1):
-            fixed, chord, bias = lines[k]
-            below = np.where(np.isnan(fixed), alpha[k], fixed)
-            plus, minus = np.maximum(a, 0), np.minimum(a, 0)
-            lost = minus * bias
-            total += lost.sum(axis=1)
-            z = plus * below + minus * chord - beta[k] * p.side[k]
-            total += z @ self.biases[k] - np.abs(z) @ self.errors[k]
-            upper.append(a)
-            lowers.append(z)
-            used.append((below, chord, bias))
-            falls.append(-lost)
-            a = z @ self.weights[k]
-        form = a + self.direct[p.row]
-        total += form @ self.center - np.abs(form) @ self.radius
-        pre = []
-        value = self.center - np.sign(form) * self.radius
-        for k in range(len(self.weights)):
-            a, z, (below, chord, bias) = upper[-1 - k], lowers[-1 - k], used[-1 - k]
-            value = value @ self.weights[k].T + self.biases[k] - np.sign(z) * self.errors[k]
-            pre.append(value)
-            value = np.where(a >= 0, below * value, chord * value + bias)
-        return total, upper[::-1], form, falls[::-1], pre
+    def lines(self, side: Any) -> Lines:
+        """The lines of every unstable neuron where these splits hold."""
+        xp = self.xp
+        free = side == 0
+        chord = xp.where(free, self.hi / (self.hi - self.lo), xp.clip(side, 0, 1))
+        return Lines(xp.clip(side, 0, 1), chord, xp.where(free, -chord * self.lo, self.zero), free)
 
 
-def _lines(lo: F64, hi: F64, gate: NDArray[np.bool_]) -> tuple[F64, F64, F64]:
-    """Lower slope where it is fixed (nan where free), chord slope, and chord bias."""
-    unstable = (lo < 0) & (hi > 0) & gate
-    linear = ((lo >= 0) | ~gate).astype(np.float64)
-    chord = np.where(unstable, hi / np.where(unstable, hi - lo, 1.0), linear)
-    return np.where(unstable, np.nan, linear), chord, np.where(unstable, -chord * lo, 0.0)
+class Walk:
+    """One backward walk with given slopes and multipliers.
+
+    total, form   [P] the bound; [P, n] its coefficients on x
+    """
+
+    def __init__(self, dual: Dual, forms: Forms, side: Any, alpha: Any, beta: Any, lines: Lines) -> None:
+        self.dual, self.forms, self.lines, self.side = dual, forms, lines, side
+        xp, network, maps, neurons = dual.xp, dual.network, dual.maps, dual.neurons
+        self.below = xp.where(lines.free, alpha, lines.below)
+        self.upper = xp.zeros_like(self.below)  # coefficients on the relus' outputs
+        self.cost = xp.zeros_like(self.below)
+        self.rows: dict[int, Any] = {}  # per affine node, the coefficients on its value
+        push = beta * side
+        total = forms.bias
+        pending: dict[int, Any] = {forms.target: forms.seed}
+
+        def add(k: int, rows: Any) -> None:
+            pending[k] = pending[k] + rows if k in pending else rows
+
+        for k in range(forms.target, -1, -1):
+            rows = pending.pop(k, None)
+            if rows is None:
+                continue
+            if k in neurons.at and neurons.at[k].start < neurons.at[k].stop and k != forms.target:
+                rows[:, dual.index[k]] -= push[:, neurons.at[k]]
+            node = network.nodes[k]
+            if isinstance(node, Relu):
+                z, s = rows * dual.active[node.source], neurons.at[node.source]
+                if s.start < s.stop:
+                    i = dual.index[node.source]
+                    a = rows[:, i]
+                    plus = xp.clip(a, 0, None)
+                    minus = a - plus
+                    lost = minus * lines.bias[:, s]
+                    self.upper[:, s], self.cost[:, s] = a, plus * self._gap(s) - lost
+                    total = total + lost.sum(-1)
+                    z[:, i] = plus * self.below[:, s] + minus * lines.chord[:, s]
+                add(node.source, z)
+            elif isinstance(node, Affine):
+                self.rows[k] = rows
+                total = total + rows @ maps.bias[k] - abs(rows) @ dual.charge[k]
+                for j, (_, source) in enumerate(node.terms):
+                    add(source, maps.transpose(k, j, rows))
+            else:
+                pending[-1] = rows
+        form = pending.get(-1)
+        if form is None:
+            form = xp.zeros_like(total[:, None] * dual.center)
+        if forms.direct is not None:
+            form = form + forms.direct
+        self.form = form
+        self.total = total + form @ dual.center - abs(form) @ dual.radius
+
+    def _gap(self, s: slice) -> Any:
+        """How far the lower lines of these neurons may be below relu: at the nearer end, and a little at the other.
+
+        At the best slope one end is as near as it gets, and the multipliers of both sides' splits act on it.
+        """
+        xp, dual = self.dual.xp, self.dual
+        right, left = (1 - self.below[:, s]) * dual.hi[s], -self.below[:, s] * dual.lo[s]
+        return xp.where(self.lines.free[:, s], xp.minimum(right, left) + 0.01 * xp.maximum(right, left), dual.zero)
+
+    def gradients(self, point: Any) -> tuple[Any, Any]:
+        """Of the bound in alpha and in beta, from the chosen lines run forward from the minimiser."""
+        dual, xp, lines = self.dual, self.dual.xp, self.lines
+        network, maps, neurons = dual.network, dual.maps, dual.neurons
+        pre = xp.zeros_like(self.below)
+        values: dict[int, Any] = {0: point}
+        for k, node in enumerate(network.nodes[: self.forms.target]):
+            if isinstance(node, Affine):
+                if k not in self.rows:
+                    continue  # nothing that is bounded reads it
+                value = maps.bias[k] - xp.sign(self.rows[k]) * dual.charge[k]
+                for j, (_, source) in enumerate(node.terms):
+                    value = value + maps.apply(k, j, values[source])
+                values[k] = value
+            elif isinstance(node, Relu) and node.source in values:
+                z, s = values[node.source], neurons.at[node.source]
+                value = z * dual.active[node.source]
+                if s.start < s.stop:
+                    i = dual.index[node.source]
+                    pre[:, s] = here = z[:, i]
+                    value[:, i] = xp.where(
+                        self.upper[:, s] >= 0, self.below[:, s] * here, lines.chord[:, s] * here + lines.bias[:, s]
+                    )
+                values[k] = value
+        alpha = xp.where(lines.free, xp.clip(self.upper, 0, None) * pre, dual.zero)
+        return alpha, -self.side * pre

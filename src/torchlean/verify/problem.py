@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.attack import Target
 from torchlean.verify.clock import Deadline
+from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.witness import Replay, Witness
 from torchlean_check.network import Network
 from torchlean_check.vnnlib_reader import Region
@@ -84,7 +85,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         lo, hi = _float32_points(self.region)
-        self.target = Target(self.network, self.region, lo, hi)
+        self.target = Target(self.network, self.region, lo, hi, NumpyMaps(self.network))
 
     @property
     def kernel(self) -> tc.Kernel:

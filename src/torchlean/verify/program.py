@@ -144,10 +144,12 @@ def attacked_range(
     """The least and greatest value of an output that descent finds, as the float64 network has them."""
     from torchlean.verify.attack import Target, descend
     from torchlean.verify.files import read
+    from torchlean.verify.maps import NumpyMaps
 
     either = forall(region, lambda y: (y[output] > 0) & (y[output] < 0))  # violated by y <= 0, and by y >= 0
     network, regions = read(model, claimed(either, inputs, outputs))
-    target = Target(network, regions[0], *(v.ravel().astype(np.float64) for v in region.floats32()))
+    lo, hi = (v.ravel().astype(np.float64) for v in region.floats32())
+    target = Target(network, regions[0], lo, hi, NumpyMaps(network))
     rng = np.random.default_rng(seed)
     x = target.clip(target.lo + rng.random((256, inputs)) * (target.hi - target.lo))
     ends = []

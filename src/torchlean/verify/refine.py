@@ -6,75 +6,71 @@ Source   Xu et al. 2021, arXiv:2011.13824
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.bounds.dense import Rows, Stack
 from torchlean.verify.clock import Deadline
-from torchlean.verify.dual import Dual, Layers, Problems
-from torchlean.verify.lower import Origin
+from torchlean.verify.dual import Dual, Forms, Neurons
+from torchlean.verify.maps import Engine
+from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_table
 
-F64 = NDArray[np.float64]
-
-STEPS, CHUNK = 24, 192
+STEPS = 24
+SHARE = 0.3  # of the time that is left
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
 
 
-def refine(
-    kernel: tc.Kernel,
-    state: tc.State,
-    stack: Stack,
-    origins: tuple[Origin, ...],
-    boxes: Callable[[tc.State], tuple[Layers, Layers]],
-    largest: Layers,
-    tables: list[tc.SlopeTable],
-    deadline: Deadline,
-) -> tuple[tc.Derivation, ...]:
-    """Derivations, layer by layer, each applied to `state` by the kernel; their tables are appended to `tables`."""
+def refine(problem: Problem, state: tc.State, engine: Engine) -> tuple[tc.Derivation, ...]:
+    """Derivations, value by value, each applied to `state` by the kernel; their tables join the problem's.
+
+    It stops early when its share of the time is used: what was derived by then stands.
+    """
     found: list[tc.Derivation] = []
-    region = kernel.region
-    size = np.maximum(np.abs(region.lo), np.abs(region.hi))
-    for k in range(1, len(stack.layers)):
-        value, index = origins[k]
-        for v in np.unique(value).tolist():
-            kernel.derive_at(state, v, None, None, ())
-            found.append(tc.Derivation(v))
-        lo, hi = boxes(state)
-        count = len(value)
-        open_ = np.flatnonzero((lo[k][:count] < 0) & (hi[k][:count] > 0))
-        signed = np.concatenate([open_, open_])
-        sign = np.repeat([1.0, -1.0], len(open_))
-        for start in range(0, len(signed), CHUNK):
-            deadline.check()
-            n, s = signed[start : start + CHUNK], sign[start : start + CHUNK]
-            layer = stack.layers[k]
-            part = Stack(
-                stack.layers[:k],
-                Rows(
-                    (layer.weight[n] * s[:, None]).astype(np.float32),
-                    layer.size[n],
-                    np.zeros((len(n), stack.inputs), np.float32),
-                    (layer.bias[n] * s).astype(np.float32),
-                    layer.rate[n],
-                ),
-                stack.inputs,
-            )
-            dual = Dual(part, region.lo, region.hi, largest[:k], size)
-            repeated = [[np.repeat(v[None], len(n), axis=0) for v in side[:k]] for side in (lo, hi)]
-            zeros = [np.zeros_like(v) for v in repeated[0]]
-            alpha = [np.where(high > -low, 1.0, 0.0) for low, high in zip(*repeated, strict=True)]
-            low, high = repeated
-            best = dual.maximise(Problems(low, high, zeros, np.arange(len(n)), alpha, zeros), STEPS, target=np.inf)
-            before = np.where(s > 0, lo[k][n], -hi[k][n])
-            gained = best.value > before + GAIN * (hi[k][n] - lo[k][n])
-            for j in np.flatnonzero(gained).tolist():
-                v, i = int(value[n[j]]), int(index[n[j]])
-                table = slope_table(kernel.network, origins[:k], [a[j] for a in best.alpha])
-                tables.append(table)
-                kernel.derive_at(state, v, np.array([i]), table.floats(), ())
-                found.append(tc.Derivation(v, (i,), len(tables) - 1))
+    kernel = problem.kernel
+    share = Deadline(max(0.01, SHARE * problem.deadline.left))
+    for value in sorted(kernel.network.relu_inputs):
+        if kernel.tight[value]:
+            continue
+        if share.left < 0:
+            break
+        kernel.derive_at(state, value, None, None, ())
+        found.append(tc.Derivation(value))
+        found += _value(problem, state, engine, value, share)
     return tuple(found)
+
+
+def _value(problem: Problem, state: tc.State, engine: Engine, value: int, share: Deadline) -> list[tc.Derivation]:
+    """Both sides of every unstable neuron of one value."""
+    kernel, tables = problem.kernel, problem.files.tables
+    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in state.boxes.items() if k < value}
+    neurons = Neurons.of(boxes)
+    if not len(neurons):
+        return []
+    dual = Dual(kernel, boxes, neurons, engine.maps)
+    put, get = engine.maps.put, engine.maps.get
+    lo, hi = (side[0].copy() for side in state.boxes[value])
+    unstable = np.flatnonzero((lo < 0) & (hi > 0))
+    entries, signs = np.concatenate([unstable, unstable]), np.repeat([1.0, -1.0], len(unstable))
+    found = []
+    size = engine.batch(len(neurons))
+    for start in range(0, len(entries), size):
+        problem.deadline.check()
+        if share.left < 0:
+            break
+        entry, sign = entries[start : start + size], signs[start : start + size]
+        seed = np.zeros((len(entry), len(lo)))
+        seed[np.arange(len(entry)), entry] = sign
+        shape = len(entry), len(neurons)
+        nothing = put(np.zeros(shape))
+        alpha = put(np.broadcast_to(neurons.default(), shape))
+        forms = Forms(value, put(seed), None, put(np.zeros(len(entry))))
+        best = dual.maximise(forms, nothing, alpha, nothing, STEPS, target=np.inf)
+        before = np.where(sign > 0, lo[entry], -hi[entry])
+        gained = get(best.value) > before + GAIN * (hi[entry] - lo[entry])
+        slopes = get(best.alpha)
+        for j in np.flatnonzero(gained).tolist():
+            table = slope_table(kernel.network, neurons, slopes[j])
+            tables.append(table)
+            kernel.derive_at(state, value, entry[j : j + 1], table.floats(), ())
+            found.append(tc.Derivation(value, (int(entry[j]),), len(tables) - 1))
+    return found

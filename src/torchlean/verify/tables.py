@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.lower import Origin
+from torchlean.verify.dual import Neurons
 from torchlean_check.network import Network
 
 UNIT = 2.0**14  # slopes in tables are multiples of 2^-14
 DEFAULT = -32768  # the checker's own rule
 
 
-def slope_table(network: Network, origins: tuple[Origin, ...], alpha: list[NDArray[np.float64]]) -> tc.SlopeTable:
-    """Lower slopes of the relus, from one array per layer of a stack. Shapes: alpha[k]: [n_k]"""
+def slope_table(network: Network, neurons: Neurons, alpha: NDArray[np.float64]) -> tc.SlopeTable:
+    """The lower slopes of unstable neurons.   Shapes  alpha: [U]"""
+    units = np.rint(alpha * UNIT).astype(np.int16)
     slopes: dict[int, NDArray[np.int16]] = {}
-    for (value, index), mine in zip(origins, alpha, strict=True):
-        units = np.rint(mine[: len(value)] * UNIT).astype(np.int16)
-        for v in np.unique(value).tolist():
-            at = value == v
-            slopes.setdefault(v, np.full(network.nodes[v].size, DEFAULT, np.int16))[index[at]] = units[at]
+    for value, part in neurons.at.items():
+        if part.start < part.stop:
+            slopes[value] = np.full(network.nodes[value].size, DEFAULT, np.int16)
+            slopes[value][neurons.index[value]] = units[part]
     return tc.SlopeTable(slopes)

@@ -1,0 +1,223 @@
+"""The linear maps of the checker's network in the arrays of a search: numpy in float64, or torch on a device.
+
+A search guesses; what it finds counts once the kernel has repeated it. So its arrays may be in any precision.
+
+Shapes   rows of flat vectors: [P, size of a value]
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from torchlean_check.network import Affine, Conv, Dense, Map, Network, Scale
+
+
+class Maps(Protocol):
+    """Arrays of one kind, and every linear map of one network in them.
+
+    xp     the namespace: numpy, or torch
+    bias   of each affine node
+    """
+
+    xp: Any
+    bias: Mapping[int, Any]
+
+    def put(self, array: np.ndarray) -> Any:
+        """A float array of the search's precision."""
+
+    def index(self, array: np.ndarray) -> Any:
+        """An index array."""
+
+    def get(self, array: Any) -> np.ndarray:
+        """Back to numpy, in the search's precision."""
+
+    def apply(self, node: int, term: int, x: Any) -> Any: ...
+
+    def transpose(self, node: int, term: int, rows: Any) -> Any: ...
+
+
+class NumpyMaps:
+    """The checker's own maps, with BLAS products in float64."""
+
+    xp: Any = np
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.bias: Mapping[int, Any] = {k: n.bias for k, n in enumerate(network.nodes) if isinstance(n, Affine)}
+
+    def put(self, array: np.ndarray) -> Any:
+        return np.asarray(array, np.float64)
+
+    def index(self, array: np.ndarray) -> Any:
+        return np.asarray(array, np.intp)
+
+    def get(self, array: Any) -> np.ndarray:
+        return np.asarray(array)
+
+    def apply(self, node: int, term: int, x: Any) -> Any:
+        return self._map(node, term).apply(x, np.matmul)
+
+    def transpose(self, node: int, term: int, rows: Any) -> Any:
+        return self._map(node, term).transpose(rows, np.matmul)
+
+    def _map(self, node: int, term: int) -> Map:
+        affine = self._network.nodes[node]
+        assert isinstance(affine, Affine)
+        return affine.terms[term][0]
+
+
+class TorchMaps:
+    """The same in float32 on a torch device. A convolution is crossed by its transpose, never by a matrix."""
+
+    def __init__(self, network: Network, device: str) -> None:
+        import torch
+
+        self.xp: Any = torch
+        self.device = device
+        self._maps: dict[tuple[int, int], Any] = {}
+        bias: dict[int, Any] = {}
+        for k, node in enumerate(network.nodes):
+            if isinstance(node, Affine):
+                bias[k] = self.put(node.bias)
+                for j, (map_, _) in enumerate(node.terms):
+                    self._maps[k, j] = self._made(map_)
+        self.bias: Mapping[int, Any] = bias
+
+    def put(self, array: np.ndarray) -> Any:
+        return self.xp.as_tensor(np.asarray(array, np.float32), device=self.device)
+
+    def index(self, array: np.ndarray) -> Any:
+        return self.xp.as_tensor(np.asarray(array, np.int64), device=self.device)
+
+    def get(self, array: Any) -> np.ndarray:
+        found: np.ndarray = array.cpu().numpy()
+        return found
+
+    def apply(self, node: int, term: int, x: Any) -> Any:
+        return self._maps[node, term].apply(x)
+
+    def transpose(self, node: int, term: int, rows: Any) -> Any:
+        return self._maps[node, term].transpose(rows)
+
+    def _made(self, map_: Map) -> Any:
+        if isinstance(map_, Dense):
+            return _TorchDense(self.put(map_.weight))
+        if isinstance(map_, Scale):
+            return _TorchScale(self.put(map_.factor))
+        if isinstance(map_, Conv):
+            return _TorchConv(self.xp, self.put(map_.weight), map_)
+        kept = np.flatnonzero(map_.index >= 0)
+        return _TorchSelect(self.index(kept), self.index(map_.index[kept]), len(map_.index), map_.in_size)
+
+
+class _TorchDense:
+    def __init__(self, weight: Any) -> None:
+        self.weight, self.forward = weight, weight.T.contiguous()
+
+    def apply(self, x: Any) -> Any:
+        return x @ self.forward
+
+    def transpose(self, rows: Any) -> Any:
+        return rows @ self.weight
+
+
+class _TorchScale:
+    def __init__(self, factor: Any) -> None:
+        self.factor = factor
+
+    def apply(self, x: Any) -> Any:
+        return x * self.factor
+
+    transpose = apply
+
+
+class _TorchSelect:
+    """y[out] = x[into]; 0 elsewhere."""
+
+    def __init__(self, out: Any, into: Any, size: int, in_size: int) -> None:
+        self.out, self.into, self.size, self.in_size = out, into, size, in_size
+
+    def apply(self, x: Any) -> Any:
+        y = x.new_zeros((len(x), self.size))
+        y[:, self.out] = x[:, self.into]
+        return y
+
+    def transpose(self, rows: Any) -> Any:
+        y = rows.new_zeros((len(rows), self.in_size))
+        y[:, self.into] = rows[:, self.out]
+        return y
+
+
+class _TorchConv:
+    def __init__(self, torch: Any, weight: Any, conv: Conv) -> None:
+        axes = len(conv.strides)
+        self.conv, self.weight = conv, weight
+        self.forward_ = (torch.conv1d, torch.conv2d, torch.conv3d)[axes - 1]
+        self.backward_ = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[axes - 1]
+        self.pad, self.cudnn = torch.nn.functional.pad, torch.backends.cudnn
+        low, high = conv.pads[:axes], conv.pads[axes:]
+        self.padding = [p for pair in zip(reversed(low), reversed(high), strict=True) for p in pair]
+        padded = [n + a + b for n, a, b in zip(conv.in_shape[1:], low, high, strict=True)]
+        reach = [
+            (n - 1) * s + d * (k - 1) + 1
+            for n, s, d, k in zip(conv.out_shape[1:], conv.strides, conv.dilations, conv.weight.shape[2:], strict=True)
+        ]
+        self.unread = [p - r for p, r in zip(padded, reach, strict=True)]  # rows at the end that no window reads
+        self.inside = tuple(slice(a, a + n) for a, n in zip(low, conv.in_shape[1:], strict=True))
+        self.settings = {"stride": conv.strides, "dilation": conv.dilations, "groups": conv.groups}
+
+    def apply(self, x: Any) -> Any:
+        image = self.pad(x.reshape(len(x), *self.conv.in_shape), self.padding)
+        with self.cudnn.flags(enabled=True, allow_tf32=False):
+            return self.forward_(image, self.weight, None, **self.settings).reshape(len(x), -1)
+
+    def transpose(self, rows: Any) -> Any:
+        with self.cudnn.flags(enabled=True, allow_tf32=False):
+            image = self.backward_(rows.reshape(len(rows), *self.conv.out_shape), self.weight, None, **self.settings)
+        image = self.pad(image, [p for n in reversed(self.unread) for p in (0, n)])
+        return image[(slice(None), slice(None), *self.inside)].reshape(len(rows), math.prod(self.conv.in_shape))
+
+
+class Engine:
+    """Which maps a search uses: numpy's at first, torch's once the search is long enough to pay for loading it.
+
+    Importing torch takes seconds, so a search that ends within PATIENCE never does; a network whose walk is slow in
+    numpy starts with torch. CUDA is taken where there is a device.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._size = sum(node.size for node in network.nodes)
+        self._heavy = any(isinstance(m, Conv) for n in network.nodes if isinstance(n, Affine) for m, _ in n.terms)
+        self.maps: Maps = TorchMaps(network, _device()) if self._heavy else NumpyMaps(network)
+
+    def move(self, spent: float) -> bool:
+        """Change to torch where that pays; whether it did."""
+        if isinstance(self.maps, TorchMaps) or spent < PATIENCE:
+            return False
+        self.maps = TorchMaps(self._network, _device())
+        return True
+
+    def batch(self, neurons: int) -> int:
+        """How many problems to walk at once."""
+        if isinstance(self.maps, TorchMaps):
+            each = 4 * (8 * self._size + 16 * neurons)
+            return int(max(8, min(2048 if self.maps.device == "cuda" else 256, MEMORY // each)))
+        return int(max(1, min(128, SMALL // max(1, neurons))))
+
+
+PATIENCE = 2.0  # seconds
+SMALL = 12_000  # unstable neurons of all problems that numpy walks together: they stay in the cache
+MEMORY = 1 << 31  # bytes that a batch may take on a device
+
+
+def _device() -> str:
+    import torch
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    return "cuda" if torch.cuda.is_available() else "cpu"
