@@ -1,7 +1,9 @@
 """SoftFloat: in binary32 to nearest the reference execution bit for bit; in other formats and directions their own."""
 
+from fractions import Fraction
 from typing import Any
 
+import gmpy2
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -207,3 +209,14 @@ def test_what_the_system_cannot_mean_is_refused():
         SOFT.exp(np.array([1]))
     saturating = SoftFloat(E4M3FN, rules=soft.Rules(overflow=soft.Overflow.SATURATE))
     assert to_numpy(saturating.mul(saturating.constant(np.array([300.0], np.float32)), 2.0)) == 448.0
+
+
+@pytest.mark.parametrize("mode", Rounding, ids=lambda m: m.name)
+@pytest.mark.parametrize("fmt", [BINARY16, BFLOAT16, TF32], ids=str)
+def test_functions_are_rounded_once_in_the_format(fmt, mode):
+    N = SoftFloat(fmt, mode)
+    s = N.constant((np.random.default_rng(8).normal(size=200) * 3).astype(np.float32))
+    with gmpy2.context(precision=300):
+        exact = [gmpy2.mpq(gmpy2.exp(gmpy2.mpfr(v))) for v in soft.decode(s.bits, fmt).tolist()]
+    fractions = [Fraction(int(q.numerator), int(q.denominator)) for q in exact]
+    np.testing.assert_array_equal(N.exp(s).bits, soft.encode(fractions, fmt, mode).bits)

@@ -186,4 +186,3 @@ def _patterns_of(operation: Operation, fmt: Format, operands: Any) -> Bits:
     with np.errstate(all="ignore"):
         result = operation(*(x.view(fmt.dtype) for x in operands))
     return np.asarray(result, fmt.dtype).view(fmt.storage)
-

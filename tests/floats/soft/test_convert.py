@@ -145,7 +145,8 @@ def test_wide_numbers_to_and_from_integers(dtype):
     info, rng = np.iinfo(dtype), np.random.default_rng(5)
     spread = rng.integers(info.min, info.max, 3000, dtype=dtype, endpoint=True) >> rng.integers(
         0, info.bits, 3000).astype(dtype)  # fmt: skip
-    edges = [info.min, info.min + 1, info.max, info.max - 1, 0, 1, 2**24 + 1, 2**25 + 2, 2**31 - 64, 2**30 + 2**5 + 1]
+    edges = [e for e in (2**63 + 2**10 + 1, 2**62 + 2**9 + 1, 2**62 + 2**38 + 1) if e <= info.max]
+    edges += [info.min, info.min + 1, info.max, info.max - 1, 0, 1, 2**24 + 1, 2**25 + 2, 2**31 - 64, 2**30 + 2**5 + 1]
     x = np.concatenate([spread, np.array(edges, dtype)])
     for fmt in (BINARY32, BINARY64):
         for mode in MODES:

@@ -162,6 +162,12 @@ def test_operands_and_rules_that_do_not_fit_are_refused():
     for mode in ("UP", "nearest", None, 1):
         with pytest.raises(UsageError, match="is no Rounding"):
             soft.add(a, a, BINARY32, mode)
+    with pytest.raises(UsageError, match="is no Predicate"):
+        soft.compare(a, a, BINARY32, "less")
+    with pytest.raises(UsageError, match="is no Extremum"):
+        soft.extremum("minimum", a, a, BINARY32)
+    with pytest.raises(UsageError, match="the rules are no Rules"):
+        soft.add(a, a, BINARY32, rules=Overflow.SATURATE)
     tiny = np.zeros(3, np.uint8)
     for attempt in (
         lambda: soft.add(tiny, tiny, E4M3FN), lambda: soft.mul(tiny, tiny, E4M3FN),

@@ -25,7 +25,7 @@ from torchlean.errors import FileError, UsageError
 from torchlean.files import atomic_write, read_bytes, read_text
 
 BINDING = ("torchlean", "source_sha256", "list_sha256", "settings", "files")
-PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "python-flint")
+PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "python-flint", "ml-dtypes", "gmpy2", "mpmath")
 
 
 def make_record(path: Path, results: Path, listed: str, instances: Sequence[Instance], settings: Settings,

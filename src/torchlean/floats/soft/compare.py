@@ -12,7 +12,7 @@ from torchlean.floats.bits import Bits
 from torchlean.floats.formats import Format
 from torchlean.floats.rounding import Rounding
 from torchlean.floats.soft.pack import Flags, is_nan, is_signaling, with_nans
-from torchlean.floats.soft.rules import DEFAULT, Context, Flag, Result, Rules, context
+from torchlean.floats.soft.rules import DEFAULT, Context, Flag, Result, Rules, context, member
 from torchlean.floats.soft.run import on_patterns
 from torchlean.floats.soft.words import Word
 
@@ -63,6 +63,7 @@ def compare(a: Bits, b: Bits, fmt: Format, predicate: Predicate) -> Result:
     Shapes   a, b: broadcast, of fmt.storage -> bool, and flags: invalid at most
     Source   IEEE 754-2019, 5.6.1 and 5.11
     """
+    member(predicate, Predicate, "soft.compare")
     return on_patterns(partial(_compare, fmt, predicate), (a, b), fmt, np.bool_, "soft.compare")
 
 
@@ -125,6 +126,7 @@ def extremum(which: Extremum, a: Bits, b: Bits, fmt: Format, rules: Rules = DEFA
     Invalid  signaling NaN, also where the other operand is the result
     Shapes   a, b: broadcast, of fmt.storage -> the same.   Source   IEEE 754-2019, 9.6
     """
+    member(which, Extremum, "soft.extremum")
     ctx = context("soft.extremum", fmt, Rounding.NEAREST, rules, overflows=False)
     return on_patterns(partial(_extremum, ctx, which), (a, b), fmt, fmt.storage, f"soft.{which.name.lower()}")
 

@@ -63,7 +63,9 @@ class Overflow(Enum):
 
 @dataclass(frozen=True)
 class Rules:
-    """The choices an implementation makes. The defaults are those of x86 SSE and RISC-V but for NaNs, kept as x86 does.
+    """The choices an implementation makes. By default NaNs propagate as in x86 SSE, tininess is SSE's too.
+
+    A NaN that an operation makes (0 / 0) is always the quiet one with sign and payload 0.
 
     overflow   None: infinity. A format without infinity needs a choice.
     """
@@ -101,15 +103,28 @@ class Context:
         return self.fmt.last_number_bits if self.fmt.has_infinity else self.fmt.nan_bits
 
 
-def context(where: str, fmt: Format, mode: Rounding, rules: Rules, overflows: bool = True) -> Context:
-    """The checked context. Raises UsageError for what is no rounding direction, and for an overflow not decided."""
-    if not isinstance(mode, Rounding):
+def member(x: object, kind: type[Enum], where: str) -> None:
+    """Raises UsageError unless x is a member of the enumeration."""
+    if not isinstance(x, kind):
         raise UsageError(
-            "the rounding direction is no Rounding",
+            f"the argument is no {kind.__name__}",
             where=where,
-            expected=", ".join(f"Rounding.{m.name}" for m in Rounding),
-            got=repr(mode),
-            fix="floats.Rounding.named(...) reads names, IEEE 754's among them",
+            expected=", ".join(f"{kind.__name__}.{m.name}" for m in kind),
+            got=repr(x),
+            fix=f"import {kind.__name__} and pick one" + "; Rounding.named reads names" * (kind is Rounding),
+        )
+
+
+def context(where: str, fmt: Format, mode: Rounding, rules: Rules, overflows: bool = True) -> Context:
+    """The checked context. Raises UsageError for what is no direction, no rules, and for an overflow not decided."""
+    member(mode, Rounding, where)
+    if not isinstance(rules, Rules):
+        raise UsageError(
+            "the rules are no Rules",
+            where=where,
+            expected="Rules(nan=..., tininess=..., overflow=...)",
+            got=repr(rules),
+            fix="from torchlean.floats.soft import Rules",
         )
     if overflows and not fmt.has_infinity and rules.overflow is None:
         raise UsageError(
