@@ -1,6 +1,6 @@
 """The numbers: formats, rounding, sums, elementary functions, intervals. Needs numpy and python-flint only."""
 
-from torchlean.floats import bits, soft
+from torchlean.floats import bits, hardware, soft
 from torchlean.floats.directed import (
     add_down,
     add_up,
@@ -95,6 +95,7 @@ __all__ = [
     "fast_two_sum",
     "format_of",
     "growth",
+    "hardware",
     "left_fold",
     "left_fold_bound",
     "mul_down",

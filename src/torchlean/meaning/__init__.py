@@ -6,6 +6,7 @@ from torchlean.meaning.interval_system import IntervalReal
 from torchlean.meaning.ranges import Ranges
 from torchlean.meaning.real_system import Real, Reals
 from torchlean.meaning.show import cells, to_numpy
+from torchlean.meaning.soft_system import SoftArray, SoftFloat
 from torchlean.meaning.system import NumberSystem, fold_dot
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Ranges",
     "Real",
     "Reals",
+    "SoftArray",
+    "SoftFloat",
     "cells",
     "fold_dot",
     "to_numpy",

@@ -131,15 +131,18 @@ class Float:
 
     def less(self, x: Operand, y: Operand) -> Value:
         x, y = self._pair(x, y)
-        return np.asarray(x < y)
+        with np.errstate(all="ignore"):  # bfloat16 warns of NaN
+            return np.asarray(x < y)
 
     def less_equal(self, x: Operand, y: Operand) -> Value:
         x, y = self._pair(x, y)
-        return np.asarray(x <= y)
+        with np.errstate(all="ignore"):  # bfloat16 warns of NaN
+            return np.asarray(x <= y)
 
     def equal(self, x: Operand, y: Operand) -> Value:
         x, y = self._pair(x, y)
-        return np.asarray(x == y)
+        with np.errstate(all="ignore"):  # bfloat16 warns of NaN
+            return np.asarray(x == y)
 
     def isnan(self, x: Value) -> Value:
         return np.asarray(np.isnan(x)) if kind_of(x.dtype) == "float" else np.zeros(x.shape, bool)

@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from torchlean.meaning.dtypes import kind_of, numpy_dtype
 from torchlean.meaning.ranges import Ranges
 from torchlean.meaning.real_system import Reals
+from torchlean.meaning.soft_system import SoftArray
 
 
 def to_numpy(x: Any) -> NDArray[Any]:
-    """A plain array: Float as it is; Real near to it in its dtype; ranges as float64 [*s, 2], NaN where possible."""
+    """A plain array: Float as it is; Real near to it in its dtype; ranges as float64 [*s, 2], NaN where possible.
+
+    SoftFloat in the dtype of its format where programs compute in it, else in float64: exactly.
+    """
     if isinstance(x, Ranges):
         pair = np.stack([x.lo.astype(np.float64), x.hi.astype(np.float64)], axis=-1)
         return np.where(x.nan[..., None], np.nan, pair)
@@ -24,7 +28,7 @@ def to_numpy(x: Any) -> NDArray[Any]:
         flat = [float(flint.arb(v)) if not isinstance(v, flint.arb) else float(v) for v in x.values.ravel().tolist()]
         with np.errstate(all="ignore"):
             return np.asarray(flat, np.float64).reshape(x.shape).astype(numpy_dtype(x.dtype))
-    return np.asarray(x)
+    return x.numpy() if isinstance(x, SoftArray) else np.asarray(x)
 
 
 def cells(x: Any, digits: int = 9) -> list[str]:
@@ -45,7 +49,7 @@ def cells(x: Any, digits: int = 9) -> list[str]:
         ]
     if isinstance(x, Reals):
         return [_real(v, digits) for v in x.values.ravel().tolist()]
-    return [str(v) for v in np.asarray(x).ravel()]
+    return [str(v) for v in to_numpy(x).ravel()]
 
 
 def outward(x: float, digits: int, *, down: bool = False) -> str:

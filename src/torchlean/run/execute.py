@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from torchlean import floats
 from torchlean.errors import UsageError
 from torchlean.ir import Graph
 from torchlean.meaning import Float
@@ -13,6 +14,8 @@ from torchlean.run.promises import Arrays, Executor, Observe
 
 
 def _reference(graph: Graph, values: Arrays, observe: Observe | None) -> dict[str, np.ndarray]:
+    for fmt in (floats.BINARY32, floats.BINARY64):
+        floats.hardware.require(fmt)  # numpy's arithmetic is the reference only where it is IEEE 754's
     N = Float()
     carriers = {name: N.constant(np.asarray(v)) for name, v in values.items()}
     watch = None if observe is None else (lambda number, node, found: observe(number, tuple(map(np.asarray, found))))
@@ -85,6 +88,7 @@ def execute(
     values    an array per input, parameter and state
     observe   called with each node's number and results, as numpy arrays
     Returns   outputs by name, and new state values under `update:NAME`
-    Raises    UsageError for an unknown backend; Unsupported where its device is absent.
+    Raises    UsageError for an unknown backend; Unsupported where its device is absent, and for `reference` where the
+              machine's arithmetic fails the self-test of floats.hardware.
     """
     return executor(backend).run(graph, values, observe)

@@ -8,9 +8,10 @@ from torchlean.floats.soft.arithmetic import add, div, mul, sqrt, sub
 from torchlean.floats.soft.compare import Extremum, Predicate, compare, extremum, maximum, minimum, total_order
 from torchlean.floats.soft.convert import convert, decode, encode, from_integer, round_to_integral, to_integer
 from torchlean.floats.soft.fused import fma, remainder
-from torchlean.floats.soft.rules import Flag, NaNRule, Overflow, Result, Rules, Tininess
+from torchlean.floats.soft.rules import DEFAULT, Flag, NaNRule, Overflow, Result, Rules, Tininess
 
 __all__ = [
+    "DEFAULT",
     "Extremum",
     "Flag",
     "NaNRule",
