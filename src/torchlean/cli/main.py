@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "prove or refute a VNN-LIB property of an ONNX network",
     "check": "check a certificate with the independent checker",
     "meanings": "one program in several arithmetics, side by side",
+    "floats": "a number in every format, an expression in every rounding direction, a program in each arithmetic",
     "agree": "run a program on several executors and hold every difference against their promises",
     "inspect": "print a program's graph and parameters",
     "import": "ONNX to a program file",
