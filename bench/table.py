@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from torchlean.apps.sweep import machine
+
 RESULTS = Path(__file__).resolve().parent / "results"
-
-
-def machine() -> dict[str, Any]:
-    """Processor, cores and the versions that matter for timings."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    versions = {}
-    for package in ("numpy", "torch", "onnx", "onnxruntime", "python-flint"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    facts = {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "versions": versions}
-    if shutil.which("nvidia-smi"):
-        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        facts["gpu"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
-    return facts
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -21,11 +21,13 @@ LAYERS = (
     ("bounds",),
     ("nn", "optim", "data", "io"),
     ("models", "train", "verify"),
+    ("rounding",),
+    ("quant",),
     ("apps", "report"),
     ("cli",),
 )
 WITHIN = {("files", "errors"), ("floats", "errors"), ("grad", "passes")}
-CHECKER_READERS = {"verify", "io", "apps", "report", "cli"}  # who may import torchlean_check
+CHECKER_READERS = {"verify", "rounding", "io", "apps", "report", "cli"}  # who may import torchlean_check
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 

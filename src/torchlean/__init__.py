@@ -31,7 +31,8 @@ _TYPES = ("f64", "f32", "f16", "bf16", "i64", "i32", "u32", "i8", "u8", "boolean
 _HOME.update(dict.fromkeys(_TYPES, "torchlean.ir"))
 
 # Packages that can be called: tl.verify(...), tl.bounds(...), tl.grad(...)
-_MODULES = {name: f"torchlean.{name}" for name in ("bounds", "grad", "verify")} | {"losses": "torchlean.train.losses"}
+_MODULES = {name: f"torchlean.{name}" for name in ("bounds", "grad", "rounding", "verify")}
+_MODULES["losses"] = "torchlean.train.losses"
 
 __all__ = ["__version__", *_HOME, *_MODULES]
 

@@ -129,7 +129,7 @@ def atomic_write_all(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
             os.replace(temporary, target)
             del waiting[0]
     except OSError as error:
-        raise _unwritable(target, error, size) from error
+        raise unwritable(target, error, size) from error
     finally:
         for temporary, _ in waiting:
             with suppress(OSError):
@@ -168,7 +168,7 @@ def check_target(path: str | os.PathLike[str]) -> None:
     if not number and not os.access(target.parent, os.W_OK):
         number = errno.EACCES
     if number:
-        raise _unwritable(target, OSError(number, os.strerror(number)), 0)
+        raise unwritable(target, OSError(number, os.strerror(number)), 0)
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
@@ -180,7 +180,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error, 0) from error
+        raise unwritable(folder, error, 0) from error
     return folder
 
 
@@ -262,7 +262,8 @@ def _unreadable(where: Path, error: OSError) -> FileError:
     )
 
 
-def _unwritable(target: Path, error: OSError, size: int) -> FileError:
+def unwritable(target: Path, error: OSError, size: int) -> FileError:
+    """The error for a file of `size` bytes that the system did not take."""
     full = is_full(error)
     return FileError(
         "the disk is full" if full else "the file cannot be written",

@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--workers must be from 1 to 256, not {options.workers}")
     prepare()
     from torchlean_check.errors import CheckError
+    from torchlean_check.rounding_verdict import is_rounding
     from torchlean_check.verdict import check
 
     files = []
@@ -81,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.exit(2)
     begin = time.monotonic()
     model, claim, certificate = files
+    if is_rounding(certificate):
+        return _rounding(model, claim, certificate, options)
     try:
         verdict = check(
             model, claim, certificate, arithmetic="exact" if options.exact else "rounded", workers=options.workers
@@ -107,6 +110,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{'certificate':<13}sha256 {verdict.hash}")
         for line in verdict.where:
             print(f"{'':<13}{line}")
+    return CODES[verdict.status]
+
+
+def _rounding(model: bytes, region: bytes, certificate: bytes, options: argparse.Namespace) -> int:
+    """A certificate of a rounding analysis: its file's first bytes say so. It has no trees, so no workers either."""
+    from torchlean_check.errors import CheckError
+    from torchlean_check.rounding_verdict import check_rounding
+
+    try:
+        verdict = check_rounding(model, region, certificate)
+    except CheckError as error:
+        refused = json.dumps({"status": "invalid", "error": str(error)})
+        print(refused if options.json else "invalid      a file was refused")
+        print(error, file=sys.stderr)
+        return CODES["invalid"]
+    if options.json:
+        print(json.dumps(asdict(verdict)))
+        return CODES[verdict.status]
+    print(verdict)
+    if verdict.status == "valid":
+        print(f"{'claim':<13}every float32 execution of every claimed value is that near to the real one")
+    print(f"{'semantics':<13}{verdict.semantics}, tolerance table {verdict.table}, rules {', '.join(verdict.rules)}")
+    print(f"{'certificate':<13}sha256 {verdict.hash}")
+    for line in verdict.where:
+        print(f"{'':<13}{line}")
     return CODES[verdict.status]
 
 

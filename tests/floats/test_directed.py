@@ -13,7 +13,7 @@ from torchlean.errors import UsageError
 from torchlean.floats import BINARY16, BINARY32, BINARY64, FORMATS, Rounding
 from torchlean.floats.steps import BLOCK
 
-law = settings(deadline=None, derandomize=True, max_examples=150)
+law = settings(deadline=None, derandomize=True, max_examples=80)
 MAX = {"float32": float(np.finfo(np.float32).max), "float64": float(np.finfo(np.float64).max)}
 OPERATIONS = {
     "add": (floats.add_down, floats.add_up, lambda a, b: a + b),

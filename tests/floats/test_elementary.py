@@ -1,6 +1,7 @@
 """Elementary functions against MPFR: every 16-bit argument in every mode, samples of the wider formats, known cases."""
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,6 +12,7 @@ from torchlean.errors import UsageError
 from torchlean.floats import BFLOAT16, BINARY16, BINARY32, BINARY64, Rounding, next_down, next_up
 from torchlean.floats.elementary import FUNCTIONS
 from torchlean.floats.elementary.decide import into
+from torchlean.floats.elementary.kernel import Kernel
 
 INF, NAN = math.inf, math.nan
 UNARY = [name for name, f in FUNCTIONS.items() if f.arity == 1]
@@ -100,6 +102,18 @@ def test_a_million_binary32_arguments(mpfr, name):
     assert_same(floats.rounded(name, x), into(exact, BINARY32, Rounding.NEAREST), x)
 
 
+@binary
+@pytest.mark.slow
+def test_a_million_pairs_of_binary32_arguments(mpfr, name):
+    rng = np.random.default_rng(43)
+    x = spread(rng, 1 << 20)
+    with np.errstate(all="ignore"):
+        exponents = (rng.uniform(-100, 88, x.size) / np.log(np.abs(x))).astype(np.float32)
+    y = np.where(rng.random(x.size) < 0.5, exponents, rng.permutation(x))
+    exact = mpfr.odd(name, x.astype(np.float64), y.astype(np.float64))
+    assert_same(floats.rounded(name, x, second=y), into(exact, BINARY32, Rounding.NEAREST), x, y)
+
+
 @pytest.mark.parametrize("name", HARD)
 def test_hard_arguments(mpfr, name):
     x = np.array([float.fromhex(h) for h in HARD[name]], np.float32)
@@ -110,6 +124,23 @@ def test_hard_arguments(mpfr, name):
         assert_same(floats.rounded(name, x, mode), into(exact, BINARY32, mode), x)
 
 
+@unary
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_kernel_may_err_as_far_as_its_band(monkeypatch, name, side):
+    """A kernel moved by nearly all of a wide band changes no result: what the band leaves open goes to the ball."""
+    f = FUNCTIONS[name]
+    x = np.concatenate([spread(np.random.default_rng(31), 400), [float.fromhex(h) for h in HARD.get(name, ())]])
+    x = x.astype(np.float32)
+    want = [floats.rounded(name, x, mode, BINARY32) for mode in (Rounding.NEAREST_AWAY, Rounding.UP)]
+
+    def evaluate(v):
+        return f.kernel.evaluate(v) * (1 + side * 2.0**-27.1)
+
+    monkeypatch.setitem(FUNCTIONS, name, replace(f, kernel=Kernel(evaluate, 2.0**-27)))
+    for mode, expected in zip((Rounding.NEAREST_AWAY, Rounding.UP), want, strict=True):
+        assert_same(floats.rounded(name, x, mode), expected, x)
+
+
 @binary
 @pytest.mark.parametrize("fmt", [BFLOAT16, BINARY16, BINARY32], ids=str)
 def test_two_arguments(mpfr, name, fmt):
@@ -117,7 +148,11 @@ def test_two_arguments(mpfr, name, fmt):
     values = np.array([*EXTREMES, 3.0, 9.0, 16.0, 1.5, 0.25, 0.75, 5.0, 12.0, -3.0, 1e-5, 4097.0], np.float32)
     x, y = (a.ravel() for a in np.meshgrid(values, values))
     with np.errstate(all="ignore"):
-        x, y = (np.concatenate([a, spread(rng, 8000)]).astype(fmt.dtype) for a in (x, y))
+        x, y = (np.concatenate([a, spread(rng, 6000)]) for a in (x, y))
+        near = (1 + rng.normal(size=3000) * 2.0 ** rng.integers(-20, -1, 3000)).astype(np.float32)
+        x = np.concatenate([x, near]).astype(fmt.dtype)
+        exponents = rng.uniform(-100, 88, 3000) / np.log(np.abs(near))  # every size of pow
+        y = np.concatenate([y, exponents]).astype(fmt.dtype)
     exact = mpfr.odd(name, wide(x), wide(y))
     for mode in Rounding:
         assert_same(floats.rounded(name, x, mode, second=y), into(exact, fmt, mode), x, y)

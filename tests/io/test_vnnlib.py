@@ -241,7 +241,7 @@ REFUSED = {
     "close bracket": (bounded() + ")", FileError, "must begin with an opening bracket"),
     "loose word": (bounded() + "assert", FileError, "line 9"),
     "onnx bytes": ("\x08\x07\x12", FileError, "opening bracket"),
-    "version 2": ("(vnnlib-version <2.0>)", Unsupported, "2.0 file to 1.0"),
+    "version 2": ("(vnnlib-version <2.0>)", Unsupported, "read_query reads VNN-LIB 2.0"),
     "another command": (bounded() + "(check-sat)", Unsupported, "check-sat"),
     "an empty statement": ("()", Unsupported, r"\(\)"),
     "two formulas": (bounded() + "(assert (<= Y_0 0) (<= Y_1 0))", FileError, "one formula"),

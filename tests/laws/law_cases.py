@@ -121,6 +121,7 @@ def _conv(groups: int, stride: Any, padding: Any, dilation: Any) -> dict[str, An
 ONE = _conv(1, (1,), ((0, 0),), (1,))
 TWO = _conv(2, (2, 1), ((1, 0), (1, 2)), (1, 2))
 THREE = _conv(1, (1, 2, 1), ((0, 0), (1, 1), (1, 0)), (1, 1, 1))
+INT8 = {"lo": -128, "hi": 127}
 POOL1 = {"kernel": (3,), "stride": (2,), "padding": ((1, 1),)}
 POOL2 = {"kernel": (2, 3), "stride": (2, 1), "padding": ((0, 1), (1, 2))}
 
@@ -146,6 +147,20 @@ CASES: tuple[Case, ...] = (
     Case("clip", (F("b, 3"),), {"lo": -0.5, "hi": 0.75}),
     Case("clip", (F("b, 3"),), {"lo": -inf, "hi": 0.75}),
     Case("clip", (F("b, 3"),), {"lo": 0.1, "hi": inf}),
+    *(Case("round", (F(shape, -4.0, 4.0),)) for shape in ("b, 3", "")),
+    Case("round_to", (F("b, 3"),), {"dtype": "bf16", "overflow": "ieee"}),
+    Case("round_to", (F("b, 3"),), {"dtype": "f16", "overflow": "saturate"}),
+    Case("round_to", (F("b, 3"),), {"dtype": "f8e4m3", "overflow": "saturate"}),
+    Case("round_to", (F("b, 3"),), {"dtype": "f8e5m2", "overflow": "saturate"}),
+    Case("quantize", (F("b, 3"), F("", 0.01, 0.2), Arg("i8[]", -9, 9)), {**INT8, "axis": None}, constant=(1, 2)),
+    Case("quantize", (F("b, 3", -9, 9), F("3", 0.01, 0.2), Arg("u8[3]", 99, 140)), {"lo": 0, "hi": 255, "axis": -1},
+         constant=(1, 2)),
+    Case("quantize", (F("b, 3, 4"), F("3", 0.1, 0.2), Arg("i8[3]", -3, 3)), {**INT8, "axis": -2}, constant=(1, 2)),
+    Case("quantize", (F(""), F("", 0.01, 0.2), Arg("i8[]", -9, 9)), {**INT8, "axis": None}, constant=(1, 2)),
+    Case("dequantize", (Arg("i8[b, 3]", -128, 128), F("", 0.01, 0.2), Arg("i8[]", -9, 9)), {"axis": None},
+         constant=(1, 2)),
+    Case("dequantize", (Arg("u8[b, 3, 4]", 0, 256), F("3", 0.01, 0.2), Arg("u8[3]", 99, 140)), {"axis": -2},
+         constant=(1, 2)),
     Case("leaky_relu", (F("b, 3"),), {"slope": 0.1}),
     Case("leaky_relu", (F("b, 3"),), {"slope": 0.0}),
     Case("matmul", (F("b, 4"), F("4, 3")), constant=(1,)),

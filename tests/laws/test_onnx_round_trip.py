@@ -25,7 +25,7 @@ from torchlean.passes import specialise
 from torchlean.run.program import Program
 
 # No operator, and no definition by ops that have one.
-NO_FORM = {"conv_weight_grad", "avg_pool_transpose", "scatter_add"}
+NO_FORM = {"conv_weight_grad", "avg_pool_transpose", "scatter_add", "round_to"}
 # Read back as the ops that ONNX spells them with, or with an attribute rounded as the node rounds it.
 RESPELLED = {
     "square", "detach", "barrier", "mse", "mae", "cross_entropy", "call", "custom_vjp", "scan", "linear",

@@ -100,6 +100,34 @@ def _scan(carry: Tensor, xs: Tensor, w: Tensor, **attrs: Any) -> tuple[Tensor, T
     return carry, torch.stack(found)
 
 
+SMALL = {
+    "bf16": (torch.bfloat16, 3.3895313892515355e38),
+    "f16": (torch.float16, 65504.0),
+    "f8e4m3": (torch.float8_e4m3fn, 448.0),
+    "f8e5m2": (torch.float8_e5m2, 57344.0),
+}
+
+
+def _round_to(x: Tensor, *, dtype: Any, overflow: str) -> Tensor:
+    small, largest = SMALL[str(dtype)]
+    inside = torch.clamp(x, -largest, largest) if overflow == "saturate" else x
+    # The gradient passes as it is: PyTorch's own cast would round it onto the grid, too.
+    return inside.to(small).to(x.dtype).detach() + (inside - inside.detach())
+
+
+def _channel(v: Tensor, axis: int | None) -> Tensor:
+    return v if axis is None else v.reshape(-1, *(1,) * (-axis - 1))
+
+
+def _quantize(x: Tensor, scale: Tensor, zero_point: Tensor, *, lo: int, hi: int, axis: int | None) -> Tensor:
+    codes = torch.round(x / _channel(scale, axis)) + _channel(zero_point, axis)
+    return torch.clamp(codes, lo, hi).to(zero_point.dtype)
+
+
+def _dequantize(codes: Tensor, scale: Tensor, zero_point: Tensor, *, axis: int | None) -> Tensor:
+    return (codes.to(scale.dtype) - _channel(zero_point, axis)) * _channel(scale, axis)
+
+
 DTYPES = {"f32": torch.float32, "f64": torch.float64, "i32": torch.int32}
 
 REFERENCE: dict[str, Callable[..., Any]] = {
@@ -127,6 +155,10 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "where": torch.where,
     "cast": lambda x, *, dtype: x.to(DTYPES[str(dtype)]),
     "clip": lambda x, *, lo, hi: torch.clamp(x, lo, hi),
+    "round": torch.round,
+    "round_to": _round_to,
+    "quantize": _quantize,
+    "dequantize": _dequantize,
     "leaky_relu": lambda x, *, slope: F.leaky_relu(x, slope),
     "matmul": torch.matmul,
     "linear": F.linear,

@@ -65,6 +65,8 @@ class Walk:
 
     def _tightened(self, number: int) -> Ranges:
         box = self.boxes[number][0]
+        if box.lo.dtype != np.float64:  # whole numbers: their range is their interval rule's
+            return box
         readers = [n.op for n in self.boxed.graph.nodes if Value(number) in n.inputs and _nonlinear(n)]
         loose = (box.lo < 0) & (box.hi > 0) if set(readers) <= KINK_AT_ZERO else box.lo < box.hi
         targets = np.flatnonzero(loose.reshape(len(loose), -1).any(axis=0))
@@ -207,8 +209,8 @@ class Walk:
         lines = self._lines[at]
         above, below = xp.maximum(rows, xp.zeros_like(rows)), xp.minimum(rows, xp.zeros_like(rows))
         yield None, self._total(above * lines.lower_bias + below * lines.upper_bias)
-        for i, v in enumerate(node.inputs):
-            part = self._spread_back(above, lines.lower[i], node) + self._spread_back(below, lines.upper[i], node)
+        for v, lower, upper in zip(node.inputs, lines.lower, lines.upper, strict=False):
+            part = self._spread_back(above, lower, node) + self._spread_back(below, upper, node)
             yield v.node, self._reduced(part, self.boxed.graph.type(v).sizes)
 
     def _spread_back(self, rows: Any, slope: Any, node: Node) -> Any:

@@ -67,7 +67,7 @@ def of_outcome(label: str, found: Outcome, real: Real | str) -> dict[str, str]:
         "format": label,
         "rounding": found.mode.value,
         "result": shortest(found.bits, found.format),
-        "pattern": pattern_text(found.bits, found.format),
+        "pattern": found.pattern,
         "in ulps": "-" if isinstance(real, str) else _signed(found.off_by(real)),
         "flags": flags(found.flags),
     }

@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from torchlean import __version__
@@ -20,10 +20,13 @@ from torchlean.files import is_full, output_is_full
 COMMANDS = {
     "quickstart": "train, bound, verify and certify a network on real data",
     "verify": "prove or refute a VNN-LIB property of an ONNX network",
+    "sweep": "run a list of VNN-COMP instances, resumable, with a page of results",
     "check": "check a certificate with the independent checker",
     "meanings": "one program in several arithmetics, side by side",
-    "floats": "a number in every format, an expression in every rounding direction, a program in each arithmetic",
+    "floats": "a number in every format, an expression in every direction, a program in each arithmetic",
+    "rounding": "bound how far each node's float32 value may be from the real one",
     "agree": "run a program on several executors and hold every difference against their promises",
+    "quantize": "store a program in fewer bits, and bound its difference over a region",
     "inspect": "print a program's graph and parameters",
     "import": "ONNX to a program file",
     "export": "a program file to ONNX",
@@ -73,9 +76,13 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Prints an error on standard error and returns its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded("torchlean", list(sys.argv[1:] if argv is None else argv), _run)
+
+
+def guarded(program: str, arguments: list[str], run: Callable[[list[str]], int]) -> int:
+    """What `run` returns, or the exit code of the error that it ended with, printed on standard error."""
     try:
-        code = _run(arguments)
+        code = run(arguments)
         sys.stdout.flush()
         return code
     except TorchLeanError as error:
@@ -91,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             Exhausted(
                 "out of memory",
-                where="torchlean " + " ".join(arguments),
+                where=" ".join([program, *arguments]),
                 expected="room for the program and its arrays",
                 got="a failed allocation",
                 fix="use a smaller batch or a machine with more memory",
@@ -109,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             InternalError(
                 "a bug in torchlean",
-                where="torchlean " + " ".join(arguments),
+                where=" ".join([program, *arguments]),
                 expected="an answer or a clear error",
                 got=f"{type(problem).__name__}: {problem}",
                 fix="set TORCHLEAN_TRACEBACK=1 for the traceback and report it",

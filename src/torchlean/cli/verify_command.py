@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from torchlean.cli import values
+from torchlean.io.networks import parse_networks
 from torchlean.verify.command import Options, run_verify
 
 
 def arguments(parser: Any) -> None:
     """Its flags."""
-    parser.add_argument("model", help="ONNX file, plain or gzipped")
-    parser.add_argument("property", help="VNN-LIB file, plain or gzipped")
+    parser.add_argument("model", help="ONNX file, plain or gzipped; [('f', 'f.onnx'), ...] for named networks")
+    parser.add_argument("property", help="VNN-LIB file, 1.0 or 2.0, plain or gzipped")
     parser.add_argument("--timeout", type=values.seconds, default=60.0, help="seconds of wall clock (60)")
     parser.add_argument("--certificate", help="where to write the proof of an unsat verdict")
     parser.add_argument("--semantics", choices=("float32", "real"), default="float32")
@@ -21,5 +22,6 @@ def arguments(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Decide and print; returns the exit code."""
-    return run_verify(Options(options.model, options.property, options.timeout, options.certificate, options.semantics,
-                              options.seed, options.json))  # fmt: skip
+    return run_verify(Options(parse_networks(options.model, "MODEL"), options.property, options.timeout,
+                              options.certificate, options.semantics, options.seed,
+                              "json" if options.json else "text"))  # fmt: skip

@@ -39,6 +39,7 @@ from torchlean.floats.rounding import (
     rational,
     round_down,
     round_nearest,
+    round_onto,
     round_rational,
     round_up,
 )
@@ -109,6 +110,7 @@ __all__ = [
     "rational",
     "round_down",
     "round_nearest",
+    "round_onto",
     "round_rational",
     "round_up",
     "rounded",

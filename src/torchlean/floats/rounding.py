@@ -64,6 +64,8 @@ _IEEE_NAMES = {
     "DOWN": "roundTowardNegative",
     "TO_ODD": "roundToOdd",
 }
+
+
 def narrow(x: F64, up: bool) -> F32:
     """float64 to float32, up or down. A block of `in_blocks`: one pass over arrays that fit the cache."""
     nearest = x.astype(np.float32)
@@ -105,6 +107,16 @@ def round_nearest(x: F64, fmt: Format = BINARY32) -> NDArray[Any]:
             return x.astype(fmt.dtype)
         # The library goes through float32 and would round twice; float32 rounded to odd keeps what the second needs.
         return odd_float32(x).astype(fmt.dtype)
+
+
+def round_onto(x: NDArray[Any], fmt: Format) -> NDArray[Any]:
+    """x with its values rounded once onto the numbers of a format, ties to even; the dtype of x stays.
+
+    Overflow   infinite, or NaN where the format has no infinity
+
+    Shapes   x: [*s] float32 or float64 -> the same
+    """
+    return round_nearest(np.asarray(x, np.float64), fmt).astype(np.asarray(x).dtype)
 
 
 def odd_float32(x: F64) -> F32:

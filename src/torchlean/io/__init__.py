@@ -7,12 +7,13 @@ from typing import Any
 
 _HOME = {
     "read_onnx": "torchlean.io.onnx",
+    "read_query": "torchlean.io.query",
     "read_vnnlib": "torchlean.io.vnnlib",
     "write_onnx": "torchlean.io.onnx",
     "write_vnnlib": "torchlean.io.vnnlib_write",
 }
 
-__all__ = ["read_onnx", "read_vnnlib", "write_onnx", "write_vnnlib"]
+__all__ = ["read_onnx", "read_query", "read_vnnlib", "write_onnx", "write_vnnlib"]
 
 
 def __getattr__(name: str) -> Any:

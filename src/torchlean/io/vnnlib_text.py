@@ -26,10 +26,11 @@ _SIMPLE = re.compile(
     )\s*+\)""",
     re.VERBOSE | re.ASCII,
 )
-_SPACE = re.compile(r"(?:\s++|;[^\n]*+)*+")
+SPACE = re.compile(r"(?:\s++|;[^\n]*+)*+")
 _TOKEN = re.compile(r";[^\n]*+|[()]|[^\s();]++")
 _NUMBER = re.compile(r"([+-]?)([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,4}))?", re.ASCII)
 _DECLARE = re.compile(r"([XY])_(0|[1-9][0-9]{0,7})", re.ASCII)
+QUERY_COMMANDS = ("vnnlib-version", "declare-network")
 _DEEPEST = 200
 _LONGEST = 2000
 _TEN = [10**k for k in range(64)]
@@ -45,7 +46,7 @@ class Place:
 
     def line(self) -> int:
         """The line of the present statement, from 1."""
-        blank = _SPACE.match(self.text, self.start)
+        blank = SPACE.match(self.text, self.start)
         return self.text.count("\n", 0, blank.end() if blank else self.start) + 1
 
     def error(self, what: str, expected: str, got: str, fix: str = "correct this statement") -> FileError:
@@ -81,11 +82,11 @@ def statements(text: str, place: Place) -> Iterator[Simple | list[Expression]]:
             kind, declared, relation, index, value = found.groups()
             yield (kind, declared, "") if relation is None else (relation, index, value)
             continue
-        blank = _SPACE.match(text, position)
+        blank = SPACE.match(text, position)
         position = place.start = blank.end() if blank else position
         if position == len(text):
             return
-        expression, position = _bracketed(text, position, place)
+        expression, position = bracketed(text, position, place, _TOKEN)
         yield _command(expression, place)
 
 
@@ -120,18 +121,22 @@ def number(text: str, place: Place) -> Fraction:
     return Fraction(value, _TEN[scale] if scale < len(_TEN) else 10**scale)
 
 
-def _bracketed(text: str, start: int, place: Place) -> tuple[list[Expression], int]:
-    """One bracketed expression as nested lists, and the offset behind it."""
+def bracketed(text: str, start: int, place: Place, token_of: re.Pattern[str]) -> tuple[list[Expression], int]:
+    """One bracketed expression as nested lists, and the offset behind it.
+
+    token_of   matches one token: a bracket, a comment, or a word
+    Errors     FileError: brackets that do not match, words outside brackets; Unsupported: brackets too deep
+    """
     if text[start] != "(":
-        token = _TOKEN.match(text, start)
+        token = token_of.match(text, start)
         raise place.error(
             "a statement must begin with an opening bracket",
-            "(declare-const ...) or (assert ...)",
+            "(assert ...) or a declaration",
             (token.group() if token else text[start])[:60],
-            "check that this is a VNN-LIB 1.0 file",
+            "check that this is a VNN-LIB file",
         )
     stack: list[list[Expression]] = []
-    for found in _TOKEN.finditer(text, start):
+    for found in token_of.finditer(text, start):
         word = found.group()
         if word == "(":
             if len(stack) == _DEEPEST:
@@ -172,5 +177,5 @@ def _command(expression: list[Expression], place: Place) -> Simple | list[Expres
         "a command that VNN-LIB 1.0 does not have",
         "declare-const or assert",
         str(command)[:60],
-        "convert a VNN-LIB 2.0 file to 1.0" if "vnnlib" in str(command) else "remove this statement",
+        "read_query reads VNN-LIB 2.0" if str(command) in QUERY_COMMANDS else "remove this statement",
     )

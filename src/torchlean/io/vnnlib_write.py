@@ -47,7 +47,7 @@ def write_witness(x: NDArray[Any], y: NDArray[Any]) -> str:
     Errors   DataError where a value is not finite
     """
     pairs = [
-        f"({kind}_{i} {text})" for kind, values in (("X", x), ("Y", y)) for i, text in enumerate(_exact_texts(values))
+        f"({kind}_{i} {text})" for kind, values in (("X", x), ("Y", y)) for i, text in enumerate(exact_texts(values))
     ]
     return "(" + "\n".join(pairs) + ")\n"
 
@@ -120,7 +120,8 @@ def _with_decimals(g: Inequality) -> Inequality:
     return Inequality(scaled(g.x), scaled(g.y), g.constant * factor, g.strict)
 
 
-def _exact_texts(values: NDArray[Any]) -> Iterator[str]:
+def exact_texts(values: NDArray[Any]) -> Iterator[str]:
+    """Every value as an exact decimal without exponent, row-major. Raises DataError where one is not finite."""
     flat = np.asarray(values).ravel()
     if not bool(np.isfinite(flat).all()):
         raise DataError(

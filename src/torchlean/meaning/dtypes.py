@@ -105,13 +105,13 @@ def round_array(x: Array, dtype: AnyDType) -> Array:
     """x with its values moved onto the grid of another dtype; the dtype of x stays.
 
     A float grid is rounded to nearest-even; an integer grid to nearest-even, then clamped to its range; NaN stays for a
-    float grid and becomes 0 for an integer one.
+    float grid and becomes 0 for an integer one. Beyond a float grid: infinite, or NaN where it has no infinity.
     """
     x = np.asarray(x)
     if kind_of(dtype) == "int":
         with np.errstate(all="ignore"):
             return cast_array(cast_array(np.rint(x), dtype), x.dtype)
-    return cast_array(cast_array(x, dtype), x.dtype)
+    return floats.round_onto(x, floats.format_of(name_of(dtype)))
 
 
 def integer_range(dtype: AnyDType) -> tuple[int, int]:

@@ -31,7 +31,7 @@ def evaluate(graph: Graph, N: Any, values: Mapping[str, Any], observe: Observer 
                 system = Running(N) if inside else N
                 value = ops.ALL[node.op].rule("meaning")(system, *arguments, **node.attributes)
             except TorchLeanError as error:
-                raise _at(error, graph, number) from None
+                raise at_node(error, graph, number) from None
             found = value if isinstance(value, tuple) and len(node.types) > 1 else (value,)
         results[number] = found
         if observe is not None:
@@ -85,7 +85,8 @@ def last_use(graph: Graph) -> dict[int, list[int]]:
     return spent
 
 
-def _at(error: TorchLeanError, graph: Graph, number: int) -> TorchLeanError:
+def at_node(error: TorchLeanError, graph: Graph, number: int) -> TorchLeanError:
+    """The error with its node and source line."""
     if isinstance(error, GraphError) or "node %" in error.where:
         return error
     return type(error)(

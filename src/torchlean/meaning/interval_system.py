@@ -177,7 +177,12 @@ class IntervalReal(RangeStructure):
             lo, hi = round_array(x.lo, dtype), round_array(x.hi, dtype)
             lo, hi = np.where(x.nan, np.minimum(lo, 0), lo), np.where(x.nan, np.maximum(hi, 0), hi)
             return self._rounded("cast", lo, hi, False, x.dtype)
-        return self._rounded("cast", round_array(x.lo, dtype), round_array(x.hi, dtype), x.nan, x.dtype)
+        lo, hi = round_array(x.lo, dtype), round_array(x.hi, dtype)
+        beyond = np.isnan(lo) | np.isnan(hi)  # a grid without infinities
+        largest = floats.format_of(name_of(dtype)).max
+        lo = np.where(np.isnan(lo), np.copysign(largest, x.lo), lo)
+        hi = np.where(np.isnan(hi), np.copysign(largest, x.hi), hi)
+        return self._rounded("cast", lo, hi, x.nan | beyond, x.dtype)
 
     def _truth(self, surely: Any, maybe: Any) -> Ranges:
         surely, maybe = np.asarray(surely), np.asarray(maybe)

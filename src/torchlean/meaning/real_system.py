@@ -47,6 +47,14 @@ Value: TypeAlias = "Reals | NDArray[Any]"
 Operand: TypeAlias = "Reals | NDArray[Any] | float | int"
 
 
+def _rounded_once(q: flint.fmpq, fmt: floats.Format) -> float:
+    """q to nearest in the format; NaN beyond a format without infinity."""
+    if fmt.has_infinity:
+        return floats.round_rational(q, fmt)
+    rules = floats.soft.Rules(overflow=floats.soft.Overflow.SPECIAL)
+    return float(floats.soft.decode(floats.soft.encode(q, fmt, rules=rules).bits, fmt))
+
+
 def _number(x: float) -> flint.fmpq | flint.arb:
     if np.isinf(x):
         return flint.arb.pos_inf() if x > 0 else flint.arb.neg_inf()
@@ -259,15 +267,17 @@ class Real:
         return np.asarray(flat, object).reshape(x.shape).astype(name)
 
     def round_to(self, x: Value, dtype: AnyDType) -> Value:
-        """x rounded to nearest onto the grid of another dtype; integers also clamp."""
+        """x rounded to nearest onto the grid of another dtype; integers also clamp.
+
+        Raises   DomainError beyond a grid that has no infinity
+        """
         if not isinstance(x, Reals):
             return _INTEGERS.round_to(x, dtype)
         name = name_of(dtype)
         if kind_of(dtype) == "int":
             low, high = integer_range(dtype)
             return self._whole("round_to", x, lambda q: flint.fmpq(_clamped(_round(q), low, high)))
-        fmt = floats.format_of(name)
-        return self._whole("round_to", x, lambda q: _number(floats.round_rational(q, fmt)))
+        return self._whole("round_to", x, lambda q: _number(_rounded_once(q, floats.format_of(name))))
 
     def _compare(
         self, name: str, first: Operand, second: Operand, test: Callable[[Any, Any], bool | None]

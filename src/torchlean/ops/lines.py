@@ -3,7 +3,8 @@
     lower: sum_i lower[i] * x_i + lower_bias <= f(x) <= sum_i upper[i] * x_i + upper_bias     on lo_i <= x_i <= hi_i
 
 Elementwise, so each array has the output's shape (inputs broadcast to it); leading batch axes are allowed. For a
-reduction (`max`) a slope has the input's shape, and its terms are summed over the reduced axes.
+reduction (`max`) a slope has the input's shape, and its terms are summed over the reduced axes. Trailing inputs that
+are constants may have no slope: what they add then stands in the biases.
 
 Slopes may be rounded freely: each bias is derived from the slopes as stored and moved outward by more than its own
 rounding.

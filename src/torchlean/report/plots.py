@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,4 +96,19 @@ def interval(samples: np.ndarray, proved: tuple[float, float], attacked: tuple[f
     axes.set_xlabel(unit)
     axes.set_ylabel("samples")
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=3)
+    return _svg(figure)
+
+
+def cactus(curves: Mapping[str, Sequence[float]]) -> str:
+    """For each named curve of rising seconds, the time within which 1, 2, ... of them are done."""
+    figure, axes = _axes()
+    for (name, seconds), colour in zip(curves.items(), ("black", ORANGE, BLUE), strict=False):
+        count = np.arange(1, len(seconds) + 1)
+        label = f"{name} ({len(seconds)})"
+        axes.step(count, np.maximum(seconds, 1e-3), where="post", marker=".", color=colour, label=label)
+    axes.set_yscale("log")
+    axes.set_xlabel("instances")
+    axes.set_ylabel("seconds")
+    if curves:
+        axes.legend(frameon=False)
     return _svg(figure)

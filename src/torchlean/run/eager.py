@@ -61,17 +61,26 @@ def on(device: str) -> Run:
     return run
 
 
+_CARRIERS = {1: "uint8", 2: "int16"}  # what takes the bits of ml_dtypes' small floats between the libraries
+
+
+def _is_small(name: str) -> bool:
+    return name == "bfloat16" or name.startswith("float8")
+
+
 def _to_torch(torch: Any, x: np.ndarray) -> Any:
-    """torch knows no numpy dtype for bfloat16: its bits go over as integers."""
-    if x.dtype.name == "bfloat16":
-        return torch.from_numpy(x.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(x)
+    """A tensor of the same bits."""
+    if not _is_small(x.dtype.name):
+        return torch.from_numpy(x)
+    bits = np.ascontiguousarray(x).view(_CARRIERS[x.dtype.itemsize]).reshape(x.shape)
+    return torch.from_numpy(bits).view(getattr(torch, x.dtype.name))
 
 
 def _to_numpy(x: Any) -> np.ndarray:
     import torch
 
-    x = x.detach().cpu()
-    if x.dtype != torch.bfloat16:
+    x, name = x.detach().cpu(), str(x.dtype).removeprefix("torch.")
+    if not _is_small(name):
         return np.asarray(x.numpy())
-    return np.asarray(x.view(torch.int16).numpy()).view(numpy_dtype("bfloat16"))
+    bits = x.contiguous().view(getattr(torch, _CARRIERS[x.element_size()])).numpy()
+    return np.asarray(bits.view(numpy_dtype(name)).reshape(tuple(x.shape)))

@@ -19,9 +19,10 @@ _HOME = {
     "run_verify": "torchlean.verify.command",
     "tightest": "torchlean.verify.program",
     "verify_files": "torchlean.verify.files",
+    "verify_query": "torchlean.verify.query",
 }
 
-__all__ = ["Status", "Verdict", "Witness", "check", "run_verify", "tightest", "verify", "verify_files"]
+__all__ = ["Status", "Verdict", "Witness", "check", "run_verify", "tightest", "verify", "verify_files", "verify_query"]
 
 
 def verify(program: Any, claim: Any, timeout: float = 60.0, semantics: str = "float32", seed: int = 0) -> Any:

@@ -25,15 +25,21 @@ GRACE = 3.0  # seconds after the limit that the child has for saying `timeout` i
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line gives. Paths may end in .gz, or leave it out where only the .gz exists."""
+    """What the command line gives. Paths may end in .gz, or leave it out where only the .gz exists.
 
-    model: str
+    models        (name, path): one without a name, or one for each network that a query of VNN-LIB 2.0 names
+    form          of the answer: "text", "json", or "standard", VNN-LIB 2.0's own
+    assignments   a folder for the witness's tensors, in the standard form
+    """
+
+    models: tuple[tuple[str, str], ...]
     property: str
     timeout: float = 60.0
     certificate: str | None = None
     semantics: str = "float32"
     seed: int = 0
-    json: bool = False
+    form: str = "text"
+    assignments: str | None = None
 
 
 def run_verify(options: Options) -> int:
@@ -52,7 +58,7 @@ def run_verify(options: Options) -> int:
         _child(options, start)
     os.close(done)
     try:
-        return _watch(child, ready, start + options.timeout + GRACE)
+        return _watch(child, ready, start + options.timeout + GRACE, options.form == "standard")
     except BaseException:
         _end(child)
         raise
@@ -89,21 +95,29 @@ def _child(options: Options, start: float) -> NoReturn:
         os._exit(code)
 
 
-def _watch(child: int, ready: int, end: float) -> int:
+def _watch(child: int, ready: int, end: float, standard: bool) -> int:
     """Wait for the child (its end of the pipe closes when it ends), not longer than `end`."""
     readable, _, _ = select.select([ready], [], [], max(end - time.monotonic(), 0.0))
     os.close(ready)
     if not readable:
         _end(child)
-        print("timeout  the time limit was reached; the search did not answer and was ended", flush=True)
-        return Exhausted.exit_code
+        why = "the time limit was reached; the search did not answer and was ended"
+        return _gave_up("timed-out" if standard else "timeout", why, standard)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         why = "out of memory, perhaps" if number == signal.SIGKILL else signal.Signals(number).name
-        print(f"unknown  the search was ended by the system ({why})", flush=True)
-        return Exhausted.exit_code
+        return _gave_up("unknown", f"the search was ended by the system ({why})", standard)
     return os.waitstatus_to_exitcode(status)
+
+
+def _gave_up(word: str, why: str, standard: bool) -> int:
+    if standard:  # the word stands alone, and is an answer
+        print(why, file=sys.stderr)
+        print(word, flush=True)
+        return 0
+    print(f"{word}  {why}", flush=True)
+    return Exhausted.exit_code
 
 
 def _end(child: int) -> None:
@@ -126,7 +140,8 @@ def _named(options: Options) -> Iterator[None]:
         yield
     except (FileError, Unsupported) as error:
         where = error.where
-        for kind, path in (("ONNX model", options.model), ("VNN-LIB property", options.property)):
+        models, claim = ", ".join(path for _, path in options.models), options.property
+        for kind, path in (("ONNX model", models), ("VNN-LIB property", claim), ("the query", claim)):
             where = where.replace(kind, path, 1) if where.startswith(kind) else where
         raise type(error)(error.what, where=where, expected=error.expected, got=error.got, fix=error.fix) from None
 
@@ -135,29 +150,45 @@ def _decide(options: Options, start: float) -> int:
     from torchlean_check.process import prepare
 
     prepare()
-    from torchlean.files import atomic_write, check_target, read_bytes
+    from torchlean.files import atomic_write_all, check_target, read_bytes
+    from torchlean.io.vnnlib_version import is_query
     from torchlean.verify.clock import Deadline
     from torchlean.verify.files import verify_files
     from torchlean.verify.verdict import Status
 
     deadline = Deadline(options.timeout)
     deadline.start, deadline.end = start, start + options.timeout
-    model, claim = read_bytes(options.model), read_bytes(options.property)
+    models = {name: read_bytes(path) for name, path in options.models}
+    claim = read_bytes(options.property)
+    lowered = None
     if options.certificate:
         check_target(options.certificate)
     with _named(options):
-        verdict = verify_files(model, claim, options.timeout, options.semantics, options.seed, deadline=deadline)
+        if is_query(claim):
+            from torchlean.verify.query import verify_query
+
+            verdict, lowered = verify_query(models, claim, options.timeout, options.semantics, options.seed,
+                                            deadline=deadline)  # fmt: skip
+        elif options.form == "standard" or list(models) != [""]:
+            raise FileError("only a query of VNN-LIB 2.0 names networks", where=options.property,
+                            expected="(vnnlib-version <2.0>) first", got="VNN-LIB 1.0, or another file",
+                            fix="torchlean verify MODEL.onnx PROPERTY.vnnlib")  # fmt: skip
+        else:
+            verdict = verify_files(models[""], claim, options.timeout, options.semantics, options.seed,
+                                   deadline=deadline)  # fmt: skip
     if verdict.certificate is not None and options.certificate:
-        atomic_write(options.certificate, verdict.certificate)
+        files: dict[str | os.PathLike[str], bytes] = {options.certificate: verdict.certificate}
+        files.update(lowered.beside(options.certificate) if lowered is not None else {})
+        atomic_write_all(files)
     spent = time.monotonic() - start
-    if options.json:
-        from torchlean.verify.show import as_json
+    if options.form == "standard":
+        assert lowered is not None
+        from torchlean.verify.standard import answer
 
-        print(as_json(verdict, options.certificate, spent), flush=True)
-    else:
-        from torchlean.verify.show import as_text
+        answer(verdict, lowered, options.assignments)
+        return 0
+    from torchlean.verify import show
 
-        print(as_text(verdict, options.certificate, spent), flush=True)
-    return (
-        0 if verdict.status in (Status.SAT, Status.UNSAT) or verdict.status is Status.UNKNOWN else Exhausted.exit_code
-    )
+    told = show.as_json if options.form == "json" else show.as_text
+    print(told(verdict, options.certificate, spent, lowered), flush=True)
+    return Exhausted.exit_code if verdict.status is Status.TIMEOUT else 0

@@ -80,18 +80,18 @@ def verify_files(
 
 def plain(data: bytes, what: str) -> bytes:
     """What a gzip file holds; any other bytes as they are. Raises FileError."""
-    with _translated():
+    with translated():
         return unpack(data, what=what)
 
 
 def read(model: bytes, claim: bytes) -> tuple[Network, tuple[Region, ...]]:
     """The checker's reading of the files. Raises FileError or Unsupported with the checker's five parts."""
-    with _translated():
+    with translated():
         return tc.load(model, claim)
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """The checker's errors as torchlean's."""
     try:
         yield

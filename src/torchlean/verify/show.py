@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from torchlean.verify.verdict import MEANS, Status, Verdict
 
+if TYPE_CHECKING:
+    from torchlean.verify.query import Lowered
 
-def as_text(verdict: Verdict, path: str | None, seconds: float) -> str:
-    """The verdict first; then its evidence; for `sat` the witness in VNN-COMP form."""
+
+def as_text(verdict: Verdict, path: str | None, seconds: float, lowered: Lowered | None = None) -> str:
+    """The verdict first; then its evidence; for `sat` the witness in VNN-COMP form.
+
+    lowered   where a query of VNN-LIB 2.0 was decided
+    """
     said = MEANS[verdict.semantics] if verdict.status is Status.UNSAT else verdict.reason
     lines = [f"{verdict.status.value:<12} {said}"]
     if verdict.certificate is not None:
@@ -20,21 +27,30 @@ def as_text(verdict: Verdict, path: str | None, seconds: float) -> str:
             f"checked      semantics {verdict.semantics}, tolerance table none/1, arithmetic rounded, "
             f"rules affine relu, sha256 {sha256(verdict.certificate).hexdigest()[:16]}"
         )
+        if lowered is not None:
+            made = ", ".join(lowered.beside(path or "CERTIFICATE"))
+            lines.append(f"about        {made}: the query as VNN-LIB 1.0, exactly; that conversion is not checked")
         lines.append(
             "not covered  Winograd, FFT or Strassen products, TF32 or bf16 splitting, nodes computed twice, "
             "rewritten graphs"
         )
     elif verdict.witness is not None:
-        lines += [f"witness      {verdict.witness}  {seconds:.2f} s", verdict.witness.vnncomp()]
+        lines += [f"witness      {verdict.witness}  {seconds:.2f} s"]
+        lines.append(verdict.witness.vnncomp() if lowered is None else lowered.assignment_text(verdict.witness))
     else:
         lines.append(f"spent        {seconds:.2f} s")
     return "\n".join(lines)
 
 
-def as_json(verdict: Verdict, path: str | None, seconds: float) -> str:
-    """One line of JSON; the witness's floats as decimals that read back exactly."""
+def as_json(verdict: Verdict, path: str | None, seconds: float, lowered: Lowered | None = None) -> str:
+    """One line of JSON; the witness's floats as decimals that read back exactly.
+
+    For a query of VNN-LIB 2.0, `about` names the files beside the certificate that it is about.
+    """
     witness = verdict.witness
+    about = {} if lowered is None else {"about": list(lowered.beside(path)) if path and verdict.certificate else []}
     return json.dumps({
+        **about,
         "verdict": verdict.status.value, "semantics": verdict.semantics, "reason": verdict.reason,
         "seconds": round(seconds, 3), "leaves": verdict.leaves, "boxes": verdict.boxes,
         "certificate": path if verdict.certificate is not None else None,

@@ -35,19 +35,15 @@ class Witness:
     onnxruntime: bool | None
 
     def vnncomp(self) -> str:
-        """The VNN-COMP form: ((X_0 0.5) ... (Y_0 1.25)), decimals that read back to the same float32."""
-        lines = [f"(X_{i} {_decimal(v)})" for i, v in enumerate(self.x.ravel())]
-        lines += [f"(Y_{i} {_decimal(v)})" for i, v in enumerate(self.y.ravel())]
-        return "(" + "\n ".join(lines) + ")"
+        """The VNN-COMP form, ((X_0 0.5) ... (Y_0 1.25)): exact decimals, which no reader can round."""
+        from torchlean.io.vnnlib_write import write_witness
+
+        return write_witness(self.x, self.y).rstrip()
 
     def __str__(self) -> str:
         said = {True: "yes", False: "no", None: "not installed"}
         return (f"input {self.membership}; violated by the reference executor: {said[self.reference]}, "
                 f"in exact arithmetic: {said[self.real]}, by onnxruntime: {said[self.onnxruntime]}")  # fmt: skip
-
-
-def _decimal(v: np.float32) -> str:
-    return np.format_float_positional(v, unique=True, trim="0")
 
 
 class Replay:

@@ -11,6 +11,7 @@ import numpy as np
 from torchlean.floats import soft
 from torchlean.floats.bits import Bits
 from torchlean.floats.calculator.functions import elementary
+from torchlean.floats.calculator.look import pattern_text
 from torchlean.floats.calculator.number import spacing
 from torchlean.floats.calculator.real import Real
 from torchlean.floats.calculator.syntax import Expression, Number, parse
@@ -43,6 +44,10 @@ class Outcome:
     @property
     def bits(self) -> int:
         return self.steps[-1].bits
+
+    @property
+    def pattern(self) -> str:
+        return pattern_text(self.bits, self.format)
 
     @property
     def flags(self) -> Flag:

@@ -121,15 +121,15 @@ def _by_kernel(f: Function, x: list[F64], fmt: Format, mode: Rounding, out: NDAr
     else:
         out[...], other = (into(y * side, fmt, mode) for side in (1.0 - band, 1.0 + band))
     undecided = out != other
-    special = _special(f, x)
-    if special is not None:
-        undecided |= special
+    exceptions = special(f, x)
+    if exceptions is not None:
+        undecided |= exceptions
     if undecided.any():
         index = np.flatnonzero(undecided)
         out[index] = _resolve(f, [a[index] for a in x], fmt, mode)
 
 
-def _special(f: Function, x: list[F64]) -> NDArray[np.bool_] | None:
+def special(f: Function, x: list[F64]) -> NDArray[np.bool_] | None:
     """Where the kernel promises nothing. None where that is nowhere, which costs a few reductions."""
     if f.arity == 2:  # a zero, an infinity or a NaN makes this quotient other than 1
         sizes = np.abs(x[0]) * np.abs(x[1])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torchlean.errors import UsageError
 from torchlean.floats.directed import sqrt_down, sqrt_up
 from torchlean.floats.elementary.arb import ends as ends_by_ball
-from torchlean.floats.elementary.decide import CHUNK, function
+from torchlean.floats.elementary.decide import CHUNK, function, special
 from torchlean.floats.elementary.function import Branches, Function, Valley, Wave
 from torchlean.floats.rounding import F64
 
@@ -22,7 +22,8 @@ def enclosure(name: str, lo: F64, hi: F64) -> tuple[F64, F64]:
     """float64 bounds of a function of one argument over intervals, outward.
 
     An interval that leaves the domain is bounded over the part inside; the caller knows that it left. With no part
-    inside, the bounds are -inf and inf; so they are where an end is NaN.
+    inside, the bounds are -inf and inf; so they are where an end is NaN. A pole at an end of the domain has the limit
+    from inside, at a zero of either sign.
 
     Shapes   lo, hi: [*s] float64, lo <= hi -> two of [*s] float64
     Error    each end within 2^-47 relative of the tightest; sqrt: the tightest
@@ -98,7 +99,11 @@ def _chunk(f: Function, x: F64) -> tuple[F64, F64]:
     low, high = y - width, y + width
     nearest, farthest = f.kernel.wide
     size = np.abs(x)
-    rest = np.flatnonzero(~((size >= nearest) & (size <= farthest) & (size > 0) & np.isfinite(y)))
+    promised = (size >= nearest) & (size <= farthest)
+    exceptions = special(f, [x])
+    if exceptions is not None:
+        promised &= ~exceptions
+    rest = np.flatnonzero(~promised)
     if rest.size:
         values, settled = f.rule(x[rest])
         low[rest] = high[rest] = values

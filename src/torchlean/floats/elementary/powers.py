@@ -56,6 +56,9 @@ def pow(x: F64, y: F64) -> F64:
     high = a + r  # |a| > |r| or a = 0: Dekker's sum is exact
     low = (a - high) + r
     low += b
+    total = high + low  # so that what y multiplies beside it is small
+    low += high - total
+    high = total
     upper = (high.view(np.int64) & _UPPER).view(np.float64)
     low += high - upper
     z = y * upper  # exact: 24 and 26 bits

@@ -70,7 +70,7 @@ def _pow_between(x: F64, y: F64) -> tuple[F64, F64]:
 
 
 # What saturates does so in binary64, hence in every format here: 2^-1075 > e^-746, e^710 > 2^1024, e^-38 < 2^-54,
-# 1 - tanh 20 < 2^-54, 1 - erf 7 < 2^-54, |gelu(-40)| < e^-746, 760 e^-760 < e^-746.
+# 1 - tanh 20 < 2^-54, 1 - erf 6 < 2^-55, |gelu(-40)| < e^-746, 760 e^-760 < e^-746.
 FUNCTIONS: dict[str, Function] = {
     f.name: f
     for f in (
@@ -186,7 +186,7 @@ FUNCTIONS: dict[str, Function] = {
         ),
         Function(
             "erf", _K["erf"], flint.arb.erf, Points({-_INF: -1.0, _INF: 1.0}, keep_zero=True), zeros=True,
-            alike=_clip(-7, 7), between=_around(0.0, -1.0, 1.0), low=-1.0, high=1.0,
+            alike=_clip(-6, 6), between=_around(0.0, -1.0, 1.0), low=-1.0, high=1.0,
         ),
         Function(
             "gelu", _K["gelu"], balls.gelu, Points({-_INF: -0.0, _INF: _INF}, keep_zero=True), zeros=True,

@@ -87,12 +87,8 @@ def _div(alo: Array, ahi: Array, blo: Array, bhi: Array) -> Ends:
     lo = _zero_if_nan(once(alo, np.where(alo >= 0, bhi, blo), False))
     hi = _zero_if_nan(once(ahi, np.where(ahi >= 0, blo, bhi), True))
     anything = ((blo < 0) & ((alo != 0) | (ahi != 0))) | (bhi == 0)
-    zero = (alo == 0) & (ahi == 0) & ~anything
     infinity = alo.dtype.type(np.inf)
-    return (
-        np.where(anything, -infinity, np.where(zero, alo.dtype.type(0), lo)),
-        np.where(anything, infinity, np.where(zero, alo.dtype.type(0), hi)),
-    )
+    return np.where(anything, -infinity, lo), np.where(anything, infinity, hi)
 
 
 def magnitudes(lo: Array, hi: Array) -> Ends:

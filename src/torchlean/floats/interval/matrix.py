@@ -33,11 +33,12 @@ def matmul_ends(alo: F64, ahi: F64, blo: F64, bhi: F64) -> tuple[F64, F64]:
     """float64 ends around every product of a matrix in the first interval with one in the second.
 
         middle  fl(mA mB)
-        radius  |mA| (rB + g |mB|) + rA (|mB| + rB) + k 2^-1074,   g = (1 + u)^k - 1
+        radius  |mA| (rB + g |mB|) + rA (|mB| + rB) + k 2^-1021,   g = (1 + u)^k - 1
 
     g |mA| |mB| bounds the rounding of the midpoint product in every order of its sums, fused or not, blocked or not, in
-    float64 or wider; it does not hold for Strassen-like products, which no float64 BLAS in use computes. Two library
-    products where one factor is a point, three otherwise. Radii are computed by nearest operations and a margin.
+    float64 or wider; the last term, which `upper_matmul` adds, covers products that underflow. It does not hold for
+    Strassen-like products, which no float64 BLAS in use computes. Two library products where the first factor is a
+    point, three otherwise. Radii are computed by nearest operations and a margin.
 
     Shapes    a: [*s, m, k], b: [*s, k, n] -> two of [*s, m, n]
     Error     at most 1.5 times as wide as the exact hull where both factors have width; else the exact hull, but for
@@ -54,8 +55,6 @@ def matmul_ends(alo: F64, ahi: F64, blo: F64, bhi: F64) -> tuple[F64, F64]:
         radius = upper_matmul(size_a, _above(rb + _above(growth(depth, _U) * size_b)))
         if ra.any():
             radius = _above(radius + upper_matmul(ra, _above(size_b + rb)))
-        # A product below 2^-1022 may lose half a subnormal, and takes part in up to k roundings.
-        radius = _above(radius + depth * _TINY)
         lo, hi = middle - radius, middle + radius
         lo, hi = lo - (np.abs(lo) * _STEP + _TINY), hi + (np.abs(hi) * _STEP + _TINY)
     rows, columns = np.any(lost_a, axis=-1, keepdims=True), np.any(lost_b, axis=-2, keepdims=True)

@@ -291,7 +291,15 @@ class Exporter:
 
 
 def _tensor(name: str, array: np.ndarray, dtype: DType) -> Any:
-    """A TensorProto with exactly these bits."""
+    """A TensorProto with exactly these bits. Raises Unsupported for fp8, which needs opset 19."""
+    if dtype.name.startswith("f8"):
+        raise Unsupported(
+            "fp8 values are not written to ONNX",
+            where=f"array {name}",
+            expected=f"a dtype of opset {OPSET}",
+            got=str(dtype),
+            fix="save the program in its own form: program.save(path); or store bf16 or int8 codes",
+        )
     from onnx import helper
 
     little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)

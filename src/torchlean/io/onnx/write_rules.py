@@ -14,6 +14,7 @@ from torchlean.errors import Unsupported
 from torchlean.io.onnx.dtypes import CODES
 from torchlean.ir import Node, Shape
 from torchlean.ir.types import numpy_dtype
+from torchlean.ops.quantize import CODES as CODE_RANGES
 
 if TYPE_CHECKING:
     from torchlean.io.onnx.exporter import Exporter
@@ -162,6 +163,25 @@ def cast(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
     ex.emit("Cast", inputs, outputs, to=CODES[node.type.dtype.name])
 
 
+def quantize(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
+    """QuantizeLinear clamps to the dtype's range; a narrower one, such as int4's, would take opset 21."""
+    attrs = _attrs(node)
+    if (attrs["lo"], attrs["hi"]) != CODE_RANGES[node.type.dtype.name]:
+        raise _unwritable("quantize to a part of the dtype's range", node, f"the whole range of {node.type.dtype}")
+    _codes("QuantizeLinear", ex, node, inputs, outputs)
+
+
+def dequantize(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
+    _codes("DequantizeLinear", ex, node, inputs, outputs)
+
+
+def _codes(op_type: str, ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
+    axis, scale = _attrs(node)["axis"], ex.type(node.inputs[1])
+    if scale.dtype.name != "f32":
+        raise _unwritable(f"{op_type} of another float dtype", node, f"f32 scales, not {scale}")
+    ex.emit(op_type, inputs, outputs, **({} if axis is None else {"axis": axis}))
+
+
 def slice_(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
     """Only the axes that are cut; a stop at an unknown size is the largest int."""
     attrs = _attrs(node)
@@ -229,6 +249,8 @@ WRITERS: dict[str, Writer] = {
     "leaky_relu": leaky_relu,
     "clip": clip,
     "cast": cast,
+    "quantize": quantize,
+    "dequantize": dequantize,
     "slice": slice_,
     "pad": pad,
     "size": size,
