@@ -204,6 +204,7 @@ def test_partings_count_infinities_and_whole_numbers() -> None:
         [first, column("r", near, [inf, np.float32(np.nan)], [3, 6]), column("b", near, [inf, one], [3, 4])], 1.5
     )
     assert [(p.outputs, p.node, p.ulps) for p in found] == [(1.0, "n2", 2.0), (2.0**-16, "n1", np.inf)]
+    assert partings([first, column("r", near, [inf, np.float32(np.nan)], [3, 6])], 2.0)[0].node is None
 
 
 class Links(HTMLParser):

@@ -13,7 +13,7 @@ import pytest
 from torchlean import floats
 from torchlean.errors import UsageError
 from torchlean.floats import BFLOAT16, BINARY16, BINARY32, BINARY64, CATALOG, E4M3FN, TF32, Format, Rounding, soft
-from torchlean.floats.calculator import ARITY, Real, evaluate, parse, real_value
+from torchlean.floats.calculator import ARITY, Real, evaluate, look, parse, real_value
 from torchlean.floats.calculator.functions import elementary
 from torchlean.floats.soft import Flag, Overflow, Rules
 
@@ -108,6 +108,13 @@ def test_flags_are_gathered(text: str, flags: Flag) -> None:
     assert evaluate(text).flags == flags
 
 
+@pytest.mark.parametrize("mode", Rounding, ids=lambda m: m.name)
+def test_a_literal_is_rounded_in_the_direction(mode: Rounding) -> None:
+    for text in ("0.1", "0.7", "1e39", "0x1.000001p-130"):
+        found, expected = evaluate(text, BINARY32, mode), look(text, BINARY32, mode)
+        assert (found.bits, found.flags) == (expected.bits, expected.flags)
+
+
 def test_a_pole_without_infinity_takes_the_stated_policy() -> None:
     for policy, bits in ((Overflow.SATURATE, E4M3FN.max_bits), (Overflow.SPECIAL, E4M3FN.nan_bits)):
         for text in ("1 / 0", "rsqrt(0)"):
@@ -174,6 +181,11 @@ def test_functions_far_out_keep_their_distance() -> None:
     for text, below in (("gelu(20) - 20", True), ("softplus(100) - 100", False), ("silu(90) - 90", True)):
         found = real_value(parse(text))
         assert isinstance(found, Real) and (found.upper < 0 if below else found.lower > 0), text
+    for text, size in (("gelu(20) - 20", 80), ("silu(90) - 90", 36)):
+        far = real_value(parse(text))
+        assert isinstance(far, Real) and abs(far.middle) < flint.fmpq(1, 10**size), text
+    power = real_value(parse("pow(10, 400)"))
+    assert isinstance(power, Real) and power.lower <= flint.fmpq(10**400) <= power.upper
     ratio = real_value(parse("(softplus(100) - 100) * exp(100)"))
     assert isinstance(ratio, Real) and abs(ratio.middle - 1) < flint.fmpq(1, 10**43)
 
