@@ -42,7 +42,7 @@ def test_help_and_version(words: list[str], tmp_path: Path) -> None:
     assert not loaded(statement, tmp_path) & {*HEAVY, "numpy"}
 
 
-def test_inspect_and_verify_need_no_torch(folder: Path) -> None:
-    for words in (["inspect", "net.onnx"], ["meanings", "net.onnx"]):
+def test_commands_that_need_no_torch(folder: Path) -> None:
+    for words in (["inspect", "net.onnx"], ["meanings", "net.onnx"], ["floats", "exp(1)"]):
         found = loaded(f"from torchlean.cli import main; main({words!r})", folder)
         assert "numpy" in found and not found & {"torch", "onnx", "onnxruntime", "matplotlib"}

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torchlean.cli.columns import columns
-from torchlean.cli.meanings_command import layout
+from torchlean.cli.columns import columns, fitted
 from torchlean.io.onnx import read_onnx
 
 HEADS = ["value", "float32", "real", "interval of real", "interval of float32"]
@@ -63,10 +62,10 @@ def test_meanings_fits_the_terminal(folder: Path, run: Callable[..., Any], monke
     assert max(map(len, narrow)) <= 80 and narrow[2] == "y[0]" and narrow[3].split()[0] == "float32"
 
 
-def test_layout_loses_nothing() -> None:
+def test_fitted_loses_nothing() -> None:
     rows = [{"value": "y[0]", "float32": "1.0", "real": "1"}]
     for width in (10, 100):
-        assert set(" ".join(layout(rows, width).split()).split()) >= {"y[0]", "float32", "1.0", "real", "1"}
+        assert set(" ".join(fitted(rows, width).split()).split()) >= {"y[0]", "float32", "1.0", "real", "1"}
 
 
 def test_columns_align() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 
 
 def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> str:
@@ -18,4 +19,19 @@ def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: Collectio
             cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(line, widths, flush, strict=True)
         ).rstrip()
         for line in lines
+    )
+
+
+def fitted(rows: Sequence[Mapping[str, str]], width: int | None = None, right: Collection[str] = ()) -> str:
+    """Rows under their heads where that fits in `width`, else each row's cells below its first, digit under digit.
+
+    width   None: the terminal's, 120 where there is none
+    """
+    width = shutil.get_terminal_size((120, 40)).columns if width is None else width
+    table = columns(list(rows[0]), [list(row.values()) for row in rows], right)
+    if max(map(len, table.splitlines())) <= width:
+        return table
+    return "\n".join(
+        columns((next(iter(row.values())), ""), [(f"  {head}", text) for head, text in list(row.items())[1:]])
+        for row in rows
     )

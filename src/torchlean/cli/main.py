@@ -23,6 +23,7 @@ COMMANDS = {
     "sweep": "run a list of VNN-COMP instances, resumable, with a page of results",
     "check": "check a certificate with the independent checker",
     "meanings": "one program in several arithmetics, side by side",
+    "floats": "a number in every format, an expression in every direction, a program in each arithmetic",
     "rounding": "bound how far each node's float32 value may be from the real one",
     "agree": "run a program on several executors and hold every difference against their promises",
     "quantize": "store a program in fewer bits, and bound its difference over a region",

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from torchlean.cli import values
-from torchlean.cli.columns import columns
-from torchlean.cli.programs import chosen_inputs, load
-from torchlean.run.program import Program, sizes_of
+from torchlean.cli.columns import fitted
+from torchlean.cli.programs import load, one_input
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,55 +22,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: Any) -> int:
+    from torchlean.cli.arithmetics import evaluated, side_by_side
+
     program = load(options.program)
-    inputs = dict(chosen_inputs(program, options))
-    label = "standard normal" if options.input is None else options.input
-    rows = table(program, inputs[label], options.nodes, options.digits)
+    label, inputs = one_input(program, options)
+    found = evaluated(program, inputs, nodes=options.nodes)
+    rows = side_by_side(found, options.digits, nodes=options.nodes)
     if options.json:
         print(json.dumps({"input": label, "rows": rows}))
         return 0
     print(f"{options.program} on {label}\n")
-    print(layout(rows, shutil.get_terminal_size((120, 40)).columns))
+    print(fitted(rows))
     return 0
-
-
-def layout(rows: list[dict[str, str]], width: int) -> str:
-    """The number systems side by side where that fits in `width`, else below each other, digit under digit."""
-    table = columns(list(rows[0]), [list(row.values()) for row in rows])
-    if max(map(len, table.splitlines())) <= width:
-        return table
-    return "\n".join(
-        columns((row["value"], ""), [(f"  {head}", text) for head, text in row.items() if head != "value"])
-        for row in rows
-    )
-
-
-def table(program: Program, inputs: Mapping[str, np.ndarray], nodes: bool, digits: int) -> list[dict[str, str]]:
-    """One row per output entry, or per node: its value in each number system."""
-    from torchlean.meaning import Float, IntervalFloat, IntervalReal, Real, cells
-    from torchlean.meaning.evaluate import evaluate
-
-    graph = program.specialise(**sizes_of(program.graph, inputs)).graph
-    arrays = {**program.parameters, **program.states, **inputs}
-    columns: dict[str, dict[str, str]] = {}
-    for head, N in (
-        ("float32", Float()),
-        ("real", Real()),
-        ("interval of real", IntervalReal()),
-        ("interval of float32", IntervalFloat()),
-    ):
-        shown: dict[str, str] = {}
-
-        def observe(number: int, node: Any, found: tuple[Any, ...], shown: dict[str, str] = shown) -> None:
-            if nodes and node.inputs:
-                shown[f"%{number} {node.op}"] = cells(found[0], digits)[0]
-
-        answer = evaluate(graph, N, {name: N.constant(np.asarray(a)) for name, a in arrays.items()}, observe)
-        for name, value in answer.items():
-            shown.update((f"{name}[{i}]", text) for i, text in enumerate(cells(value, digits)))
-        columns[head] = shown
-    names = list(columns["float32"])
-    return [{"value": name, **{head: column[name] for head, column in columns.items()}} for name in names]
-
-
-__all__ = ["arguments", "run", "table"]

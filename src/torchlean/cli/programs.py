@@ -52,6 +52,12 @@ def chosen_inputs(
         yield from extreme_inputs(sized, options.seed)
 
 
+def one_input(program: Program, options: Any) -> tuple[str, dict[str, np.ndarray]]:
+    """The file of `--input`, or standard normal numbers; and what to call it."""
+    label = "standard normal" if options.input is None else options.input
+    return label, dict(chosen_inputs(program, options))[label]
+
+
 def fitted(program: Program, array: np.ndarray, path: str) -> np.ndarray:
     """An array for the only input: float64 is rounded once, and a missing batch axis is added. Raises FileError."""
     t = program.input_type

@@ -18,6 +18,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def ulps(text: str) -> float:
+    """A finite number from 0."""
+    value = _number(text, float, "a number of ulps")
+    if not (value >= 0 and math.isfinite(value)):
+        raise ArgumentTypeError(f"expected a finite number of ulps from 0, got {text}")
+    return value
+
+
 def count(text: str) -> int:
     """An int from 1."""
     value = _number(text, int, "a positive int")

@@ -1,6 +1,6 @@
 """The numbers: formats, rounding, sums, elementary functions, intervals. Needs numpy and python-flint only."""
 
-from torchlean.floats import bits, hardware, soft
+from torchlean.floats import bits, calculator, hardware, soft
 from torchlean.floats.directed import (
     add_down,
     add_up,
@@ -87,6 +87,7 @@ __all__ = [
     "any_order_bound",
     "bits",
     "blocked",
+    "calculator",
     "div_down",
     "div_up",
     "enclosure",

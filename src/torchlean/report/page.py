@@ -24,12 +24,12 @@ p.lead { color: var(--soft); margin-top: 0; }
 code, pre { font: 13px/1.5 ui-monospace, monospace; }
 pre { background: var(--well); border: 1px solid var(--line); border-radius: 6px; padding: .8rem 1rem;
       white-space: pre-wrap; overflow-wrap: anywhere; }
-table { border-collapse: collapse; min-width: 50%; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: .3rem 2rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 figure { margin: 1rem 0; }
 figure svg { max-width: 100%; height: auto; }
-figcaption { color: var(--soft); font-size: .9rem; }
+figcaption { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; }
 strong.verdict { color: var(--accent); }
 """
 
