@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torchlean import floats
 from torchlean.errors import DomainError, ShapeError, UsageError
 from torchlean.floats import BINARY32, BINARY64, Interval, Rounding
+from torchlean.floats.elementary import FUNCTIONS
 from torchlean.floats.interval import apply, enclose, from_arb, point, to_arb
 from torchlean.floats.interval.functions import DECREASING, INCREASING
 
@@ -36,7 +37,7 @@ def boxes(name, fmt, seed, n=40):
     return Interval(np.minimum(a, b)[inside], np.maximum(a, b)[inside])
 
 
-@pytest.mark.parametrize("name", sorted(floats.ELEMENTARY))
+@pytest.mark.parametrize("name", sorted(name for name, f in FUNCTIONS.items() if f.arity == 1))
 @both
 def test_a_function_s_range_holds_its_values(name, fmt):
     x = boxes(name, fmt, 1)

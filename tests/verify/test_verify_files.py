@@ -96,6 +96,7 @@ def test_a_bound_that_is_touched_is_unknown_and_not_unsat(files) -> None:
     assert touched.status is not Status.SAT and not (touched.status is Status.UNSAT and touched.semantics == "float32")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an alarm inside a destructor
 def test_the_wall_clock_is_kept(mlp, files) -> None:
     weights, model = mlp((8, 64, 64, 64, 1), 3)
     _, high = output_range(weights, -1, 1)

@@ -116,7 +116,8 @@ def round_onto(x: NDArray[Any], fmt: Format) -> NDArray[Any]:
 
     Shapes   x: [*s] float32 or float64 -> the same
     """
-    return round_nearest(np.asarray(x, np.float64), fmt).astype(np.asarray(x).dtype)
+    with np.errstate(invalid="ignore"):  # a signaling NaN is quieted
+        return round_nearest(np.asarray(x, np.float64), fmt).astype(np.asarray(x).dtype)
 
 
 def odd_float32(x: F64) -> F32:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from torchlean.floats import format_of, round_onto
+from torchlean.floats import BINARY32, Format, format_of, round_onto
 from torchlean.ir import ALIGNED, COMPARED, DERIVED, EXACT, Missing, Onnx, Op, TensorType, f16, i32
 from torchlean.ir.types import bf16, f8e4m3, f8e5m2
 from torchlean.ops.common import (
@@ -140,10 +140,14 @@ def round_to_relax(xp: Any, boxes: Any, slope: Any | None = None, *, dtype: Any,
     return Lines(lines.lower, lines.lower_bias - step, lines.upper, lines.upper_bias + step)
 
 
-def round_to_rounding(magnitudes: Any, result: np.ndarray, *, dtype: Any, overflow: str) -> np.ndarray:
-    """0: every execution rounds to nearest. Flushing a subnormal of x shows only where the grid has such numbers."""
-    flushed = 2 * TINY if format_of(as_dtype(dtype).numpy).emin == -126 else 0.0
-    return np.full_like(result, flushed)
+def round_to_rounding(
+    magnitudes: Any, result: np.ndarray, *, dtype: Any, overflow: str, fmt: Format = BINARY32
+) -> np.ndarray:
+    """0: every execution rounds to nearest. Flushing a subnormal of x shows only where the grid has such numbers:
+    below half its smallest one all is 0, and above, x and half a step are below 2 smallest normal numbers.
+    """
+    shows = fmt.smallest_normal > format_of(as_dtype(dtype).numpy).smallest_subnormal / 2
+    return np.full_like(result, 2 * fmt.smallest_normal if shows else 0.0)
 
 
 def round_to_lower(xp: Any, x: Any, *, dtype: Any, overflow: str) -> Any:
@@ -340,14 +344,17 @@ def dequantize_relax(xp: Any, boxes: Any, slope: Any | None = None, *, axis: int
     return Lines((s,), -shift - spread, (s,), -shift + spread)
 
 
-def dequantize_rounding(magnitudes: Any, result: np.ndarray, *, axis: int | None) -> np.ndarray:
-    """One product; 0 where the scale has at most 16 significant bits and is no subnormal: then it is a float32."""
+def dequantize_rounding(
+    magnitudes: Any, result: np.ndarray, *, axis: int | None, fmt: Format = BINARY32
+) -> np.ndarray:
+    """One product; 0 where the scale leaves 8 bits of the precision free (16 bits in float32) and is no subnormal."""
     _, scale, _ = magnitudes
     scale = _along(np.reshape, scale, scale.shape[0] if axis is not None else 1, axis, result.ndim)
     mantissa, exponent = np.frexp(scale)
-    whole = np.ldexp(mantissa, EXACT_BITS)
-    exact = (whole == np.rint(whole)) & (scale >= TINY) & (exponent < 119)
-    return np.where(exact, 0.0, (U * result + TINY * (1 + U) * (259 + scale)) * UP)
+    whole = np.ldexp(mantissa, fmt.precision - 8)
+    u, tiny = fmt.unit_roundoff, fmt.smallest_normal
+    exact = (whole == np.rint(whole)) & (scale >= tiny) & (exponent < fmt.emax - 8)
+    return np.where(exact, 0.0, (u * result + tiny * (1 + u) * (259 + scale)) * UP)
 
 
 def dequantize_lower(xp: Any, codes: Any, scale: Any, zero_point: Any, *, axis: int | None) -> Any:

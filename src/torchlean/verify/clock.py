@@ -52,7 +52,10 @@ def out_of_time(seconds: float) -> OutOfTime:
 
 @contextmanager
 def alarm(deadline: Deadline) -> Iterator[None]:
-    """Raise OutOfTime in the main thread at the deadline, whatever runs there; elsewhere only its checks act."""
+    """Raise OutOfTime in the main thread at the deadline, whatever runs there; elsewhere only its checks act.
+
+    It rings again and again: Python drops what is raised inside a destructor.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -61,7 +64,7 @@ def alarm(deadline: Deadline) -> Iterator[None]:
         raise out_of_time(deadline.end - deadline.start)
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, max(deadline.left, 0.001))
+    signal.setitimer(signal.ITIMER_REAL, max(deadline.left, 0.001), 0.25)
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ def apply(name: str, x: Interval) -> Interval:
              and whatever `floats.enclosure` knows): binary64 ends within two ulps, then rounded outward
     Domain   DomainError where a number inside is outside the domain; its closed ends are inside: log over [0, 1] is
              (-inf, 0]
-    Errors   UsageError for a name that is not in `floats.ELEMENTARY`
+    Errors   UsageError for a name that is not in `floats.ELEMENTARY`, and for a function of two arguments
     """
     if name in INCREASING or name in DECREASING:
         start, stop = (x.lo, x.hi) if name in INCREASING else (x.hi, x.lo)

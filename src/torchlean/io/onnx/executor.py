@@ -95,8 +95,9 @@ ONNXRUNTIME = Executor(
         "max_pool": "leaves NaN out, and has the largest negative number in place of -inf",
         "clip": "has the largest finite numbers in place of absent limits",
         "leaky_relu": "chooses by the sign, so that 0 times infinity is not formed",
+        "quantize": "has the least code in place of 0 for NaN",
     },
     exceptions=dict.fromkeys(
-        ("conv_weight_grad", "avg_pool_transpose", "scatter_add"), "not run: it has no ONNX operator"
+        ("conv_weight_grad", "avg_pool_transpose", "scatter_add", "round_to"), "not run: it has no ONNX operator"
     ),
 )
