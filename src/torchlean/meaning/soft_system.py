@@ -6,7 +6,7 @@ In binary32 to nearest-even it is the reference execution once more, sharing no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -214,6 +214,12 @@ class SoftFloat:
         """x on the grid of another dtype, to nearest-even; integers also clamp, and NaN becomes 0 there."""
         if not isinstance(x, SoftArray):
             return _INTEGERS.round_to(x, dtype)
+        name = name_of(dtype)
+        if kind_of(dtype) == "float":
+            grid = self.fmt if name == "float32" else floats.format_of(name)
+            beyond = replace(self.rules, overflow=soft.Overflow.SPECIAL)  # a program that saturates clamps before
+            small = soft.convert(x.bits, x.fmt, grid, Rounding.NEAREST, beyond).bits
+            return SoftArray(soft.convert(small, grid, x.fmt, Rounding.NEAREST, self.rules).bits, x.fmt, x.dtype)
         moved = self._cast(x, dtype, Rounding.NEAREST, Rounding.NEAREST)
         return self._cast(moved, x.dtype, Rounding.NEAREST, Rounding.NEAREST)
 
