@@ -54,6 +54,7 @@ def summary(name: str, rows: list[Row]) -> dict[str, float | int | str]:
         "unsat with a valid certificate": sum(x.checked == "valid" for x in proofs),
         "unsat float32": sum(x.semantics == "float32" for x in proofs),
         "checks slower than their proof": sum(x.check_seconds > x.seconds for x in proofs),
+        "checks with more processor time": sum(x.check_cpu_seconds > x.cpu_seconds for x in proofs),
         "median seconds": round(statistics.median(seconds), 3), "mean seconds": round(statistics.fmean(seconds), 3),
         "total seconds": round(sum(seconds), 1),
         "median processor seconds": round(statistics.median(x.cpu_seconds for x in rows), 3),

@@ -53,7 +53,8 @@ class Row:
     status       sat or unsat: the process said so, with exit code 0, in time. unknown, timeout: it found no answer.
                  error: anything else, a crash too
     semantics    of an unsat or sat     seconds, cpu_seconds, memory_mb   of the whole process
-    checked      the checker's word: valid, holey, invalid; timeout or error where it has none; "" where it did not run
+    checked      the checker's word: valid, holey, invalid; timeout or error where it has none; "" where it did not run;
+                 check_seconds, check_cpu_seconds   of its whole process
     reason       in the verifier's words
     """
 
@@ -68,6 +69,7 @@ class Row:
     memory_mb: float
     checked: str
     check_seconds: float
+    check_cpu_seconds: float
     certificate_bytes: int
     leaves: int
     expected: str
@@ -95,20 +97,20 @@ def run_one(instance: Instance, settings: Settings, paths: Paths, processes: Pro
         ended = processes.run(command, limit + GRACE)
         status, reason, answer = outcome(ended, limit)
         log = [_told(command, ended)]
-        checked, check_seconds, size = "", 0.0, 0
+        checked, check_seconds, check_cpu_seconds, size = "", 0.0, 0.0, 0
         if status == "unsat" and proof.exists():
             size = proof.stat().st_size
             if settings.check:
                 command = check_command(instance, proof, answer.get("about", ()))
                 check = processes.run(command, LONGEST_CHECK)
-                checked, check_seconds = check_outcome(check), check.seconds
+                checked, check_seconds, check_cpu_seconds = check_outcome(check), check.seconds, check.cpu_seconds
                 log.append(_told(command, check))
         elif status == "unsat" and settings.check:
             checked = "error"  # an unsat without a proof
     row = Row(
         instance.number, instance.onnx, instance.vnnlib, limit, status, str(answer.get("semantics", "")),
         round(ended.seconds, 3), round(ended.cpu_seconds, 3), round(ended.memory / 1e6, 1), checked,
-        round(check_seconds, 3), size, int(answer.get("leaves") or 0), instance.expected, reason,
+        round(check_seconds, 3), round(check_cpu_seconds, 3), size, int(answer.get("leaves") or 0), instance.expected, reason,
     )  # fmt: skip
     if paths.logs is not None:
         atomic_write(paths.logs / f"{instance.title}.log", "\n".join([*log, f"status: {status}", ""]).encode())
