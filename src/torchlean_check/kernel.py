@@ -288,7 +288,7 @@ class Kernel:
             )
         g = node.leaves * U32 * (1.0 + 2.0 * node.leaves * U32) * (1.0 + 2.0**-40)  # >= (1 + u)^N - 1
         moves = all(isinstance(linear, Select) for linear, _ in node.terms)
-        tiny = TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total)
+        tiny = TINY32 * node.scale * (1.0 + g) * (3.0 * node.leaves + ones + total)
         base = np.where(node.leaves > 0, tiny, 0.0 if moves else TINY32)
         rate = g
         if node.adds:  # E + u (v + E) + 2^-126, where it is not a zero that is added

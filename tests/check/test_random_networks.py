@@ -14,6 +14,7 @@ import pytest
 import torchlean_check as tc
 
 U, TINY = Fraction(1, 2**24), Fraction(1, 2**126)
+KINDS = [*2 * ("relu", "affine"), "gemm", "conv", "scale", "repeat", "skip", "norm", "mean", "move"]
 
 
 class Graph:
@@ -25,9 +26,7 @@ class Graph:
         self.weights, self.nodes, self.shapes = {}, [], {"x": shapes[int(rng.integers(3))]}
         self.last = "x"
         for _ in range(int(rng.integers(2, 9))):
-            self.grow(
-                str(rng.choice(["relu", "relu", "affine", "affine", "conv", "scale", "skip", "norm", "mean", "move"]))
-            )
+            self.grow(str(rng.choice(KINDS)))
         self.add("Flatten", [self.last], (1, math.prod(self.shapes[self.last])))
         self.add("Gemm", [self.last, self.weight(self.shapes[self.last][1], 2), self.weight(2)], (1, 2))
         self.inputs = math.prod(self.shapes["x"])
@@ -52,6 +51,19 @@ class Graph:
             self.add("MatMul", [x, self.weight(shape[1], width)], (1, width))
             if rng.random() < 0.6:
                 self.add("Add", [self.weight(width), self.last], (1, width))
+        elif kind == "gemm" and len(shape) == 2:
+            width, bias = int(rng.integers(1, 5)), rng.random() < 0.7
+            inputs = [x, self.weight(shape[1], width), *([self.weight(width)] if bias else [])]
+            alpha, beta = (float(np.float32(v)) for v in rng.choice([-0.3, 1.0, 3.7], 2))
+            self.add("Gemm", inputs, (1, width), alpha=alpha, beta=beta)
+        elif kind == "repeat" and 1 in shape[1:] and math.prod(shape) < 10:
+            wider = tuple(2 if d == 1 and n else d for n, d in enumerate(shape))
+            if rng.random() < 0.5:
+                inputs = [self.weight(*wider), x]
+                self.add(str(rng.choice(["Add", "Sub", "Mul"])), inputs, wider)
+            else:  # two computed values, the narrower of which is repeated
+                self.add("Mul", [x, self.weight(*wider)], wider)
+                self.add(str(rng.choice(["Add", "Sub"])), [x, self.last], wider)
         elif kind == "conv" and len(shape) > 2:
             kernel, axes = int(rng.integers(1, 3)), len(shape) - 2
             pads, stride = rng.integers(0, 2, 2 * axes).tolist(), int(rng.integers(1, 3))
@@ -103,7 +115,8 @@ class Graph:
             return list(x.transpose(attributes["perm"]).ravel())
         if op in ("Gemm", "MatMul"):
             bias = v[2] if len(v) > 2 else [None] * size
-            return [self.dot(v[1][:, i], x[0], bias[i], signs[i]) for i in range(size)]
+            alpha, beta = (Fraction(attributes.get(name, 1.0)) for name in ("alpha", "beta"))
+            return [self.gemm(v[1][:, i], x[0], bias[i], alpha, beta, signs[i]) for i in range(size)]
         if op == "GlobalAveragePool":
             rows = x.reshape(size, -1)
             one = [Fraction(1)] * rows.shape[1]
@@ -135,6 +148,25 @@ class Graph:
         for i in order[1:]:
             total = erring(total + leaves[i], s)
         return total
+
+    def gemm(self, weights, x, bias, alpha, beta, s):
+        """alpha times weights, inputs, products or the sum; errors in the direction s of the result."""
+        bias = bias if bias is None or beta == 1 else erring(beta * bias, s)
+        if alpha == 1:
+            return self.dot(weights, x, bias, s)
+        turn, place = (1 if alpha > 0 else -1), int(self.rng.integers(4))
+        if place == 0:
+            weights = [erring(alpha * w, s if e > 0 else -s) for w, e in zip(weights, x, strict=True)]
+        elif place == 1:
+            x = [erring(alpha * e, s if w > 0 else -s) for w, e in zip(weights, x, strict=True)]
+        elif place == 2:
+            pairs = zip(weights, x, strict=True)
+            x = [erring(alpha * erring(w * e, s * turn), s) for w, e in pairs if w != 0]
+            return self.dot([Fraction(1)] * len(x), x, bias, s, rounds=False)
+        else:
+            total = erring(alpha * self.dot(weights, x, None, s * turn), s)
+            return total if bias is None else erring(total + bias, s)
+        return self.dot(weights, x, bias, s)
 
     def norm(self, v, signs, shape):
         x, gamma, beta, mean, var = v
@@ -255,9 +287,14 @@ def test_rows_are_refuted_as_each_would_be_alone(tools):
         slopes = {value: graph.rng.uniform(0, 1, (6, network.nodes[value].size))}
         mine = [[(*p, float(graph.rng.random())) for p in path] for path in paths]
         alone = [
-            bool(kernel.refute(s, [(c, ())], {value: slopes[value][i : i + 1]}, [
-                (*p, np.full(1, at), np.full(1, m)) for *p, at, m in mine[i]
-            ])[0])
+            bool(
+                kernel.refute(
+                    s,
+                    [(c, ())],
+                    {value: slopes[value][i : i + 1]},
+                    [(*p, np.full(1, at), np.full(1, m)) for *p, at, m in mine[i]],
+                )[0]
+            )
             for i, (s, c) in enumerate(zip(states, clause, strict=True))
         ]
         joined = [
