@@ -200,8 +200,10 @@ class Kernel:
             )
         self.network, self.region, self.semantics = network, region, semantics
         self.arith = arith.arithmetic(arithmetic)
+        # Relu and moves have no error box: what they flush counts where it is read, or here where it is the output.
+        flushed = np.abs(region.rows_y).sum(axis=1) * (TINY32 * WIDER if semantics == "float32" else 0.0)
         self.objectives = Objective(
-            region.rows_y, region.rows_x, region.rows_c, region.err_y, region.err_x, region.err_c
+            region.rows_y, region.rows_x, region.rows_c, region.err_y, region.err_x, region.err_c + flushed
         )
         self.charges: dict[int, Charges] = {}
         self.mags: list[Floats] = []

@@ -512,12 +512,12 @@ class Reader:
             not set(flags) <= {0, 1}
             or w.ndim != 2
             or not all(2.0**-60 <= abs(v) <= 2.0**60 for v in (alpha, beta))
-            or not np.abs(alpha * w).max() < 2.0**126
+            or not np.abs(alpha * w).max() <= np.finfo(np.float32).max
         ):
             raise self.beyond(
                 node,
                 "this form of Gemm is not supported",
-                "transA, transB 0 or 1, a matrix, 2^-60 <= |alpha|, |beta| <= 2^60, alpha * B < 2^126",
+                "transA, transB 0 or 1, a matrix, 2^-60 <= |alpha|, |beta| <= 2^60, alpha * B finite",
                 f"{node.attributes}, {w.shape}",
             )
         w = alpha * (w if flags[1] else w.T)  # exact: two float32 numbers
@@ -661,9 +661,8 @@ class Reader:
         shift = np.array(
             [nearest(Fraction(b) - Fraction(a) * Fraction(m)) for b, a, m in zip(beta, s, mean, strict=True)]
         )
-        # Sum, product and quotient may come in any order, and each may underflow before the next one makes it larger.
         inverse = 1.0 / np.sqrt(var + eps)
-        err = (np.abs(s * mean) + np.abs(shift)) * 2.0**-50 + 2.0**-123 * (1 + np.abs(gamma) + inverse + np.abs(mean))
+        err = (np.abs(s * mean) + np.abs(shift)) * 2.0**-50
         size = np.abs(s * mean) * (1 + 2.0**-40) + np.abs(beta)
         repeat = math.prod(x.shape[2:])
         return self.affine(
@@ -676,6 +675,8 @@ class Reader:
             bias_err=np.repeat(err, repeat),
             magnitude=np.repeat(size, repeat) + np.abs(np.repeat(shift, repeat)),
             most=float(2.0**126 / np.max([np.abs(gamma), inverse, np.abs(s), np.ones_like(s)]) - np.abs(mean).max()),
+            # Sum, product and quotient may come in any order, and each may underflow before the next makes it larger.
+            scale=float(max(2.0, np.abs(gamma).max(), (inverse + (1.0 + inverse) * np.abs(mean)).max())),
         )
 
 

@@ -175,7 +175,7 @@ BAD = {
     "alpha an integer": ([("Gemm", "xw", "y", {"alpha": 2})], W, {}),
     "alpha that overflows a weight": (
         [("Gemm", "xw", "y", {"alpha": 2.0**60})],
-        {"w": np.full((2, 3), 2.0**67, np.float32)},
+        {"w": np.full((2, 3), 2.0**68, np.float32)},
         {},
     ),
     "beta zero": ([("Gemm", "xwb", "y", {"beta": 0.0})], {**W, "b": f32(3)}, {}),
