@@ -47,7 +47,9 @@ CASES = {
         2.0**-130,
         lambda x, f: f(x),
     ),
-    "relu of a relu": Case([("Relu", ["x"], "t", {}), ("Relu", ["t"], "y", {})], {}, 2.0**-127, lambda x, f: f(x)),
+    "relu of a relu": Case(
+        [("Relu", ["x"], "t", {}), ("Relu", ["t"], "y", {})], {}, 1.75 * 2.0**-127, lambda x, f: f(x)
+    ),
     "negation": Case([("Neg", ["x"], "y", {})], {}, -(2.0**-130), lambda x, f: -f(x)),
     "an input, amplified": Case([gemm()], {"w": [2.0**120]}, 2.0**-130, lambda x, f: 2.0**120 * f(x)),
     "a weight, amplified by the input": Case([gemm()], {"w": [2.0**-130]}, 2.0**100, lambda x, f: f(2.0**-130) * x),
