@@ -6,6 +6,7 @@ every operation errs by the full u |result| + 2^-126, in the directions that low
 
 import itertools
 import math
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -14,14 +15,19 @@ import pytest
 import torchlean_check as tc
 
 U, TINY = Fraction(1, 2**24), Fraction(1, 2**126)
+FLUSHED = 300
 KINDS = [*2 * ("relu", "affine"), "gemm", "conv", "scale", "repeat", "skip", "norm", "mean", "move"]
 
 
 class Graph:
-    """A random graph of up to nine nodes; `run` executes it."""
+    """A random graph of up to nine nodes; `run` executes it.
 
-    def __init__(self, seed):
-        self.rng = rng = np.random.default_rng(seed)
+    extreme   weights of any size; an execution may flush the subnormals that operations read and write
+    """
+
+    def __init__(self, seed, extreme=False):
+        self.rng, self.extreme = np.random.default_rng(seed), extreme
+        rng = self.rng
         shapes = [(1, int(rng.integers(1, 5))), (1, 2, 3), (1, 1, 3, 3)]
         self.weights, self.nodes, self.shapes = {}, [], {"x": shapes[int(rng.integers(3))]}
         self.last = "x"
@@ -33,8 +39,9 @@ class Graph:
 
     def weight(self, *shape, positive=False):
         values = self.rng.normal(size=shape) * (self.rng.random(shape) > 0.2)
+        values = (np.exp(values) if positive else values) * (2.0 ** self.rng.integers(-140, 80) if self.extreme else 1)
         name = f"w{len(self.weights)}"
-        self.weights[name] = (np.exp(values) if positive else values).astype(np.float32)
+        self.weights[name] = values.astype(np.float32)
         return name
 
     def add(self, op, inputs, shape, **attributes):
@@ -54,7 +61,8 @@ class Graph:
         elif kind == "gemm" and len(shape) == 2:
             width, bias = int(rng.integers(1, 5)), rng.random() < 0.7
             inputs = [x, self.weight(shape[1], width), *([self.weight(width)] if bias else [])]
-            alpha, beta = (float(np.float32(v)) for v in rng.choice([-0.3, 1.0, 3.7], 2))
+            size = 2.0 ** rng.integers(-50, 51, 2) if self.extreme else 1
+            alpha, beta = (float(np.float32(v)) for v in rng.choice([-0.3, 1.0, 3.7], 2) * size)
             self.add("Gemm", inputs, (1, width), alpha=alpha, beta=beta)
         elif kind == "repeat" and 1 in shape[1:] and math.prod(shape) < 10:
             wider = tuple(2 if d == 1 and n else d for n, d in enumerate(shape))
@@ -105,7 +113,18 @@ class Graph:
             values[name] = values[title] = np.array(entries, object).reshape(self.shapes[name])
         return values
 
+    def erring(self, y, s):
+        """y with an error in the direction s: as large as the standard model has it, or of a rounding and a flush."""
+        if self.extreme:
+            return self.flushed(y + s * U * abs(y))
+        return y + s * (U * abs(y) + TINY) if s and y else y
+
+    def flushed(self, y):
+        return Fraction(0) if abs(y) < TINY and self.rng.random() < 0.9 else y
+
     def entries(self, op, v, signs, attributes, shape):
+        if self.extreme and any(signs) and op not in ("Flatten", "Reshape", "Transpose"):
+            v = [np.vectorize(self.flushed, otypes=[object])(a) for a in v]
         x, size = v[0], len(signs)
         if op == "Relu":
             return [max(e, Fraction(0)) for e in x.ravel()]
@@ -121,7 +140,7 @@ class Graph:
             rows = x.reshape(size, -1)
             one = [Fraction(1)] * rows.shape[1]
             return [
-                erring(erring(self.dot(one, r, None, s, rounds=False) / len(r), s), s)
+                self.erring(self.erring(self.dot(one, r, None, s, rounds=False) / len(r), s), s)
                 for r, s in zip(rows, signs, strict=True)
             ]
         if op == "BatchNormalization":
@@ -137,35 +156,35 @@ class Graph:
         }
         out = [do[op](p, q) for p, q in zip(a, b, strict=True)]
         exact = [op in ("Add", "Sub") and 0 in (p, q) for p, q in zip(a, b, strict=True)]
-        out = [y if keep else erring(y, s) for y, keep, s in zip(out, exact, signs, strict=True)]
-        return [erring(y, s) for y, s in zip(out, signs, strict=True)] if op == "Div" else out
+        out = [y if keep else self.erring(y, s) for y, keep, s in zip(out, exact, signs, strict=True)]
+        return [self.erring(y, s) for y, s in zip(out, signs, strict=True)] if op == "Div" else out
 
     def dot(self, weights, x, bias, s, rounds=True):
-        leaves = [erring(w * e, s if rounds else 0) for w, e in zip(weights, x, strict=True) if w != 0]
+        leaves = [self.erring(w * e, s if rounds else 0) for w, e in zip(weights, x, strict=True) if w != 0]
         leaves += [] if bias is None else [bias]
         order = self.rng.permutation(len(leaves)) if self.rng.random() < 0.5 else np.argsort([float(e) for e in leaves])
         total = leaves[order[0]] if leaves else Fraction(0)
         for i in order[1:]:
-            total = erring(total + leaves[i], s)
+            total = self.erring(total + leaves[i], s)
         return total
 
     def gemm(self, weights, x, bias, alpha, beta, s):
         """alpha times weights, inputs, products or the sum; errors in the direction s of the result."""
-        bias = bias if bias is None or beta == 1 else erring(beta * bias, s)
+        bias = bias if bias is None or beta == 1 else self.erring(beta * bias, s)
         if alpha == 1:
             return self.dot(weights, x, bias, s)
         turn, place = (1 if alpha > 0 else -1), int(self.rng.integers(4))
         if place == 0:
-            weights = [erring(alpha * w, s if e > 0 else -s) for w, e in zip(weights, x, strict=True)]
+            weights = [self.erring(alpha * w, s if e > 0 else -s) for w, e in zip(weights, x, strict=True)]
         elif place == 1:
-            x = [erring(alpha * e, s if w > 0 else -s) for w, e in zip(weights, x, strict=True)]
+            x = [self.erring(alpha * e, s if w > 0 else -s) for w, e in zip(weights, x, strict=True)]
         elif place == 2:
             pairs = zip(weights, x, strict=True)
-            x = [erring(alpha * erring(w * e, s * turn), s) for w, e in pairs if w != 0]
+            x = [self.erring(alpha * self.erring(w * e, s * turn), s) for w, e in pairs if w != 0]
             return self.dot([Fraction(1)] * len(x), x, bias, s, rounds=False)
         else:
-            total = erring(alpha * self.dot(weights, x, None, s * turn), s)
-            return total if bias is None else erring(total + bias, s)
+            total = self.erring(alpha * self.dot(weights, x, None, s * turn), s)
+            return total if bias is None else self.erring(total + bias, s)
         return self.dot(weights, x, bias, s)
 
     def norm(self, v, signs, shape):
@@ -175,7 +194,9 @@ class Graph:
             scale = Fraction(1) / Fraction(
                 math.sqrt(float(var[c]) + float(np.float32(1e-5)))
             )  # 2^-51 from the exact one
-            out.append(erring(erring(erring(erring(e - mean[c], s) * scale, s) * gamma[c], s) + beta[c], s))
+            out.append(
+                self.erring(self.erring(self.erring(self.erring(e - mean[c], s) * scale, s) * gamma[c], s) + beta[c], s)
+            )
         return out
 
     def conv(self, v, signs, attributes, shape):
@@ -190,10 +211,6 @@ class Graph:
                     entries.append(x[(0, c, *at)])
             out.append(self.dot(weights, entries, bias[channel], s))
         return out
-
-
-def erring(y, s):
-    return y + s * (U * abs(y) + TINY) if s and y else y
 
 
 def make(tools, seed):
@@ -214,6 +231,20 @@ def make(tools, seed):
     network, (region,) = tc.load(model, "\n".join(lines).encode())
     semantics, arithmetic = ("float32", "real")[seed % 2], ("rounded", "rounded", "exact")[seed % 3]
     return graph, network, region, tc.Kernel(network, region, semantics, arithmetic)
+
+
+def make_extreme(tools, seed):
+    """As `make`, with weights and inputs of any size, and one clause for each side of each output."""
+    graph = Graph(seed, extreme=True)
+    low = (graph.rng.normal(size=graph.inputs) * 2.0 ** graph.rng.integers(-140, 20)).astype(np.float32)
+    high = np.maximum(low * np.float32(1.5), low)
+    lines = [f"(declare-const {v}_{i} Real)" for v, n in (("X", graph.inputs), ("Y", 2)) for i in range(n)]
+    for sign, ends in ((">=", low), ("<=", high)):
+        lines += [f"(assert ({sign} X_{i} {Decimal(float(v)):f}))" for i, v in enumerate(ends)]
+    lines.append("(assert (or (<= Y_0 0.0) (>= Y_0 0.0) (<= Y_1 0.0) (>= Y_1 0.0)))")
+    model = tools.model_bytes(graph.nodes, graph.weights, graph.shapes["x"], outputs=(graph.last,))
+    network, (region,) = tc.load(model, "\n".join(lines).encode())
+    return graph, network, region, tc.Kernel(network, region)
 
 
 def executions(graph, network, kernel, state, form, count):
@@ -355,3 +386,23 @@ def test_no_execution_lies_below_a_bound(tools, batch):
                         for a, e, b in zip(clipped.lo[0].tolist(), x, clipped.hi[0].tolist(), strict=True)
                     )
     assert seen > 20
+
+
+@pytest.mark.slow
+def test_no_execution_that_flushes_lies_below_a_bound(tools):
+    """Weights and inputs of any size, so that products and sums are subnormal and what follows makes them large."""
+    seen = 0
+    for seed in range(FLUSHED):
+        try:
+            graph, network, region, kernel = make_extreme(tools, seed)
+        except tc.CheckError:  # overflow is not excluded, or a constant is extreme
+            continue
+        bounds = kernel.bound(kernel.start(), derive=True)
+        rows = [g for clause in region.clauses for g in clause]
+        for _, values in executions(graph, network, kernel, kernel.start(), bounds.form[0, 0], 4):
+            seen += 1
+            y = values[graph.last].ravel()
+            for r, g in enumerate(rows):
+                if np.isfinite(bounds.margin[0, r]):
+                    assert sum(c * y[i] for i, c in g.y.items()) >= Fraction(float(bounds.margin[0, r])), (seed, r)
+    assert seen > FLUSHED
