@@ -202,6 +202,11 @@ BAD = {
         {"b": np.ones(2, np.float32), "v": -np.ones(2, np.float32)},
         {},
     ),
+    "batch norm of rows": (
+        [("BatchNormalization", "xbbbb", "y", {})],
+        {"b": np.ones((1, 2), np.float32)},
+        {},
+    ),
     "nan weight": (GEMM, {"w": np.array([[np.nan], [1]], np.float32)}, {}),
     "infinite weight": (GEMM, {"w": np.array([[np.inf], [1]], np.float32)}, {}),
     "float64 weight": (GEMM, {"w": np.ones((2, 3))}, {}),

@@ -15,7 +15,7 @@ import pytest
 import torchlean_check as tc
 
 U, TINY = Fraction(1, 2**24), Fraction(1, 2**126)
-FLUSHED = 300
+FLUSHED = 400
 KINDS = [*2 * ("relu", "affine"), "gemm", "conv", "scale", "repeat", "skip", "norm", "mean", "move"]
 
 
@@ -115,9 +115,9 @@ class Graph:
 
     def erring(self, y, s):
         """y with an error in the direction s: as large as the standard model has it, or of a rounding and a flush."""
-        if self.extreme:
-            return self.flushed(y + s * U * abs(y))
-        return y + s * (U * abs(y) + TINY) if s and y else y
+        if not s or not y:
+            return y
+        return self.flushed(y + s * U * abs(y)) if self.extreme else y + s * (U * abs(y) + TINY)
 
     def flushed(self, y):
         return Fraction(0) if abs(y) < TINY and self.rng.random() < 0.9 else y
@@ -244,7 +244,8 @@ def make_extreme(tools, seed):
     lines.append("(assert (or (<= Y_0 0.0) (>= Y_0 0.0) (<= Y_1 0.0) (>= Y_1 0.0)))")
     model = tools.model_bytes(graph.nodes, graph.weights, graph.shapes["x"], outputs=(graph.last,))
     network, (region,) = tc.load(model, "\n".join(lines).encode())
-    return graph, network, region, tc.Kernel(network, region)
+    semantics, arithmetic = ("float32", "float32", "real")[seed % 3], ("rounded", "exact")[seed % 2]
+    return graph, network, region, tc.Kernel(network, region, semantics, arithmetic)
 
 
 def executions(graph, network, kernel, state, form, count):
