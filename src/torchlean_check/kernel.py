@@ -200,8 +200,10 @@ class Kernel:
             )
         self.network, self.region, self.semantics = network, region, semantics
         self.arith = arith.arithmetic(arithmetic)
+        # Relu and moves have no error box: what they flush counts where it is read, or here where it is the output.
+        flushed = np.abs(region.rows_y).sum(axis=1) * (TINY32 * WIDER if semantics == "float32" else 0.0)
         self.objectives = Objective(
-            region.rows_y, region.rows_x, region.rows_c, region.err_y, region.err_x, region.err_c
+            region.rows_y, region.rows_x, region.rows_c, region.err_y, region.err_x, region.err_c + flushed
         )
         self.charges: dict[int, Charges] = {}
         self.mags: list[Floats] = []
@@ -288,7 +290,7 @@ class Kernel:
             )
         g = node.leaves * U32 * (1.0 + 2.0 * node.leaves * U32) * (1.0 + 2.0**-40)  # >= (1 + u)^N - 1
         moves = all(isinstance(linear, Select) for linear, _ in node.terms)
-        tiny = TINY32 * (1.0 + g) * (3.0 * node.leaves + ones + total)
+        tiny = TINY32 * node.scale * (1.0 + g) * (3.0 * node.leaves + ones + total)
         base = np.where(node.leaves > 0, tiny, 0.0 if moves else TINY32)
         rate = g
         if node.adds:  # E + u (v + E) + 2^-126, where it is not a zero that is added

@@ -200,6 +200,7 @@ class Affine:
     ones
     magnitude [size] what stands for |bias| in the magnitude sum; at least |bias|
     most      inputs up to this size overflow in no formula that an execution may use, whatever the result's size
+    scale     the largest factor by which a formula multiplies what underflowed before, beyond the weights
     """
 
     terms: tuple[tuple[Map, int], ...]
@@ -213,6 +214,7 @@ class Affine:
     magnitude: Floats
     where: str
     most: float = math.inf
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ onnx.ai/onnx/operators; SEMANTICS 1, 3, 5.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -52,7 +53,6 @@ class Reader:
         self.opset = model.opsets.get("", 0)
         self.nodes: list[AnyNode] = []
         self.names: dict[str, Ref | Array] = {}
-        self.uses: dict[str, int] = {}
         self.first_name: dict[int, str] = {}  # value id -> the name of the node that made it
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise (unsupported if "" in model.opsets else refuse)(
@@ -89,9 +89,7 @@ class Reader:
         self.input_shape = self.shape_of(outer[0])
         self.nodes.append(Input(math.prod(self.input_shape), self.input_shape))
         self.names[outer[0].name] = Ref(0, self.input_shape)
-        for node in graph.nodes:
-            for name in node.inputs:
-                self.uses[name] = self.uses.get(name, 0) + 1
+        self.uses = Counter(name for node in graph.nodes for name in node.inputs)
         self.output_name = graph.outputs[0].name
         if graph.outputs[0].dtype not in (None, "float32"):
             raise refuse(
@@ -169,7 +167,8 @@ class Reader:
         fix = "export the model with supported ops only"
         return unsupported(what, at=f"node '{node.name}' ({node.op_type})", expected=expected, got=got, fix=fix)
 
-    def arity(self, node: Node, low: int, high: int) -> list[Ref | Array | None]:
+    def arity(self, node: Node, low: int, high: int) -> list[Any]:
+        """What the inputs name, Ref or Array; only from position `low` on may one be None, left out."""
         found = [self.names[name] if name else None for name in node.inputs]
         while found and found[-1] is None:
             found.pop()
@@ -221,6 +220,7 @@ class Reader:
         bias_err: Any = 0.0,
         magnitude: Floats | None = None,
         most: float = math.inf,
+        scale: float = 1.0,
     ) -> Ref:
         size = math.prod(shape)
         if not 0 < size <= MAX_SIZE:
@@ -240,6 +240,7 @@ class Reader:
                 np.abs(b) if magnitude is None else magnitude,
                 node.name,
                 most,
+                scale,
             )
         )
         return Ref(len(self.nodes) - 1, shape)
@@ -248,8 +249,7 @@ class Reader:
 
     def same(self, node: Node) -> Ref | Array:
         (x,) = self.arity(node, 1, 1)
-        assert x is not None
-        return x
+        return self.view(node, x, x.shape)
 
     def dropout(self, node: Node) -> Ref | Array:
         x, *rest = self.arity(node, 1, 3)
@@ -259,8 +259,7 @@ class Reader:
             raise self.beyond(
                 node, "dropout in training mode is not supported", "training_mode false", "true or computed"
             )
-        assert x is not None
-        return x
+        return self.view(node, x, x.shape)
 
     def constant(self, node: Node) -> Array:
         self.arity(node, 0, 0)
@@ -282,7 +281,6 @@ class Reader:
 
     def flatten(self, node: Node) -> Ref | Array:
         (x,) = self.arity(node, 1, 1)
-        assert x is not None
         axis = self.attr(node, "axis", 1)
         if not (-len(x.shape) if self.opset >= 11 else 0) <= axis <= len(x.shape):
             raise self.bad(node, "axis is out of range", f"0 to {len(x.shape)}", str(axis))
@@ -291,13 +289,10 @@ class Reader:
 
     def reshape(self, node: Node) -> Ref | Array:
         x, s = self.arity(node, 2, 2)
-        assert x is not None
         if self.attr(node, "allowzero", 0) != 0:
             raise self.beyond(node, "allowzero is not supported", "0", "1")
-        shape = list(self.integers(node, s))
-        for i, d in enumerate(shape):
-            if d == 0 and i < len(x.shape):
-                shape[i] = x.shape[i]
+        given = enumerate(self.integers(node, s))
+        shape = [x.shape[i] if d == 0 and i < len(x.shape) else d for i, d in given]
         if shape.count(-1) == 1 and all(d > 0 for d in shape if d != -1):
             shape[shape.index(-1)] = math.prod(x.shape) // math.prod(d for d in shape if d != -1)
         return self.view(node, x, tuple(shape))
@@ -320,7 +315,6 @@ class Reader:
 
     def squeeze(self, node: Node) -> Ref | Array:
         x = self.arity(node, 1, 2)[0]
-        assert x is not None
         axes = self.axes(node, len(x.shape))
         if any(x.shape[a] != 1 for a in axes):
             raise self.bad(node, "a squeezed axis is not 1", "1", str(x.shape))
@@ -328,7 +322,6 @@ class Reader:
 
     def unsqueeze(self, node: Node) -> Ref | Array:
         x = self.arity(node, 1, 2)[0]
-        assert x is not None
         shape = list(x.shape)
         given = self.integers(node, self.arity(node, 2, 2)[1]) if self.opset >= 13 else self.attr(node, "axes", ())
         for a in self.axes(node, len(shape) + len(given)):
@@ -346,7 +339,6 @@ class Reader:
 
     def transpose(self, node: Node) -> Ref | Array:
         (x,) = self.arity(node, 1, 1)
-        assert x is not None
         perm = self.attr(node, "perm", tuple(range(len(x.shape)))[::-1])
         if sorted(perm) != list(range(len(x.shape))):
             raise self.bad(node, "perm is not a permutation", f"of 0 to {len(x.shape) - 1}", str(perm))
@@ -360,7 +352,6 @@ class Reader:
             (x,) = self.arity(node, 1, 1)
             parts = [self.attr(node, "starts", ()), self.attr(node, "ends", ())]
             parts += [self.attr(node, "axes", tuple(range(len(parts[0] or ()))))]
-        assert x is not None
         starts, ends = parts[0] or (), parts[1] or ()
         axes = parts[2] if len(parts) > 2 and parts[2] is not None else tuple(range(len(starts)))
         steps = parts[3] if len(parts) > 3 and parts[3] is not None else (1,) * len(starts)
@@ -389,12 +380,10 @@ class Reader:
         shapes = [v.shape for v in found if v is not None]
         if len({(len(s), *s[: axis % rank], *s[axis % rank + 1 :]) for s in shapes}) != 1:
             raise self.bad(node, "shapes do not fit", "equal but for one axis", str(shapes))
-        index, bias, start = [], [], 0
+        index, bias = [], []
         for k, v in enumerate(found):
-            assert v is not None
             index.append(np.stack([np.full(v.shape, k), np.arange(math.prod(v.shape)).reshape(v.shape)]))
             bias.append(np.zeros(v.shape) if isinstance(v, Ref) else self.weights(node, v))
-            start += math.prod(v.shape)
         who = np.concatenate(index, axis=1 + axis % rank)
         terms = tuple(
             (Select(np.where(who[0] == k, who[1], -1).reshape(-1), math.prod(ref.shape)), ref.value)
@@ -412,15 +401,13 @@ class Reader:
 
     def add(self, node: Node, sign: float = 1.0) -> Ref:
         a, b = self.arity(node, 2, 2)
+        shape = self.broadcast(node, a.shape, b.shape)
         if isinstance(a, Ref) and isinstance(b, Ref):
-            if a.shape != b.shape:
-                raise self.beyond(node, "two computed values must have one shape", str(a.shape), str(b.shape))
-            one = np.ones(math.prod(a.shape))
-            return self.affine(node, ((Scale(one), a.value), (Scale(sign * one), b.value)), a.shape, adds=True)
+            one, x, y = np.ones(math.prod(shape)), self.expand(node, a, shape), self.expand(node, b, shape)
+            return self.affine(node, ((Scale(one), x.value), (Scale(sign * one), y.value)), shape, adds=True)
         x, constant = (a, b) if isinstance(a, Ref) else (self.value(node, b), a)
         factors = (1.0, sign) if isinstance(a, Ref) else (sign, 1.0)
-        c = self.weights(node, constant)
-        shape = self.broadcast(node, x.shape, c.shape)
+        c, x = self.weights(node, constant), self.expand(node, x, shape)
         bias = factors[1] * np.broadcast_to(c, shape).reshape(-1)
         before = self.nodes[x.value]
         name = node.inputs[0] if isinstance(a, Ref) else node.inputs[1]
@@ -442,30 +429,41 @@ class Reader:
         return self.add(node, -1.0)
 
     def broadcast(self, node: Node, shape: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
-        """The constant must broadcast to the value, up to leading ones: then the value is not repeated."""
+        """The one shape that both repeat to; ONNX's multidirectional broadcasting is numpy's."""
         try:
             out = np.broadcast_shapes(shape, other)
         except ValueError:
-            out = ()
-        if math.prod(out) != math.prod(shape) or not out:
-            raise self.beyond(node, "the constant does not broadcast to the value", str(shape), str(other))
+            out = (0,)
+        if not 0 < math.prod(out) <= MAX_SIZE:
+            raise self.beyond(node, "the shapes do not broadcast, or to too many entries", str(shape), str(other))
         return tuple(out)
+
+    def expand(self, node: Node, x: Ref, shape: tuple[int, ...]) -> Ref:
+        """The value repeated to the shape, by a matrix of zeros and ones where there is something to repeat."""
+        size = math.prod(x.shape)
+        if size == math.prod(shape):
+            return Ref(x.value, shape)
+        if size * math.prod(shape) > MAX_SIZE:
+            raise self.beyond(node, "a value is repeated too often", f"{MAX_SIZE} entries", f"{x.shape} to {shape}")
+        index = np.broadcast_to(np.arange(size).reshape(x.shape), shape).reshape(-1)
+        return self.affine(node, ((Dense(np.eye(size)[index]), x.value),), shape)
 
     def mul(self, node: Node) -> Ref:
         a, b = self.arity(node, 2, 2)
         x, constant = (a, b) if isinstance(a, Ref) else (self.value(node, b), a)
         c = self.weights(node, constant)
-        shape = self.broadcast(node, x.shape, c.shape)
-        return self.affine(node, ((Scale(np.broadcast_to(c, shape).reshape(-1).copy()), x.value),), shape, leaves=1.0)
+        x = self.expand(node, x, self.broadcast(node, x.shape, c.shape))
+        factor = np.broadcast_to(c, x.shape).reshape(-1).copy()
+        return self.affine(node, ((Scale(factor), x.value),), x.shape, leaves=1.0)
 
     def div(self, node: Node) -> Ref:
         a, b = self.arity(node, 2, 2)
         x, c = self.value(node, a), self.weights(node, b)
         if (np.abs(c) < 2.0**-100).any() or (np.abs(c) > 2.0**100).any():
             raise self.beyond(node, "a divisor is zero or extreme", "2^-100 <= |c| <= 2^100", str(np.abs(c).min()))
-        shape = self.broadcast(node, x.shape, c.shape)
-        factor = 1.0 / np.broadcast_to(c, shape).reshape(-1)
-        return self.affine(node, ((Scale(factor), x.value),), shape, leaves=3.0, weight_rel=2.0**-52)
+        x = self.expand(node, x, self.broadcast(node, x.shape, c.shape))
+        factor = 1.0 / np.broadcast_to(c, x.shape).reshape(-1)
+        return self.affine(node, ((Scale(factor), x.value),), x.shape, leaves=3.0, weight_rel=2.0**-52)
 
     def neg(self, node: Node) -> Ref:
         x = self.value(node, self.arity(node, 1, 1)[0])
@@ -488,37 +486,54 @@ class Reader:
         return self.product(node, Dense(as_floats(np.kron(w, np.eye(x.shape[1])))), x, (w.shape[0], x.shape[1]))
 
     def product(
-        self, node: Node, linear: Dense | Conv, x: Ref, shape: tuple[int, ...], bias: Floats | None = None
+        self,
+        node: Node,
+        linear: Dense | Conv,
+        x: Ref,
+        shape: tuple[int, ...],
+        bias: Floats | None = None,
+        extra: float = 0.0,
+        **more: Any,
     ) -> Ref:
-        leaves = linear.leaves() + (0.0 if bias is None else 1.0)
-        return self.affine(node, ((linear, x.value),), shape, bias=bias, leaves=np.maximum(leaves, 1.0))
+        leaves = linear.leaves() + (extra if bias is None else extra + 1.0)
+        return self.affine(node, ((linear, x.value),), shape, bias=bias, leaves=np.maximum(leaves, 1.0), **more)
 
     def gemm(self, node: Node) -> Ref:
+        """alpha and beta may multiply weights, inputs, products or sums: one rounding more on the way of each leaf.
+
+        What underflows before is multiplied by alpha or beta, or, where alpha came first, by a weight without alpha;
+        and the sum without alpha must not overflow.
+        """
         found = self.arity(node, 2, 3)
         x, w = self.value(node, found[0]), self.weights(node, found[1])
+        flags = self.attr(node, "transA", 0), self.attr(node, "transB", 0)
+        alpha, beta = self.attr(node, "alpha", 1.0), self.attr(node, "beta", 1.0) if len(found) == 3 else 1.0
         if (
-            self.attr(node, "transA", 0) != 0
-            or self.attr(node, "alpha", 1.0) != 1.0
-            or self.attr(node, "beta", 1.0) != 1.0
+            not set(flags) <= {0, 1}
+            or w.ndim != 2
+            or not all(2.0**-60 <= abs(v) <= 2.0**60 for v in (alpha, beta))
+            or not np.abs(alpha * w).max() <= np.finfo(np.float32).max
         ):
             raise self.beyond(
-                node, "this form of Gemm is not supported", "transA 0, alpha 1, beta 1", str(node.attributes)
+                node,
+                "this form of Gemm is not supported",
+                "transA, transB 0 or 1, a matrix, 2^-60 <= |alpha|, |beta| <= 2^60, alpha * B finite",
+                f"{node.attributes}, {w.shape}",
             )
-        flag = self.attr(node, "transB", 0)
-        if flag not in (0, 1) or w.ndim != 2:
-            raise self.bad(
-                node, "this form of Gemm is not supported", "transB 0 or 1, a matrix", f"transB {flag}, {w.shape}"
-            )
-        w = w if flag else w.T
-        if len(x.shape) != 2 or x.shape[0] != 1 or x.shape[1] != w.shape[1]:
-            raise self.bad(node, "shapes do not fit", f"[1, {w.shape[1]}]", str(x.shape))
+        w = alpha * (w if flags[1] else w.T)  # exact: two float32 numbers
+        row = x.shape[::-1] if flags[0] else x.shape
+        if len(row) != 2 or row[0] != 1 or row[1] != w.shape[1]:
+            raise self.bad(node, "shapes do not fit", f"[1, {w.shape[1]}]", str(row))
         bias = None
         if len(found) == 3:
             c = self.weights(node, found[2])
             if self.broadcast(node, (1, len(w)), c.shape) != (1, len(w)):
                 raise self.bad(node, "shapes do not fit", str((1, len(w))), str(c.shape))
-            bias = np.broadcast_to(c, (1, len(w))).reshape(-1)
-        return self.product(node, Dense(w), x, (1, len(w)), bias)
+            bias = beta * np.broadcast_to(c, (1, len(w))).reshape(-1)
+        extra, size = float(alpha != 1.0 or beta != 1.0), abs(alpha)
+        most = 2.0**126 / max(1.0, size, float(np.abs(w).sum(axis=1).max()) / size) if extra else math.inf
+        scale = max(size, 1.0 / size, abs(beta))
+        return self.product(node, Dense(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
     def window(
         self, node: Node, kernel: tuple[int, ...], x: Ref
@@ -646,9 +661,8 @@ class Reader:
         shift = np.array(
             [nearest(Fraction(b) - Fraction(a) * Fraction(m)) for b, a, m in zip(beta, s, mean, strict=True)]
         )
-        # Sum, product and quotient may come in any order, and each may underflow before the next one makes it larger.
         inverse = 1.0 / np.sqrt(var + eps)
-        err = (np.abs(s * mean) + np.abs(shift)) * 2.0**-50 + 2.0**-123 * (1 + np.abs(gamma) + inverse + np.abs(mean))
+        err = (np.abs(s * mean) + np.abs(shift)) * 2.0**-50
         size = np.abs(s * mean) * (1 + 2.0**-40) + np.abs(beta)
         repeat = math.prod(x.shape[2:])
         return self.affine(
@@ -661,6 +675,8 @@ class Reader:
             bias_err=np.repeat(err, repeat),
             magnitude=np.repeat(size, repeat) + np.abs(np.repeat(shift, repeat)),
             most=float(2.0**126 / np.max([np.abs(gamma), inverse, np.abs(s), np.ones_like(s)]) - np.abs(mean).max()),
+            # Sum, product and quotient may come in any order, and each may underflow before the next makes it larger.
+            scale=float(max(2.0, np.abs(gamma).max(), (inverse + (1.0 + inverse) * np.abs(mean)).max())),
         )
 
 

@@ -26,6 +26,34 @@ IMAGE = (1, 2, 6, 5)
 CASES = {
     "gemm without transB": ([("Gemm", "xw", "y", {})], {"w": f32(2, 3)}, (1, 2)),
     "gemm with row bias": ([("Gemm", "xwb", "y", {"transB": 1})], {"w": f32(3, 2), "b": f32(1, 3)}, (1, 2)),
+    "gemm with alpha and beta": (
+        [
+            ("Gemm", "xwb", "t", {"transB": 1, "alpha": -0.3, "beta": 2.5}),
+            ("Gemm", "tv", "y", {"alpha": 3.0, "beta": 0.0}),
+        ],
+        {"w": f32(3, 2), "b": f32(1, 3), "v": f32(3, 2)},
+        (1, 2),
+    ),
+    "gemm of a column": (
+        [("Reshape", "xs", "t", {}), ("Gemm", "tw", "y", {"transA": 1})],
+        {"w": f32(4, 3), "s": i64(4, 1)},
+        (1, 4),
+    ),
+    "a constant that repeats the value": (
+        [("Mul", "xc", "t", {}), ("Sub", "bt", "u", {}), ("Div", "ud", "v", {}), ("Flatten", "v", "y", {})],
+        {"c": f32(1, 2), "b": f32(3, 1, 1), "d": f32(1, 1, 2)},
+        (1, 2, 1),
+    ),
+    "two values of which each repeats the other": (
+        [("Transpose", "x", "t", {"perm": [0, 2, 1]}), ("Sub", "xt", "y", {})],
+        {},
+        (1, 3, 1),
+    ),
+    "a product and a constant that repeats it": (
+        [("MatMul", "xw", "t", {}), ("Add", "tb", "y", {})],
+        {"w": f32(2, 3), "b": f32(2, 1)},
+        (1, 2),
+    ),
     "matmul and add": ([("MatMul", "xw", "t", {}), ("Add", "bt", "y", {})], {"w": f32(2, 3), "b": f32(3)}, (1, 2)),
     "matmul of rows": ([("MatMul", "xw", "y", {})], {"w": f32(2, 3)}, (1, 4, 2)),
     "matmul from the left": (
@@ -140,8 +168,21 @@ BAD = {
     "other domain": ([("Relu", "x", "y", {"domain": "com.example"})], {}, {}),
     "unknown attribute": ([("Relu", "x", "y", {"alpha": 1.0})], {}, {}),
     "attribute of another type": ([("Flatten", "x", "y", {"axis": 1.0})], {}, {}),
-    "alpha": ([("Gemm", "xw", "y", {"alpha": 0.5})], W, {}),
-    "transA": ([("Gemm", "xw", "y", {"transA": 1})], W, {}),
+    "alpha zero": ([("Gemm", "xw", "y", {"alpha": 0.0})], W, {}),
+    "alpha nan": ([("Gemm", "xw", "y", {"alpha": float("nan")})], W, {}),
+    "alpha infinite": ([("Gemm", "xw", "y", {"alpha": float("inf")})], W, {}),
+    "alpha near the subnormals": ([("Gemm", "xw", "y", {"alpha": 2.0**-61})], W, {}),
+    "alpha an integer": ([("Gemm", "xw", "y", {"alpha": 2})], W, {}),
+    "alpha that overflows a weight": (
+        [("Gemm", "xw", "y", {"alpha": 2.0**60})],
+        {"w": np.full((2, 3), 2.0**68, np.float32)},
+        {},
+    ),
+    "beta zero": ([("Gemm", "xwb", "y", {"beta": 0.0})], {**W, "b": f32(3)}, {}),
+    "beta nan": ([("Gemm", "xwb", "y", {"beta": float("nan")})], {**W, "b": f32(3)}, {}),
+    "transA of a row": ([("Gemm", "xw", "y", {"transA": 1})], W, {}),
+    "transA neither 0 nor 1": ([("Gemm", "xw", "y", {"transA": 2})], W, {}),
+    "gemm bias with rows": ([("Gemm", "xwb", "y", {})], {**W, "b": f32(2, 3)}, {}),
     "auto_pad": ([("Conv", "xw", "y", {"auto_pad": "SAME_UPPER"})], {"w": f32(1, 2, 1)}, {"shape": (1, 2, 3)}),
     "ceil_mode": ([("AveragePool", "x", "y", {"kernel_shape": [2], "ceil_mode": 1})], {}, {"shape": (1, 2, 3)}),
     "count_include_pad": (
@@ -161,6 +202,11 @@ BAD = {
         {"b": np.ones(2, np.float32), "v": -np.ones(2, np.float32)},
         {},
     ),
+    "batch norm of rows": (
+        [("BatchNormalization", "xbbbb", "y", {})],
+        {"b": np.ones((1, 2), np.float32)},
+        {},
+    ),
     "nan weight": (GEMM, {"w": np.array([[np.nan], [1]], np.float32)}, {}),
     "infinite weight": (GEMM, {"w": np.array([[np.inf], [1]], np.float32)}, {}),
     "float64 weight": (GEMM, {"w": np.ones((2, 3))}, {}),
@@ -175,7 +221,9 @@ BAD = {
     "opset too old": ([("Relu", "x", "y", {})], {}, {"opset": 6}),
     "opset too new": ([("Relu", "x", "y", {})], {}, {"opset": 23, "ir_version": 10}),
     "constant arithmetic": ([("Add", "ww", "t", {}), ("Add", "xt", "y", {})], {"w": f32(2)}, {}),
-    "broadcast of the value": ([("Add", "xw", "y", {})], {"w": f32(4, 2)}, {}),
+    "shapes that do not broadcast": ([("Add", "xw", "y", {})], {"w": f32(4, 3)}, {}),
+    "a constant of another rank": ([("Mul", "xw", "y", {})], {"w": f32(4, 3, 1, 3)}, {}),
+    "repeated to too many entries": ([("Add", "xw", "y", {})], {"w": f32(1 << 14, 1, 1)}, {"shape": (1, 1 << 13, 1)}),
     "division by zero": ([("Div", "xw", "y", {})], {"w": np.array([1, 0], np.float32)}, {}),
     "reshape to another size": ([("Reshape", "xs", "y", {})], {"s": i64(1, 3)}, {}),
 }

@@ -6,6 +6,7 @@ every operation errs by the full u |result| + 2^-126, in the directions that low
 
 import itertools
 import math
+from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -14,28 +15,33 @@ import pytest
 import torchlean_check as tc
 
 U, TINY = Fraction(1, 2**24), Fraction(1, 2**126)
+FLUSHED = 400
+KINDS = [*2 * ("relu", "affine"), "gemm", "conv", "scale", "repeat", "skip", "norm", "mean", "move"]
 
 
 class Graph:
-    """A random graph of up to nine nodes; `run` executes it."""
+    """A random graph of up to nine nodes; `run` executes it.
 
-    def __init__(self, seed):
-        self.rng = rng = np.random.default_rng(seed)
+    extreme   weights of any size; an execution may flush the subnormals that operations read and write
+    """
+
+    def __init__(self, seed, extreme=False):
+        self.rng, self.extreme = np.random.default_rng(seed), extreme
+        rng = self.rng
         shapes = [(1, int(rng.integers(1, 5))), (1, 2, 3), (1, 1, 3, 3)]
         self.weights, self.nodes, self.shapes = {}, [], {"x": shapes[int(rng.integers(3))]}
         self.last = "x"
         for _ in range(int(rng.integers(2, 9))):
-            self.grow(
-                str(rng.choice(["relu", "relu", "affine", "affine", "conv", "scale", "skip", "norm", "mean", "move"]))
-            )
+            self.grow(str(rng.choice(KINDS)))
         self.add("Flatten", [self.last], (1, math.prod(self.shapes[self.last])))
         self.add("Gemm", [self.last, self.weight(self.shapes[self.last][1], 2), self.weight(2)], (1, 2))
         self.inputs = math.prod(self.shapes["x"])
 
     def weight(self, *shape, positive=False):
         values = self.rng.normal(size=shape) * (self.rng.random(shape) > 0.2)
+        values = (np.exp(values) if positive else values) * (2.0 ** self.rng.integers(-140, 80) if self.extreme else 1)
         name = f"w{len(self.weights)}"
-        self.weights[name] = (np.exp(values) if positive else values).astype(np.float32)
+        self.weights[name] = values.astype(np.float32)
         return name
 
     def add(self, op, inputs, shape, **attributes):
@@ -52,6 +58,20 @@ class Graph:
             self.add("MatMul", [x, self.weight(shape[1], width)], (1, width))
             if rng.random() < 0.6:
                 self.add("Add", [self.weight(width), self.last], (1, width))
+        elif kind == "gemm" and len(shape) == 2:
+            width, bias = int(rng.integers(1, 5)), rng.random() < 0.7
+            inputs = [x, self.weight(shape[1], width), *([self.weight(width)] if bias else [])]
+            size = 2.0 ** rng.integers(-50, 51, 2) if self.extreme else 1
+            alpha, beta = (float(np.float32(v)) for v in rng.choice([-0.3, 1.0, 3.7], 2) * size)
+            self.add("Gemm", inputs, (1, width), alpha=alpha, beta=beta)
+        elif kind == "repeat" and 1 in shape[1:] and math.prod(shape) < 10:
+            wider = tuple(2 if d == 1 and n else d for n, d in enumerate(shape))
+            if rng.random() < 0.5:
+                inputs = [self.weight(*wider), x]
+                self.add(str(rng.choice(["Add", "Sub", "Mul"])), inputs, wider)
+            else:  # two computed values, the narrower of which is repeated
+                self.add("Mul", [x, self.weight(*wider)], wider)
+                self.add(str(rng.choice(["Add", "Sub"])), [x, self.last], wider)
         elif kind == "conv" and len(shape) > 2:
             kernel, axes = int(rng.integers(1, 3)), len(shape) - 2
             pads, stride = rng.integers(0, 2, 2 * axes).tolist(), int(rng.integers(1, 3))
@@ -93,7 +113,18 @@ class Graph:
             values[name] = values[title] = np.array(entries, object).reshape(self.shapes[name])
         return values
 
+    def erring(self, y, s):
+        """y with an error in the direction s: as large as the standard model has it, or of a rounding and a flush."""
+        if not s or not y:
+            return y
+        return self.flushed(y + s * U * abs(y)) if self.extreme else y + s * (U * abs(y) + TINY)
+
+    def flushed(self, y):
+        return Fraction(0) if abs(y) < TINY and self.rng.random() < 0.9 else y
+
     def entries(self, op, v, signs, attributes, shape):
+        if self.extreme and any(signs) and op not in ("Flatten", "Reshape", "Transpose"):
+            v = [np.vectorize(self.flushed, otypes=[object])(a) for a in v]
         x, size = v[0], len(signs)
         if op == "Relu":
             return [max(e, Fraction(0)) for e in x.ravel()]
@@ -103,12 +134,13 @@ class Graph:
             return list(x.transpose(attributes["perm"]).ravel())
         if op in ("Gemm", "MatMul"):
             bias = v[2] if len(v) > 2 else [None] * size
-            return [self.dot(v[1][:, i], x[0], bias[i], signs[i]) for i in range(size)]
+            alpha, beta = (Fraction(attributes.get(name, 1.0)) for name in ("alpha", "beta"))
+            return [self.gemm(v[1][:, i], x[0], bias[i], alpha, beta, signs[i]) for i in range(size)]
         if op == "GlobalAveragePool":
             rows = x.reshape(size, -1)
             one = [Fraction(1)] * rows.shape[1]
             return [
-                erring(erring(self.dot(one, r, None, s, rounds=False) / len(r), s), s)
+                self.erring(self.erring(self.dot(one, r, None, s, rounds=False) / len(r), s), s)
                 for r, s in zip(rows, signs, strict=True)
             ]
         if op == "BatchNormalization":
@@ -124,17 +156,36 @@ class Graph:
         }
         out = [do[op](p, q) for p, q in zip(a, b, strict=True)]
         exact = [op in ("Add", "Sub") and 0 in (p, q) for p, q in zip(a, b, strict=True)]
-        out = [y if keep else erring(y, s) for y, keep, s in zip(out, exact, signs, strict=True)]
-        return [erring(y, s) for y, s in zip(out, signs, strict=True)] if op == "Div" else out
+        out = [y if keep else self.erring(y, s) for y, keep, s in zip(out, exact, signs, strict=True)]
+        return [self.erring(y, s) for y, s in zip(out, signs, strict=True)] if op == "Div" else out
 
     def dot(self, weights, x, bias, s, rounds=True):
-        leaves = [erring(w * e, s if rounds else 0) for w, e in zip(weights, x, strict=True) if w != 0]
+        leaves = [self.erring(w * e, s if rounds else 0) for w, e in zip(weights, x, strict=True) if w != 0]
         leaves += [] if bias is None else [bias]
         order = self.rng.permutation(len(leaves)) if self.rng.random() < 0.5 else np.argsort([float(e) for e in leaves])
         total = leaves[order[0]] if leaves else Fraction(0)
         for i in order[1:]:
-            total = erring(total + leaves[i], s)
+            total = self.erring(total + leaves[i], s)
         return total
+
+    def gemm(self, weights, x, bias, alpha, beta, s):
+        """alpha times weights, inputs, products or the sum; errors in the direction s of the result."""
+        bias = bias if bias is None or beta == 1 else self.erring(beta * bias, s)
+        if alpha == 1:
+            return self.dot(weights, x, bias, s)
+        turn, place = (1 if alpha > 0 else -1), int(self.rng.integers(4))
+        if place == 0:
+            weights = [self.erring(alpha * w, s if e > 0 else -s) for w, e in zip(weights, x, strict=True)]
+        elif place == 1:
+            x = [self.erring(alpha * e, s if w > 0 else -s) for w, e in zip(weights, x, strict=True)]
+        elif place == 2:
+            pairs = zip(weights, x, strict=True)
+            x = [self.erring(alpha * self.erring(w * e, s * turn), s) for w, e in pairs if w != 0]
+            return self.dot([Fraction(1)] * len(x), x, bias, s, rounds=False)
+        else:
+            total = self.erring(alpha * self.dot(weights, x, None, s * turn), s)
+            return total if bias is None else self.erring(total + bias, s)
+        return self.dot(weights, x, bias, s)
 
     def norm(self, v, signs, shape):
         x, gamma, beta, mean, var = v
@@ -143,7 +194,9 @@ class Graph:
             scale = Fraction(1) / Fraction(
                 math.sqrt(float(var[c]) + float(np.float32(1e-5)))
             )  # 2^-51 from the exact one
-            out.append(erring(erring(erring(erring(e - mean[c], s) * scale, s) * gamma[c], s) + beta[c], s))
+            out.append(
+                self.erring(self.erring(self.erring(self.erring(e - mean[c], s) * scale, s) * gamma[c], s) + beta[c], s)
+            )
         return out
 
     def conv(self, v, signs, attributes, shape):
@@ -158,10 +211,6 @@ class Graph:
                     entries.append(x[(0, c, *at)])
             out.append(self.dot(weights, entries, bias[channel], s))
         return out
-
-
-def erring(y, s):
-    return y + s * (U * abs(y) + TINY) if s and y else y
 
 
 def make(tools, seed):
@@ -181,6 +230,21 @@ def make(tools, seed):
     ]
     network, (region,) = tc.load(model, "\n".join(lines).encode())
     semantics, arithmetic = ("float32", "real")[seed % 2], ("rounded", "rounded", "exact")[seed % 3]
+    return graph, network, region, tc.Kernel(network, region, semantics, arithmetic)
+
+
+def make_extreme(tools, seed):
+    """As `make`, with weights and inputs of any size, and one clause for each side of each output."""
+    graph = Graph(seed, extreme=True)
+    low = (graph.rng.normal(size=graph.inputs) * 2.0 ** graph.rng.integers(-140, 20)).astype(np.float32)
+    high = np.maximum(low * np.float32(1.5), low)
+    lines = [f"(declare-const {v}_{i} Real)" for v, n in (("X", graph.inputs), ("Y", 2)) for i in range(n)]
+    for sign, ends in ((">=", low), ("<=", high)):
+        lines += [f"(assert ({sign} X_{i} {Decimal(float(v)):f}))" for i, v in enumerate(ends)]
+    lines.append("(assert (or (<= Y_0 0.0) (>= Y_0 0.0) (<= Y_1 0.0) (>= Y_1 0.0)))")
+    model = tools.model_bytes(graph.nodes, graph.weights, graph.shapes["x"], outputs=(graph.last,))
+    network, (region,) = tc.load(model, "\n".join(lines).encode())
+    semantics, arithmetic = ("float32", "float32", "real")[seed % 3], ("rounded", "exact")[seed % 2]
     return graph, network, region, tc.Kernel(network, region, semantics, arithmetic)
 
 
@@ -255,9 +319,14 @@ def test_rows_are_refuted_as_each_would_be_alone(tools):
         slopes = {value: graph.rng.uniform(0, 1, (6, network.nodes[value].size))}
         mine = [[(*p, float(graph.rng.random())) for p in path] for path in paths]
         alone = [
-            bool(kernel.refute(s, [(c, ())], {value: slopes[value][i : i + 1]}, [
-                (*p, np.full(1, at), np.full(1, m)) for *p, at, m in mine[i]
-            ])[0])
+            bool(
+                kernel.refute(
+                    s,
+                    [(c, ())],
+                    {value: slopes[value][i : i + 1]},
+                    [(*p, np.full(1, at), np.full(1, m)) for *p, at, m in mine[i]],
+                )[0]
+            )
             for i, (s, c) in enumerate(zip(states, clause, strict=True))
         ]
         joined = [
@@ -318,3 +387,23 @@ def test_no_execution_lies_below_a_bound(tools, batch):
                         for a, e, b in zip(clipped.lo[0].tolist(), x, clipped.hi[0].tolist(), strict=True)
                     )
     assert seen > 20
+
+
+@pytest.mark.slow
+def test_no_execution_that_flushes_lies_below_a_bound(tools):
+    """Weights and inputs of any size, so that products and sums are subnormal and what follows makes them large."""
+    seen = 0
+    for seed in range(FLUSHED):
+        try:
+            graph, network, region, kernel = make_extreme(tools, seed)
+        except tc.CheckError:  # overflow is not excluded, or a constant is extreme
+            continue
+        bounds = kernel.bound(kernel.start(), derive=True)
+        rows = [g for clause in region.clauses for g in clause]
+        for _, values in executions(graph, network, kernel, kernel.start(), bounds.form[0, 0], 4):
+            seen += 1
+            y = values[graph.last].ravel()
+            for r, g in enumerate(rows):
+                if np.isfinite(bounds.margin[0, r]):
+                    assert sum(c * y[i] for i, c in g.y.items()) >= Fraction(float(bounds.margin[0, r])), (seed, r)
+    assert seen > FLUSHED

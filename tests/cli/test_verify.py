@@ -102,6 +102,34 @@ def test_a_search_that_dies_is_unknown(folder: Path, run: Callable[..., Any], mo
     assert ran.code == 4 and ran.out.split()[0] == "unknown" and not Path("proof").exists()
 
 
+@pytest.mark.parametrize("call", ["write", "fsync", "replace"])
+def test_kill_9_while_a_certificate_is_written_leaves_the_old_one(
+    call: str, folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child dies inside the call; no verdict is printed, and the same command works afterwards."""
+    import os
+    import signal
+
+    assert run(*HOLDS, "--certificate", "proof").code == 0
+    before, own = Path("proof").read_bytes(), os.getpid()
+
+    def killed(*arguments: Any) -> int:
+        assert os.getpid() != own
+        if call == "write":
+            with open(arguments[0], "wb", closefd=False) as file:
+                file.write(before[: len(before) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdopen" if call == "write" else call, killed)
+        for name in ("proof", "new"):
+            ran = run(*HOLDS, "--certificate", name)
+            assert ran.code == 4 and ran.out.split()[0] == "unknown"
+    assert Path("proof").read_bytes() == before and not Path("new").exists()
+    assert run(*HOLDS, "--certificate", "new").code == 0 and Path("new").read_bytes() == before
+
+
 def test_a_bug_is_an_internal_error_and_no_verdict(
     folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,15 +13,20 @@ def test_a_sum_of_two_flushed_operands():
     assert ops.ALL["add"].rule("rounding")((x, x), 2 * x) >= 2 * x
 
 
-def norm(**values):
+def norm(epsilon=1e-5, **values):
     one = {"x": 1.0, "scale": 1.0, "bias": 0.0, "mean": 0.0, "var": 1.0} | values
     x, *rest = (np.array([v]) for v in one.values())
-    return ops.ALL["batch_norm"].rule("rounding")((x.reshape(1, 1), *rest), x.reshape(1, 1), epsilon=1e-5)
+    return ops.ALL["batch_norm"].rule("rounding")((x.reshape(1, 1), *rest), x.reshape(1, 1), epsilon=epsilon)
 
 
 def test_a_batch_norm_whose_first_product_is_flushed():
     """(x - mean) / sqrt(var) below 2^-126 is flushed, and scale 2^40 would have made it 2^-86."""
     assert (norm(x=2.0**-87, scale=2.0**40, var=2.0**80) >= 2.0**-87).all()
+
+
+def test_a_batch_norm_whose_scale_is_flushed():
+    """2^-127 read as zero, where 1 / sqrt(epsilon) = 2^45 and x = 2^30 make it 2^-52."""
+    assert (norm(x=2.0**30, scale=2.0**-127, var=0.0, epsilon=2.0**-90) >= 2.0**-52).all()
 
 
 def test_a_batch_norm_that_overflows_before_it_gets_small():

@@ -183,12 +183,13 @@ def batch_norm_rounding(
     with np.errstate(divide="ignore"):
         s = np.where(var + epsilon > 2 * tiny, scale / np.sqrt(var + epsilon), np.inf).reshape(shape)
     reach = x + mean.reshape(shape)
+    inverse = 1 / np.sqrt(np.min(var) + epsilon + tiny)
     bound: np.ndarray = (
         10 * u * (s * reach + bias.reshape(shape))
-        + 8 * tiny * (1 + s + reach + scale.reshape(shape) + 1 / np.sqrt(np.min(var) + epsilon + tiny))
+        + 8 * tiny * (1 + s + reach + scale.reshape(shape) + inverse + reach * inverse)  # the last: scale is flushed
     ) * UP
     with np.errstate(over="ignore"):
-        peak = reach * np.maximum(scale.reshape(shape), 1 / np.sqrt(np.min(var) + epsilon + tiny))
+        peak = reach * np.maximum(scale.reshape(shape), inverse)
     return np.where(peak < 2.0 ** (fmt.emax - 1), bound, np.inf)
 
 

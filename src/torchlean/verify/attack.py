@@ -41,6 +41,7 @@ class Target:
         single = np.asarray(x, np.float32).astype(np.float64)
         return np.minimum(np.maximum(single, self.lo), self.hi)
 
+    @np.errstate(all="ignore")  # nan and infinity look like no violation
     def rows(self, x: F64) -> F64:
         """Every inequality's g at each point; <= 0 is a violation of its part. Shapes: [P, n] -> [P, R]"""
         y, _ = forward(self.network, self.maps, x)
@@ -90,6 +91,7 @@ def backward(network: Network, maps: Maps, active: dict[int, Any], weights: F64)
     return np.asarray(maps.get(cotangents[0]), np.float64)
 
 
+@np.errstate(all="ignore")
 def descend(
     target: Target, x: F64, clause: Ints, steps: int, deadline: Deadline, size: float = 0.25, until: float = 0.0
 ) -> tuple[F64, F64]:

@@ -117,6 +117,7 @@ class Search:
         self.candidates: F64 | None = None  # points of the last chunk that look violating
         self.smallest: tuple[F64, F64] | None = None  # the narrowest box of the last chunk that stayed open
 
+    @np.errstate(all="ignore")  # an overflow closes no box, and what closed is derived again in float64
     def step(self, pile: Pile) -> None:
         """Bound the topmost boxes; close, shrink or split them."""
         front = pile.pop(self.chunk)
