@@ -21,6 +21,7 @@ _HOME = {
     "hessian": "torchlean.grad",
     "jacobian": "torchlean.grad",
     "jvp": "torchlean.grad",
+    "output": "torchlean.bounds.claim",
     "read_onnx": "torchlean.io.onnx",
     "trace": "torchlean.nn",
     "value_and_grad": "torchlean.grad",
