@@ -83,6 +83,7 @@ def test_a_kink_counts_from_both_sides() -> None:
     assert derivatives(program, tl.box([0], 1))[1] == 1 and derivatives(program, tl.box([0], 1))[0] == 0
     assert derivatives(program, tl.box(lo=[0], hi=[1]))[1] == 1
     assert tl.lipschitz(program, tl.box(lo=[-2], hi=["-0.5"])) == 0
+    assert 2 <= tl.lipschitz(tl.trace(lambda x: x * -2.0, tl.f32[1]), tl.box([0], 1)) < 2 + 1e-12
     both = tl.trace(lambda x: abs(x), tl.f32[1])
     assert 1 <= tl.lipschitz(both, tl.box([0], 1)) < 1 + 1e-12
 

@@ -53,6 +53,23 @@ def test_a_program_is_equivalent_to_its_export_of_another_shape(program) -> None
     assert tl.equivalent(other, same, REGION, "0.000001", timeout=10).holds
 
 
+@pytest.mark.parametrize("shift", [0.125, -0.125])
+def test_a_shift_in_either_direction_counts(shift) -> None:
+    line = tl.trace(lambda x: x @ np.ones((4, 2), np.float32), tl.f32["n", 4])
+    moved = tl.trace(lambda x: x @ np.ones((4, 2), np.float32) + np.array([0, shift], np.float32), tl.f32["n", 4])
+    assert tl.equivalent(line, moved, REGION, "0.126", timeout=10).holds
+    assert tl.equivalent(line, moved, REGION, "0.124", timeout=10).status == "sat"
+
+
+def test_a_dip_counts_although_the_slope_is_mostly_right() -> None:
+    w, b = np.array([[1, 1, 1]], np.float32), np.array([1, 0, -0.1], np.float32)
+    model = nn.Sequential(nn.Linear(1, 3), nn.ReLU(), nn.Linear(3, 1))
+    plan = {"0.weight": w.T, "0.bias": b, "2.weight": np.array([[1, -1.5, 1.5]], np.float32), "2.bias": -b[:1]}
+    program, region = tl.trace(model, tl.f32["n", 1], plan=plan), tl.box([0], "0.5")  # it falls by 0.05 from 0 to 0.1
+    assert tl.monotone(program, region, 0, tolerance="0.06", timeout=20).holds
+    assert tl.monotone(program, region, 0, tolerance="0.04", timeout=20).status == "sat"
+
+
 def test_monotone_up_to_a_tolerance(program, tmp_path) -> None:
     rising = program.with_arrays({k: np.abs(v) if k.endswith("weight") else v for k, v in program.parameters.items()})
     verdict = tl.monotone(rising, REGION, 1, tolerance="0.05", output=1, timeout=30)

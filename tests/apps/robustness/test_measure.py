@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from fractions import Fraction
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,6 +66,18 @@ def test_a_tie_is_a_violation_and_a_point_outside_is_none() -> None:
     assert not app.violates(program, region, 0, np.array([[1, 0]], np.float32))
     (found,) = app.attack(program, [region], np.array([0]), seed=0)
     assert found is not None and (found == tie).all()  # the corner is the only violating point
+
+
+def test_the_attack_climbs_to_the_only_corner_of_many() -> None:
+    w = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    center = np.full((1, 60), 0.5, np.float32)
+    rise = np.abs(w[:, 1] - w[:, 0]).sum() * 0.25  # of the margin, at the best corner of the box
+    margin = float((center @ (w[:, 0] - w[:, 1]))[0])
+    bias = np.array([0.98 * float(rise) - margin, 0], np.float32)  # class 0 leads by 0.98 of what the box can take
+    program = tl.trace(lambda x: x @ w + bias, tl.f32["n", 60])
+    regions = [tl.box(center, "0.25"), tl.box(center, "0.24")]
+    wide, narrow = app.attack(program, regions, np.array([0, 0]), seed=0)
+    assert wide is not None and narrow is None
 
 
 def test_no_lower_bound_is_broken_by_a_stronger_attack(measured) -> None:
@@ -130,6 +143,71 @@ def test_the_domain_cuts_and_refuses(blobs) -> None:
         app.measure(program, examples, app.Settings(EPSILONS, (Fraction(0), Fraction(1)), "ibp"))
     wide = app.measure(program, examples, app.Settings((Fraction(50),), (Fraction(-2), Fraction(3)), "crown"))
     assert wide.levels[0].attacked.all()  # the boxes are the whole domain
+
+
+def test_a_box_ends_at_the_domain() -> None:
+    shifted = tl.trace(program_of, tl.f32["n", 2])
+    examples = app.Examples(np.array([[[0.9, 0.5]]], np.float32), np.array([0]))
+    free, cut = (
+        app.measure(shifted, examples, app.Settings((Fraction("0.2"),), domain, "ibp")).levels[0]
+        for domain in (None, (Fraction(0), Fraction(1)))
+    )
+    assert free.attacked.all() and not free.ibp.any()
+    assert cut.ibp.all() and not cut.attacked.any()
+
+
+def program_of(x):
+    """Class 0 where 1.05 > x[0]."""
+    return x @ np.array([[-1, 0], [0, 0]], np.float32) + np.array([1.05, 0], np.float32)
+
+
+class Answers:
+    """Verdicts made up: (example, radius) -> status, semantics, the checker's word."""
+
+    def __init__(self, found):
+        self.found = found
+
+    def decide(self, regions, labels, classes, eps):
+        def row(i):
+            status, semantics, checked = self.found.get((i, str(float(eps))), ("timeout", "", ""))
+            return SimpleNamespace(status=status, semantics=semantics, checked=checked, reason="")
+
+        return {i: row(i) for i in regions}
+
+
+@pytest.mark.parametrize("semantics", ["float32", "real"])
+def test_what_a_verdict_says_about_other_radii(semantics) -> None:
+    examples = app.Examples(np.zeros((6, 1, 2), np.float32), np.zeros(6, np.int64))
+    answers = {
+        (0, "0.2"): ("unsat", "float32", "valid"),
+        (1, "0.2"): ("unsat", "real", "valid"),
+        (2, "0.2"): ("unsat", "float32", "invalid"),
+        (3, "0.2"): ("sat", "float32", ""),
+        (4, "0.2"): ("sat", "real", ""),
+    }
+    settings = app.Settings(tuple(Fraction(e) for e in ("0.1", "0.2", "0.3")), method="complete", semantics=semantics)
+    levels = [module.Level(eps, *np.zeros((5, 6), bool)) for eps in settings.epsilons]
+    module._complete(examples, 2, levels, settings, Answers(answers), lambda line: None)
+    real = semantics == "real"
+    proved = [[i for i in range(6) if level.proved[i]] for level in levels]
+    attacked = [[i for i in range(6) if level.attacked[i]] for level in levels]
+    whole = [0, 1] if real else [0]
+    assert proved == [whole, whole, []]
+    broken = [3, 4] if real else [3]
+    assert attacked == [[], broken, broken]
+    assert (1 in levels[1].reasons) is not real and 2 in levels[1].reasons and 3 not in levels[2].reasons
+
+
+def test_a_planted_violation_is_no_proof(tmp_path) -> None:
+    from torchlean.verify.program import exported
+
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    plan = {"0.weight": np.eye(2), "0.bias": np.ones(2), "2.weight": np.eye(2), "2.bias": np.zeros(2)}
+    program = tl.trace(model, tl.f32["n", 2], plan={k: v.astype(np.float32) for k, v in plan.items()})
+    regions = {5: tl.box(np.array([0.5, 0], np.float32), "0.125"), 7: tl.box(np.array([0, 0.05], np.float32), "0.125")}
+    labels = np.array([0] * 7 + [1])
+    found = app.Proofs(exported(program)[0], tmp_path, 20.0).decide(regions, labels, 2, Fraction(1, 8))
+    assert (found[5].status, found[5].checked, found[7].status) == ("unsat", "valid", "sat")
 
 
 @pytest.mark.parametrize("epsilons", [(), (Fraction(-1),), (Fraction(2), Fraction(1)), (Fraction(1, 3),)])
