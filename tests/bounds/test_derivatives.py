@@ -83,7 +83,8 @@ def test_a_kink_counts_from_both_sides() -> None:
     assert derivatives(program, tl.box([0], 1))[1] == 1 and derivatives(program, tl.box([0], 1))[0] == 0
     assert derivatives(program, tl.box(lo=[0], hi=[1]))[1] == 1
     assert tl.lipschitz(program, tl.box(lo=[-2], hi=["-0.5"])) == 0
-    assert 2 <= tl.lipschitz(tl.trace(lambda x: x * -2.0, tl.f32[1]), tl.box([0], 1)) < 2 + 1e-12
+    falling = tl.trace(lambda x: x - 4.0 * nn.ReLU()(x), tl.f32[1])  # slopes 1 and -3
+    assert 3 <= tl.lipschitz(falling, tl.box([0], 1)) < 3 + 1e-12
     both = tl.trace(lambda x: abs(x), tl.f32[1])
     assert 1 <= tl.lipschitz(both, tl.box([0], 1)) < 1 + 1e-12
 
