@@ -15,7 +15,7 @@ test: $(VENV)/installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/installed-test
-	$(BIN)/ruff check src tests bench docs
+	$(BIN)/ruff check src tests bench docs examples
 
 types: $(VENV)/installed-test
 	$(BIN)/mypy

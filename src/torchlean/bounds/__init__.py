@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from torchlean.bounds.region import Box, box
+from torchlean.bounds.specification import margins, matrices, specified
 from torchlean.callable_module import make_callable
-from torchlean.errors import UsageError
+from torchlean.errors import Unsupported, UsageError
 
-METHODS = ("interval", "crown")
+METHODS = {"interval": "interval", "ibp": "interval", "crown": "crown", "backward": "crown"}  # in lower case
+OPTIMISED = ("alpha-crown", "crown-optimized")
 BUDGET = 1 << 30  # bytes of coefficients walked at once
 
 
@@ -28,31 +30,48 @@ def bounds(
     device: str | None = None,
     slopes: Mapping[int, Any] | None = None,
     budget: int = BUDGET,
+    C: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds of an output over each region.
 
-    method      `interval` (rigorous), or `crown`: the backward linear walk, tighter; its own rounding is not charged
+    method      `interval` or `IBP` (rigorous), or `CROWN`: the backward linear walk, tighter; its own rounding is not
+                charged. In any case of letters
     semantics   `real`, or `float32`: of every float32 execution, in any order of sums, and of the reals
     output      its name, where there are several
     device      None: numpy in float64; `cpu` or `cuda`: torch, float64 on the CPU and float32 on CUDA
     slopes      node number -> lower slopes in [0, 1], [B, *shape], of nonlinear nodes (see `linear.Walk`)
     budget      bytes that one chunk of rows may take
-    Returns     float64 arrays of the output's shape; with a leading axis of regions where several were given
-    Raises      MissingRule for an op without the rule that the method needs; UsageError; ShapeError
+    C           [specs, outputs], or one such for each region: bounds of C . y instead of y (see `margins`)
+    Returns     float64 arrays of the output's shape ([specs] with C); with a leading axis of regions where several
+                were given
+    Raises      MissingRule for an op without the rule that the method needs; Unsupported for a method that optimises
+                slopes; UsageError; ShapeError
     """
     from torchlean.bounds.boxed import boxed
     from torchlean.bounds.interval import interval_walk
 
-    if method not in METHODS or semantics not in ("real", "float32"):
+    method = _method(method)
+    if semantics not in ("real", "float32"):
         raise UsageError(
-            "no such method or semantics",
+            "no such semantics",
             where="bounds",
-            expected="method 'interval' or 'crown', semantics 'real' or 'float32'",
-            got=f"method {method!r}, semantics {semantics!r}",
-            fix="tl.bounds(program, region, 'crown', semantics='float32')",
+            expected="'real' or 'float32'",
+            got=repr(semantics),
+            fix="tl.bounds(program, region, 'CROWN', semantics='float32')",
         )
     several = not isinstance(region, Box)
-    what = boxed(program, list(region) if several else [region], semantics)  # type: ignore[arg-type, list-item]
+    regions: list[Box] = list(region) if several else [region]  # type: ignore[arg-type, list-item]
+    if C is not None:
+        parts = [
+            (rows, bounds(specified(program, c, output), [regions[i] for i in rows], method, semantics=semantics,
+                          device=device, budget=budget))
+            for c, rows in matrices(C, len(regions))
+        ]  # fmt: skip
+        found_c = np.empty((2, len(regions), parts[0][1][0].shape[1]))
+        for rows, ends in parts:
+            found_c[:, rows] = ends
+        return (found_c[0], found_c[1]) if several else (found_c[0, 0], found_c[1, 0])
+    what = boxed(program, regions, semantics)
     value = what.graph.output(output)
     if method == "interval" or value.node not in what.dependent:
         found = interval_walk(what)[value.node][value.index]
@@ -63,6 +82,28 @@ def bounds(
     low, high = (np.broadcast_to(a, shape).reshape(shape) for a in (low, high))
     keep = several or _leading(program)
     return (low, high) if keep else (low[0], high[0])
+
+
+def _method(name: str) -> str:
+    """The method that a name means."""
+    key = name.lower() if isinstance(name, str) else ""
+    if key in OPTIMISED:
+        raise Unsupported(
+            "bounds with optimised slopes are not made here",
+            where="bounds",
+            expected="'IBP' or 'CROWN'",
+            got=name,
+            fix="use 'CROWN', or tl.verify, which searches and gives a certificate",
+        )
+    if key not in METHODS:
+        raise UsageError(
+            "no such method",
+            where="bounds",
+            expected="'IBP' (also 'interval') or 'CROWN' (also 'backward')",
+            got=repr(name),
+            fix="tl.bounds(program, region, 'CROWN')",
+        )
+    return METHODS[key]
 
 
 def _leading(program: Any) -> bool:
@@ -86,5 +127,5 @@ def _crown(
     return np.maximum(low.reshape(shape), box.lo), np.minimum(high.reshape(shape), box.hi)
 
 
-__all__ = ["Box", "bounds", "box"]
+__all__ = ["Box", "bounds", "box", "margins"]
 make_callable(__name__, bounds)

@@ -21,6 +21,7 @@ COMMANDS = {
     "quickstart": "train, bound, verify and certify a network on real data",
     "verify": "prove or refute a VNN-LIB property of an ONNX network",
     "sweep": "run a list of VNN-COMP instances, resumable, with a page of results",
+    "robustness": "certified accuracy of a classifier over a dataset, radius by radius",
     "check": "check a certificate with the independent checker",
     "meanings": "one program in several arithmetics, side by side",
     "floats": "a number in every format, an expression in every direction, a program in each arithmetic",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from torchlean.cli import values
+from torchlean.cli.terminable import terminable
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +51,7 @@ def run(options: Any) -> int:
         if not options.json:
             print(_line(row), flush=True)
 
-    with Results(out) as results, _terminable():
+    with Results(out) as results, terminable():
         record = make_record(out.with_name(f"{out.name}.run.json"), out, options.instances, instances, settings,
                              options.jobs)  # fmt: skip
         if results.rows and not options.json:
@@ -84,17 +81,3 @@ def _line(row: Any) -> str:
     why = f"  {row.reason}" if row.status in ("error", "unknown") else ""
     return (f"{row.number:4}  {row.status:8}{row.seconds:8.2f} s  {Path(row.onnx).name} {Path(row.vnnlib).name}"
             f"{check}{wrong}{why}")  # fmt: skip
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """A request to terminate ends the running instances as an interrupt does."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from fractions import Fraction
 from typing import TypeVar
 
 Number = TypeVar("Number", int, float)
@@ -40,6 +42,37 @@ def seed(text: str) -> int:
     if value < 0:
         raise ArgumentTypeError(f"expected an int from 0, got {text}")
     return value
+
+
+def decimal(text: str) -> Fraction:
+    """A finite decimal, exactly."""
+    if len(text) > 60 or not re.fullmatch(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?", text.strip()):
+        raise ArgumentTypeError(f"expected a finite decimal, got {text[:60]!r}")
+    return Fraction(text.strip())
+
+
+def positive(text: str) -> Fraction:
+    """A finite decimal above 0."""
+    value = decimal(text)
+    if value <= 0:
+        raise ArgumentTypeError(f"expected a decimal above 0, got {text}")
+    return value
+
+
+def radii(text: str) -> tuple[Fraction, ...]:
+    """Decimals from 0, joined by commas; each once, in rising order."""
+    values = tuple(sorted({decimal(part) for part in text.split(",")}))
+    if values[0] < 0:
+        raise ArgumentTypeError(f"expected radii from 0, got {text}")
+    return values
+
+
+def domain(text: str) -> tuple[Fraction, Fraction]:
+    """LO,HI with LO below HI."""
+    ends = [decimal(part) for part in text.split(",")]
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise ArgumentTypeError(f"expected LO,HI with LO < HI, got {text}")
+    return ends[0], ends[1]
 
 
 def _number(text: str, kind: Callable[[str], Number], expected: str) -> Number:

@@ -112,3 +112,19 @@ def cactus(curves: Mapping[str, Sequence[float]]) -> str:
     if curves:
         axes.legend(frameon=False)
     return _svg(figure)
+
+
+def shares(at: Sequence[float], curves: Mapping[str, Sequence[float]], label: str) -> str:
+    """Named curves of percentages over `at`, upper bounds dashed first, then lower bounds.
+
+    Shapes   each curve: as long as `at`
+    """
+    figure, axes = _axes()
+    styles = (("black", ":"), (ORANGE, "--"), ("#8a939c", "-"), ("#5aa17f", "-"), (BLUE, "-"))
+    for (name, values), (colour, line) in zip(curves.items(), styles, strict=False):
+        axes.plot(at, values, color=colour, linestyle=line, marker="o", markersize=4, label=name)
+    axes.set_ylim(-3, 103)
+    axes.set_xlabel(label)
+    axes.set_ylabel("% of the examples")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _svg(figure)

@@ -1,0 +1,73 @@
+"""The call form of LiRPA libraries, for examples that were written in it.
+
+    bounded = BoundedModule(program)
+    x = BoundedTensor(images, PerturbationLpNorm(eps=0.01))
+    lower, upper = bounded.compute_bounds(x=(x,), method="CROWN", C=bounds.margins(labels, 10))
+
+Everything is `tl.bounds`; what it says about rounding and missing rules holds here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchlean.bounds import bounds, box
+from torchlean.errors import Unsupported, UsageError
+
+
+@dataclass(frozen=True)
+class PerturbationLpNorm:
+    """All x with |x - center| <= eps in every coordinate, or x_L <= x <= x_U where these are given."""
+
+    eps: Any = 0
+    norm: float = np.inf
+    x_L: Any = None
+    x_U: Any = None
+
+    def __post_init__(self) -> None:
+        if self.norm != np.inf:
+            raise Unsupported("only boxes are bounded", where="PerturbationLpNorm", expected="norm=inf",
+                              got=f"norm={self.norm}", fix="enclose the ball in a box: its radius is eps")  # fmt: skip
+        if np.shape(self.x_L) != np.shape(self.x_U) or (self.x_L is None) != (self.x_U is None):
+            raise UsageError(
+                "x_L and x_U go together",
+                where="PerturbationLpNorm",
+                expected="both, of one shape [B, ...]",
+                got=f"x_L: {np.shape(self.x_L)}, x_U: {np.shape(self.x_U)}",
+                fix="give both, or eps alone",
+            )
+
+
+@dataclass(frozen=True)
+class BoundedTensor:
+    """A batch of centers [B, *shape] and how far from them."""
+
+    data: Any
+    ptb: PerturbationLpNorm
+
+
+@dataclass(frozen=True)
+class BoundedModule:
+    """A program with one input."""
+
+    program: Any
+
+    def compute_bounds(
+        self, x: tuple[BoundedTensor, ...], method: str = "CROWN", C: Any = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(lower, upper) over the reals, one row for each row of the batch. Shapes and errors: `tl.bounds`."""
+        if len(x) != 1 or not isinstance(x[0], BoundedTensor):
+            raise UsageError("bounds are of a program with one input", where="compute_bounds", expected="x=(tensor,)",
+                             got=f"{len(x)} values",
+                             fix="x=(BoundedTensor(data, PerturbationLpNorm(eps=0.1)),)")  # fmt: skip
+        data, ptb = np.asarray(x[0].data), x[0].ptb
+        if ptb.x_L is None and ptb.x_U is None:
+            regions = [box(row, ptb.eps) for row in data]
+        else:
+            ends = zip(np.asarray(ptb.x_L), np.asarray(ptb.x_U), strict=True)
+            regions = [box(lo=lo, hi=hi) for lo, hi in ends]
+        return bounds(self.program, regions, method, C=C)
