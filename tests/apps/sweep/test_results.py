@@ -12,7 +12,8 @@ import pytest
 from torchlean.apps.sweep import Results, Row
 from torchlean.errors import FileError, UsageError
 
-ROW = Row(1, "a, b.onnx", 'p "q".vnnlib', 116.0, "unsat", "float32", 1.25, 0.5, 70.1, "valid", 0.1, 0.09, 553, 39, "", "né")
+ROW = Row(1, "a, b.onnx", 'p "q".vnnlib', 116.0, "unsat", "float32", 1.25, 0.5, 70.1, "valid", 0.1, 0.09, 553, 39,
+          "", "né")  # fmt: skip
 
 
 def rows(count: int) -> list[Row]:

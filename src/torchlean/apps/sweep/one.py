@@ -110,7 +110,8 @@ def run_one(instance: Instance, settings: Settings, paths: Paths, processes: Pro
     row = Row(
         instance.number, instance.onnx, instance.vnnlib, limit, status, str(answer.get("semantics", "")),
         round(ended.seconds, 3), round(ended.cpu_seconds, 3), round(ended.memory / 1e6, 1), checked,
-        round(check_seconds, 3), round(check_cpu_seconds, 3), size, int(answer.get("leaves") or 0), instance.expected, reason,
+        round(check_seconds, 3), round(check_cpu_seconds, 3), size, int(answer.get("leaves") or 0), instance.expected,
+        reason,
     )  # fmt: skip
     if paths.logs is not None:
         atomic_write(paths.logs / f"{instance.title}.log", "\n".join([*log, f"status: {status}", ""]).encode())
