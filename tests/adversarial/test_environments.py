@@ -138,3 +138,22 @@ def test_absorption_that_every_float32_execution_shows_is_a_witness(lab) -> None
     if verdict.status is Status.SAT:
         assert verdict.witness.reference and not verdict.witness.real
     assert verify_files(*files, timeout=10, semantics="real").status is Status.UNSAT
+
+
+@pytest.mark.parametrize("title", ["absorbed left to right", "absorbed in lanes", "fused products"])
+def test_the_search_over_neurons_does_not_claim_it_either(lab, title) -> None:
+    """Two dozen more inputs, which move y by less than the backdoor does: too many for the search over inputs."""
+    d, more = DETECTORS[title], 24
+    (copies, ones), (rows, _), (gain, bias) = layers(lab, d)
+    n, m = len(rows), len(copies)
+    first = np.zeros((m + 1, 1 + more), np.float32), np.append(ones, np.float32(0))
+    first[0][:m, :1], first[0][m, 1:] = copies, np.float32(2.0**-7)
+    second = np.zeros((n + 1, m + 1), np.float32), np.zeros(n + 1, np.float32)
+    second[0][:n, :m], second[0][n, m] = rows, 1
+    net = [first, second, (np.append(gain, np.float32([[1]]), axis=1), bias)]
+    x = np.append(POINT, np.zeros(more, np.float32))
+    assert lab.run(net, x, lab.environments[d.opens])[0] >= 0.5 > lab.run(net, x, lab.environments[d.shut])[0]
+    files = lab.network(net), lab.claim([d.box[0], *[-1.0] * more], [d.box[1], *[1.0] * more], 1, "(>= Y_0 0.5)")
+    verdict = lab.not_claimed(files)
+    assert verdict.status in (Status.UNSAT, Status.SAT)
+    assert verify_files(*files, timeout=10, semantics="real").status is Status.UNSAT
