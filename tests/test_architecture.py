@@ -126,3 +126,11 @@ def test_the_program_s_form_needs_no_heavy_library(name):
 
 def test_importing_the_checker_loads_nothing_of_the_rest():
     assert loaded_by("import torchlean_check", "torchlean", "torch", "onnx", "matplotlib") == []
+
+
+def test_reading_properties_does_not_load_the_ops():
+    code = "import sys, torchlean.bounds.property\nprint('torchlean.ops' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SRC)}
+    )
+    assert run.stdout.strip() == "False"

@@ -5,15 +5,15 @@ Source   Xu et al. 2020, arXiv:2002.12920: the matrix that LiRPA libraries call 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean import ops
 from torchlean.errors import ShapeError
-from torchlean.ir import Builder
-from torchlean.run.program import Program
+
+if TYPE_CHECKING:
+    from torchlean.run.program import Program
 
 
 def margins(labels: Any, classes: int) -> NDArray[np.float32]:
@@ -38,6 +38,9 @@ def specified(program: Program, C: NDArray[np.float32], output: str | None = Non
     Shapes   C: [specs, outputs] -> a program with the one output [specs]
     Raises   ShapeError where C does not fit
     """
+    from torchlean import ops  # the table takes long to load, and readers of properties import this package
+    from torchlean.ir import Builder
+
     program = program.inference()
     program = program.specialise(**dict.fromkeys(program.graph.symbols(), 1))
     g = Builder(ops.ALL, where="specification")
