@@ -63,7 +63,24 @@ def convolution(g: Builder, x: Any) -> Any:
     return g.linear(g.flatten(h), weights(g, "w", 2, 12), weights(g, "b", 2))
 
 
+def smooth(op: str) -> Body:
+    def body(g: Builder, x: Any) -> Any:
+        h = g.apply(op, g.linear(x, weights(g, "w0", 8, 4), weights(g, "b0", 8)))
+        h = g.apply(op, g.linear(h, weights(g, "w1", 8, 8), weights(g, "b1", 8)))
+        return g.linear(h, weights(g, "w2", 3, 8), weights(g, "b2", 3))
+
+    return body
+
+
+def positive(g: Builder, x: Any) -> Any:
+    h = g.add(g.square(g.linear(x, weights(g, "w0", 4, 4), weights(g, "b0", 4))), 0.25)
+    return g.sub(g.log(h), g.sqrt(g.add(h, g.exp(g.neg(h)))))
+
+
 CASES: dict[str, tuple[Body, TensorType]] = {
+    "tanh": (smooth("tanh"), f32["n", 4]),
+    "sigmoid": (smooth("sigmoid"), f32["n", 4]),
+    "positive": (positive, f32["n", 4]),
     "dense": (dense, f32["n", 4]),
     "dense, fixed batch": (dense, f32[1, 4]),
     "residual": (residual, f32["n", 4]),
@@ -121,6 +138,15 @@ def test_the_linear_walk_is_never_looser_than_intervals(case: str) -> None:
         p = program(body, kind)
         (a, b), (c, d) = (tl.bounds(p, region, m) for m in ("interval", "crown"))
         assert (a <= c).all() and (d <= b).all()
+
+
+@pytest.mark.parametrize("case", ["tanh", "sigmoid"])
+def test_lines_of_smooth_functions_beat_intervals(case: str) -> None:
+    body, kind = CASES[case]
+    for region in regions(kind):
+        p = program(body, kind)
+        (a, b), (c, d) = (tl.bounds(p, region, m) for m in ("interval", "crown"))
+        assert ((d - c) < 0.6 * (b - a)).all()
 
 
 @each_case

@@ -135,7 +135,7 @@ class Walk:
                 else:
                     offset = offset + part
         result: F64 = _numpy(offset).astype(np.float64)
-        return result
+        return np.where(np.isnan(result), -np.inf, result)  # an infinite bias that no coefficient meets
 
     def _back(self, at: int, node: Node, rows: Any) -> Any:
         """(node number, coefficients) of each input, and (None, [R, B]) for what goes to the offset."""

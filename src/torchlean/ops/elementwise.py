@@ -42,9 +42,9 @@ from torchlean.ops.common import (
     standard_rounding,
     unbroadcast,
 )
+from torchlean.ops.curves import Curve, curved, rough
 from torchlean.ops.lines import Lines
 from torchlean.ops.namespace import cast_to
-from torchlean.ops.smooth import SMOOTH
 
 
 def add_meaning(N: Any, x: Any, y: Any) -> Any:
@@ -136,6 +136,15 @@ def square_interval(N: Any, x: Any) -> Any:
     """|x| |x|: two intervals without a negative number multiply end by end, so that x occurring twice costs nothing."""
     size = N.abs(x)
     return N.mul(size, size)
+
+
+def square_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """Convex: a tangent below, whose slope 2 p is exact, and the chord above (`curves`)."""
+    ((lo, hi),) = boxes
+    curve = Curve(lambda v: rough(xp, v * v, 1, least=0.0), lambda v: (2 * v, 2 * v))
+    with np.errstate(all="ignore"):
+        most = xp.maximum(curve.value(lo)[1], curve.value(hi)[1])
+    return curved(xp, (lo, hi), curve, np.inf, slope, (xp.zeros_like(lo), most))
 
 
 def square_rounding(magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32) -> np.ndarray:
@@ -413,7 +422,7 @@ square = Op(
     square_vjp,
     batch=ALIGNED,
     interval=square_interval,
-    relax=SMOOTH,
+    relax=square_relax,
     rounding=square_rounding,
     lower=lambda xp, x: x * x,
     onnx=EXPAND,

@@ -66,7 +66,7 @@ def slack(xp: Any, size: Any) -> Any:
     return 4 * float(info.eps) * size + 4 * float(info.smallest_normal)
 
 
-def chord(xp: Any, lo: Any, hi: Any, flo: Any, fhi: Any, least: float, most: float) -> Any:
+def chord(xp: Any, lo: Any, hi: Any, flo: Any, fhi: Any, least: Any, most: Any) -> Any:
     """The slope from (lo, flo) to (hi, fhi), within [least, most]; `most` on a point."""
     wide = hi > lo
     rise = (fhi - flo) / xp.where(wide, hi - lo, xp.ones_like(lo))

@@ -1,0 +1,104 @@
+"""Lines of smooth functions: sound at many points of ordinary boxes, and touching the function. No tolerance in the
+first; the second says how close.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+
+from torchlean import ops
+from torchlean.meaning import Real
+from torchlean.ops.curves import Curve, curved
+from torchlean.ops.lines import Lines
+
+N = Real()
+CURVES = {"exp": (-6.0, 6.0), "log": (2.0**-10, 6.0), "sqrt": (2.0**-10, 6.0), "tanh": (-4.0, 4.0),
+          "sigmoid": (-8.0, 8.0), "square": (-6.0, 6.0)}  # fmt: skip
+PARTS = np.linspace(0, 1, 17)
+CLOSE = {np.float32: 2.0**-16, np.float64: 2.0**-40}  # of the sizes that the lines' biases are computed from
+
+
+def boxes(op: str, dtype: type, count: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    """Wide boxes, narrow ones, and points."""
+    least, most = CURVES[op]
+    rng = np.random.default_rng(5)
+    lo, width = rng.uniform(least, most, count), rng.choice([1.0, 1.0, 0.1, 2.0**-20, 0.0], count)
+    hi = lo + (most - lo) * rng.random(count) * width
+    return lo.astype(dtype), np.maximum(hi, lo).astype(dtype)
+
+
+def lines(op: str, lo: np.ndarray, hi: np.ndarray, slope: float | None) -> Lines:
+    free = None if slope is None else np.full_like(lo, slope)
+    found: Lines = ops.ALL[op].rule("relax")(xp, ((lo, hi),), free)
+    return found
+
+
+def inside(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    """Points of the boxes, [parts, count]."""
+    return np.clip(lo + (hi - lo) * PARTS[:, None].astype(lo.dtype), lo, hi)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("op", CURVES)
+def test_curved_lines_enclose_the_function(op: str, dtype: type) -> None:
+    lo, hi = boxes(op, dtype)
+    x: Any = N.constant(inside(lo, hi))
+    exact = ops.ALL[op].rule("meaning")(N, x)
+    for slope in (None, 0.0, 0.35, 1.0):
+        made = lines(op, lo, hi, slope)
+        below, above = (
+            N.add(N.mul(N.constant(np.broadcast_to(s, (len(PARTS), *lo.shape))), x), N.constant(b[None]))
+            for s, b in ((made.lower[0], made.lower_bias), (made.upper[0], made.upper_bias))
+        )
+        assert bool(np.all(N.less_equal(below, exact)))
+        assert bool(np.all(N.less_equal(exact, above)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("op", CURVES)
+def test_curved_lines_touch_the_function(op: str, dtype: type) -> None:
+    """A chord at the box's ends, a tangent at its point: at some point of a fine grid the line is close to f."""
+    lo, hi = boxes(op, dtype)
+    grid = lo.astype(np.float64) + (hi - lo).astype(np.float64) * np.linspace(0, 1, 4097)[:, None]
+    f = np.asarray(ops.ALL[op].rule("lower")(np, grid))
+    size = 1 + np.abs(f).max(axis=0) + np.abs(grid).max(axis=0) * 2
+    for slope in (None, 0.0, 0.5, 1.0):
+        made = lines(op, lo, hi, slope)
+        steep = 1 + np.abs(made.lower[0]) + np.abs(made.upper[0])
+        width = (hi - lo).astype(np.float64)
+        near = CLOSE[dtype] * size * steep + 2.0**-20 * width**2 * np.exp(np.maximum(hi, 0) if op == "exp" else 1.0)
+        near += 2.0**-9 * width * steep * (op in ("log", "sqrt"))  # of great curvature near 0, where the grid is coarse
+        assert np.all((f - made.lower[0] * grid - made.lower_bias).min(axis=0) <= near)
+        assert np.all((made.upper[0] * grid + made.upper_bias - f).min(axis=0) <= near)
+
+
+def test_an_s_shape_is_bounded_by_tangents_where_the_box_holds_its_bend() -> None:
+    """The published lines: the tangent through the far end, and the chord where there is none."""
+    lo, hi = np.array([-2.0, -0.1]), np.array([3.0, 4.0])
+    made = lines("tanh", lo, hi, 1.0)
+    through = made.lower[0] * hi + made.lower_bias
+    assert np.all(np.abs(through - np.tanh(hi)) < 1e-7)  # both pass through (hi, f(hi))
+    assert made.lower[0][1] == pytest.approx((np.tanh(4.0) - np.tanh(-0.1)) / 4.1, rel=1e-12)  # the chord
+
+
+@pytest.mark.parametrize(("least", "most", "bend"), [(-2.0, 3.0, 0.0), (-2.0, -1.0, 0.0), (0.5, 4.0, 0.0)])
+def test_what_is_known_roughly_of_a_function_is_charged(least: float, most: float, bend: float) -> None:
+    """tanh by bounds of its values and rates that are far off, each in its own direction at each point."""
+    rng = np.random.default_rng(6)
+    lo = rng.uniform(least, most, 400)
+    hi = rng.uniform(lo, most)
+
+    def off(v: np.ndarray, size: float) -> tuple[np.ndarray, np.ndarray]:
+        left = size * rng.integers(0, 2, v.shape)
+        return v - left, v + (size - left)
+
+    curve = Curve(lambda v: off(np.tanh(v), 2.0**-7), lambda v: off(1 - np.tanh(v) ** 2, 0.25))
+    for free in (None, rng.random(lo.shape)):
+        made = curved(xp, (lo, hi), curve, bend, free, (np.full_like(lo, -1.0), np.full_like(lo, 1.0)))
+        x = inside(lo, hi)
+        assert np.all(made.lower[0] * x + made.lower_bias <= np.tanh(x))
+        assert np.all(np.tanh(x) <= made.upper[0] * x + made.upper_bias)
