@@ -7,11 +7,13 @@ Floats   the reference is correctly rounded; an executor is within the table of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
+from math import inf, pi
+from math import sqrt as sqrt_
 from typing import Any
 
 import numpy as np
 
+from torchlean.floats.elementary import rounded
 from torchlean.ir import ALIGNED, DERIVED, Onnx, Op
 from torchlean.ops.common import UP, elementwise
 from torchlean.ops.curves import LIBRARY, Curve, curved, rough
@@ -149,6 +151,35 @@ def sigmoid_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
     return _rising(xp, lo, hi, Curve(lambda v: rough(xp, sigmoid_lower(xp, v), least=0.0), rate), 0.0, slope)
 
 
+def erf_meaning(N: Any, x: Any) -> Any:
+    """The error function: 2 / sqrt(pi) times the integral of e^-t^2 from 0 to x."""
+    return N.erf(x)
+
+
+def erf_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
+    """The cotangent times 2 / sqrt(pi) e^-x^2."""
+    return (g.mul(g.mul(cotangents[0], 2 / sqrt_(pi)), g.exp(g.neg(g.square(inputs[0])))),)
+
+
+def erf_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """Convex below 0, concave above: tangents or the chord (`curves`).
+
+    The square's rounding makes e^-x^2 uncertain by x^2 ulps more than an exponential is.
+    """
+    ((lo, hi),) = boxes
+
+    def rate(v: Any) -> Any:
+        v = xp.clip(v, -64.0, 64.0)  # beyond, the derivative and what it is uncertain by are 0
+        return rough(xp, (2 / sqrt_(pi)) * xp.exp(-v * v), 2 * LIBRARY + v * v, least=0.0)
+
+    return _rising(xp, lo, hi, Curve(lambda v: rough(xp, erf_lower(xp, v)), rate), 0.0, slope)
+
+
+def erf_lower(xp: Any, x: Any) -> Any:
+    """numpy has none: the reference's."""
+    return xp.erf(x) if is_torch(xp) else rounded("erf", x)
+
+
 def sigmoid_lower(xp: Any, x: Any) -> Any:
     """On numpy 1 / (1 + e^-x), whose e^-x overflows to infinity where the result is 0."""
     if is_torch(xp):
@@ -157,7 +188,7 @@ def sigmoid_lower(xp: Any, x: Any) -> Any:
         return 1 / (1 + np.exp(-x))
 
 
-def _op(name: str, meaning: Any, vjp: Any, relax: Any, rounding: Any, lower: Any) -> Op:
+def _op(name: str, meaning: Any, vjp: Any, relax: Any, rounding: Any, lower: Any, since: int = 6) -> Op:
     return Op(
         name,
         elementwise(name, 1),
@@ -168,7 +199,7 @@ def _op(name: str, meaning: Any, vjp: Any, relax: Any, rounding: Any, lower: Any
         relax=relax,
         rounding=rounding,
         lower=lower,
-        onnx=Onnx(name.capitalize(), since=6),
+        onnx=Onnx(name.capitalize(), since=since),
     )
 
 
@@ -177,5 +208,6 @@ log = _op("log", log_meaning, log_vjp, log_relax, log_rounding, lambda xp, x: xp
 sqrt = _op("sqrt", sqrt_meaning, sqrt_vjp, sqrt_relax, table_rounding("sqrt"), lambda xp, x: xp.sqrt(x))
 tanh = _op("tanh", tanh_meaning, tanh_vjp, tanh_relax, table_rounding("tanh"), lambda xp, x: xp.tanh(x))
 sigmoid = _op("sigmoid", sigmoid_meaning, sigmoid_vjp, sigmoid_relax, table_rounding("sigmoid"), sigmoid_lower)
+erf = _op("erf", erf_meaning, erf_vjp, erf_relax, table_rounding("erf"), erf_lower, since=9)
 
-OPS = (exp, log, sqrt, tanh, sigmoid)
+OPS = (exp, log, sqrt, tanh, sigmoid, erf)
