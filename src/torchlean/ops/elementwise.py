@@ -45,6 +45,8 @@ from torchlean.ops.common import (
 from torchlean.ops.curves import Curve, curved, rough
 from torchlean.ops.lines import Lines
 from torchlean.ops.namespace import cast_to
+from torchlean.ops.products import div_relax, mul_relax
+from torchlean.ops.select import maximum_relax, minimum_relax
 
 
 def add_meaning(N: Any, x: Any, y: Any) -> Any:
@@ -302,6 +304,27 @@ def where_meaning(N: Any, condition: Any, x: Any, y: Any) -> Any:
     return N.where(condition, x, y)
 
 
+def where_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """The side that is chosen; where the condition is undecided, below the smaller one and above the larger one.
+
+    The condition has no slope. `slope` is unused.
+    """
+    (no, yes), x, y = boxes
+    always, never = no > 0, yes <= 0
+    least, most = minimum_relax(xp, (x, y), None), maximum_relax(xp, (x, y), None)
+    one, zero = xp.ones_like(least.lower_bias), xp.zeros_like(least.lower_bias)
+
+    def chosen(undecided: Any, first: Any, second: Any) -> Any:
+        return xp.where(always, first, xp.where(never, second, undecided))
+
+    return Lines(
+        (None, chosen(least.lower[0], one, zero), chosen(least.lower[1], zero, one)),
+        chosen(least.lower_bias, zero, zero),
+        (None, chosen(most.upper[0], one, zero), chosen(most.upper[1], zero, one)),
+        chosen(most.upper_bias, zero, zero),
+    )
+
+
 def where_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     """The cotangent to the chosen side, zero to the other."""
     (c, x, y), (dz,) = inputs, cotangents
@@ -349,7 +372,7 @@ mul = _op(
     elementwise("mul", 2, check=is_number),
     mul_meaning,
     mul_vjp,
-    Linear((0, 1), jointly=False),
+    Linear((0, 1), jointly=False, lines=mul_relax),
     mul_rounding,
     lambda xp, x, y: x * y,
     Onnx("Mul", since=7),
@@ -359,7 +382,7 @@ div = _op(
     elementwise("div", 2),
     div_meaning,
     div_vjp,
-    Linear((0,), jointly=False),
+    Linear((0,), jointly=False, lines=div_relax),
     div_rounding,
     lambda xp, x, y: x / y,
     Onnx("Div", since=7),
@@ -409,7 +432,7 @@ where = _op(
     where_type,
     where_meaning,
     where_vjp,
-    Linear((1, 2)),
+    Linear((1, 2), lines=where_relax),
     EXACT,
     lambda xp, c, x, y: xp.where(c, x, y),
     Onnx("Where", since=9),

@@ -4,7 +4,8 @@
 
 Elementwise, so each array has the output's shape (inputs broadcast to it); leading batch axes are allowed. For a
 reduction (`max`) a slope has the input's shape, and its terms are summed over the reduced axes. Trailing inputs that
-are constants may have no slope: what they add then stands in the biases.
+are constants may have no slope: what they add then stands in the biases. A slope of None belongs to an input, a
+condition, that the lines do not read.
 
 Slopes may be rounded freely: each bias is derived from the slopes as stored and moved outward by more than its own
 rounding.
