@@ -78,9 +78,10 @@ def positive(g: Builder, x: Any) -> Any:
 
 
 def attention(g: Builder, x: Any) -> Any:
-    """One head without softmax: a product of two varying matrices, and of that with a third."""
+    """One head: a product of two varying matrices, softmax of it, and a product of that with a third."""
     q, k, v = (g.linear(x, weights(g, n, 3, 4), weights(g, f"{n}b", 3)) for n in "qkv")
-    return g.matmul(g.matmul(q, g.permute(k, axes=(-3, -1, -2))), v)
+    scores = g.matmul(q, g.permute(k, axes=(-3, -1, -2)))
+    return g.log_softmax(g.matmul(g.softmax(scores, axis=-1), v), axis=-2)
 
 
 def quotients(g: Builder, x: Any) -> Any:
@@ -155,7 +156,7 @@ def test_the_linear_walk_is_never_looser_than_intervals(case: str) -> None:
         assert (a <= c).all() and (d <= b).all()
 
 
-@pytest.mark.parametrize("case", ["tanh", "sigmoid"])
+@pytest.mark.parametrize("case", ["tanh", "sigmoid", "attention"])
 def test_lines_of_smooth_functions_beat_intervals(case: str) -> None:
     body, kind = CASES[case]
     for region in regions(kind):

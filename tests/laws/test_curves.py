@@ -107,3 +107,51 @@ def test_what_is_known_roughly_of_a_function_is_charged(least: float, most: floa
         x = inside(lo, hi)
         assert np.all(made.lower[0] * x + made.lower_bias <= np.tanh(x))
         assert np.all(np.tanh(x) <= made.upper[0] * x + made.upper_bias)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("library", [xp, array_api_compat.torch], ids=["numpy", "torch"])
+@pytest.mark.parametrize("axis", [-1, -2])
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+def test_lines_over_an_axis_enclose_the_function(op: str, axis: int, library: Any, dtype: type) -> None:
+    """At ends and inner points, for every width, degenerate boxes among them, exactly."""
+    rng = np.random.default_rng(8)
+    shape = (40, 2, 3) if axis == -2 else (40, 3)
+    center = rng.normal(0, rng.choice([0.0, 1.0, 8.0], (40, *(1,) * (len(shape) - 1))), shape)
+    radius = rng.uniform(0, 1, shape) * rng.choice([0.0, 2.0**-20, 0.1, 1.0, 12.0], (40, *(1,) * (len(shape) - 1)))
+    lo, hi = (center - radius).astype(dtype), (center + radius).astype(dtype)
+    points = [np.clip(lo + (hi - lo) * rng.random(shape).astype(dtype), lo, hi) for _ in range(4)]
+    points += [np.where(rng.random(shape) < 0.5, lo, hi) for _ in range(6)] + [lo, hi]
+    given = (lo, hi) if library is xp else (torch.from_numpy(lo), torch.from_numpy(hi))
+    for free in (None, 0.0, 0.6, 1.0):
+        made = ops.ALL[op].rule("relax")(library, (given,), None if free is None else given[0] * 0 + free, axis=axis)
+        assert made.mixes == axis
+        slopes, biases = ([np.asarray(v) for v in vs] for vs in ((made.lower[0], made.upper[0]),
+                                                                 (made.lower_bias, made.upper_bias)))  # fmt: skip
+        assert slopes[0].shape == (*shape, shape[axis]) and biases[0].shape == shape
+        for x in points:
+            exact = ops.ALL[op].rule("meaning")(N, N.constant(x), axis=axis)
+            entries = N.constant(np.expand_dims(np.moveaxis(x, axis, -1), axis - 1 if axis == -2 else -2))
+            below, above = (
+                N.add(N.sum(N.mul(N.constant(s), entries), (-1,)), N.constant(b))
+                for s, b in zip(slopes, biases, strict=True)
+            )
+            assert bool(np.all(N.less_equal(below, exact)))
+            assert bool(np.all(N.less_equal(exact, above)))
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax"])
+def test_lines_over_an_axis_close_in_on_a_point(op: str) -> None:
+    """On a box of radius r the lines are within a multiple of r^2, and huge boxes have finite or infinite bounds."""
+    x = np.array([[0.3, -1.0, 2.0, 0.0]])
+    for r in (2.0**-3, 2.0**-6, 2.0**-9):
+        made = ops.ALL[op].rule("relax")(xp, ((x - r, x + r),), None, axis=-1)
+        y = ops.ALL[op].rule("lower")(xp, x, axis=-1)
+        below, above = (
+            (s[0] @ x[..., None])[..., 0].reshape(y.shape) + b
+            for s, b in ((made.lower[0][None, 0], made.lower_bias), (made.upper[0][None, 0], made.upper_bias))
+        )
+        assert np.all(y - below <= 8 * r * r) and np.all(above - y <= 8 * r * r)
+    wide = ops.ALL[op].rule("relax")(xp, ((x - 1e308, x + 1e308),), None, axis=-1)
+    assert not np.isnan(wide.lower_bias).any() and not np.isnan(wide.upper_bias).any()
+    assert np.isfinite(wide.lower[0]).all() and np.isfinite(wide.upper[0]).all()

@@ -31,6 +31,7 @@ LINED = tuple(
     for c in CASES
     if callable(lined(c))
     and not (c.op == "mul" and "i64" in str(c))
+    and c.op not in ("softmax", "log_softmax")  # test_curves.py: on boxes whose exponentials can be worked out
     and not (c.op == "cast" and "i" in str(c.attrs["dtype"]))
     and c.attrs.get("overflow") != "ieee"  # no line where a box leaves the grid's range
 )

@@ -236,7 +236,10 @@ class Walk:
         for v, lower, upper in zip(node.inputs, lines.lower, lines.upper, strict=False):
             if lower is None:  # a condition
                 continue
-            part = self._spread_back(above, lower, node) + self._spread_back(below, upper, node)
+            if lines.mixes is not None:
+                part = self._mixed_back(above, lower, lines.mixes) + self._mixed_back(below, upper, lines.mixes)
+            else:
+                part = self._spread_back(above, lower, node) + self._spread_back(below, upper, node)
             yield v.node, self._reduced(part, self.boxed.graph.type(v).sizes)
 
     def _spread_back(self, rows: Any, slope: Any, node: Node) -> Any:
@@ -246,6 +249,11 @@ class Walk:
             kept = tuple(1 if i - rank in node.attributes["axes"] else n for i, n in enumerate(slope.shape))  # type: ignore[operator]
             rows = self.xp.reshape(rows, (rows.shape[0], *kept))
         return rows * slope
+
+    def _mixed_back(self, rows: Any, slope: Any, axis: int) -> Any:
+        """Rows [R, *s] times slopes [*s, n]: each result's coefficient to the n entries along the axis."""
+        moved, matrix = self.xp.moveaxis(rows, axis, -1), self.xp.moveaxis(slope, axis - 1, -2)
+        return self.xp.moveaxis((moved[..., None, :] @ matrix)[..., 0, :], -1, axis)
 
     def _reduced(self, part: Any, shape: tuple[int, ...]) -> Any:
         """Sum the coefficients over axes along which the input was broadcast."""

@@ -20,12 +20,17 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Lines:
-    """Slopes per input, and one bias each. Sound over the reals for the slopes as stored."""
+    """Slopes per input, and one bias each. Sound over the reals for the slopes as stored.
+
+    mixes   the axis along which each result reads every entry (softmax): slopes then have one more axis, the last, over
+            those entries
+    """
 
     lower: tuple[Any, ...]
     lower_bias: Any
     upper: tuple[Any, ...]
     upper_bias: Any
+    mixes: int | None = None
 
 
 class Relax(Protocol):
