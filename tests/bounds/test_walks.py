@@ -91,7 +91,16 @@ def quotients(g: Builder, x: Any) -> Any:
     return g.where(g.less(h, 0.01), g.mul(h, g.cos(x)), g.add(g.floor(x), g.erf(h)))
 
 
+def truths(g: Builder, x: Any) -> Any:
+    """Comparisons and logic as numbers that are computed with."""
+    h = g.linear(x, weights(g, "w", 4, 4), weights(g, "b", 4))
+    a, b = g.less(h, x), g.less_equal(g.mul(h, 0.5), 0.1)
+    both = g.logical_or(g.logical_and(a, b), g.logical_not(g.logical_and(a, g.less(x, 0.0))))
+    return g.add(g.cast(both, dtype="f32"), g.mul(x, g.cast(a, dtype="f32")))
+
+
 CASES: dict[str, tuple[Body, TensorType]] = {
+    "truths": (truths, f32["n", 4]),
     "attention": (attention, f32["n", 5, 4]),
     "quotients": (quotients, f32["n", 4]),
     "tanh": (smooth("tanh"), f32["n", 4]),

@@ -35,7 +35,7 @@ LINED = tuple(
     and not (c.op == "cast" and "i" in str(c.attrs["dtype"]))
     and c.attrs.get("overflow") != "ieee"  # no line where a box leaves the grid's range
 )
-each_case = pytest.mark.parametrize("case", [c for c in LINED if c.floats], ids=str)
+each_case = pytest.mark.parametrize("case", [c for c in LINED if c.floats or "bool" in c.args[0].type], ids=str)
 
 
 def test_every_relax_is_a_rule_a_reason_or_linear() -> None:
@@ -142,14 +142,14 @@ def test_lines_enclose_the_meaning(case: Case, dtype: type, library: str, free: 
     with np.errstate(over="ignore"):
         lines = lined(case)(xp, given, slope, **attrs)
     sampled = [points(rounded, lo, hi, 9) for lo, hi in ends]
-    for x in zip(*sampled, strict=True):
-        check(rounded, lines, [v if t.dtype.kind == "float" else v.astype(t.dtype.numpy)
-                               for v, t in zip(x, types, strict=True)])  # fmt: skip
+    found = list(zip(*sampled, strict=True))
     if len(ends) == 2 and not case.constant:  # corners of the box, and points of its edges
         (lx, hx), (ly, hy) = ends
         mx, my = (s[2] for s in sampled)
-        for x in ((lx, hy), (hx, ly), (lx, my), (hx, my), (mx, ly), (mx, hy)):
-            check(rounded, lines, list(x))
+        found += [(lx, hy), (hx, ly), (lx, my), (hx, my), (mx, ly), (mx, hy)]
+    for x in found:
+        check(rounded, lines, [v if t.dtype.kind == "float" else v.astype(t.dtype.numpy)
+                               for v, t in zip(x, types, strict=True)])  # fmt: skip
 
 
 def test_lines_are_tight_where_nothing_bends() -> None:

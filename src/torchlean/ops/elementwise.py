@@ -21,7 +21,6 @@ from torchlean.ir import (
     EXPAND,
     DType,
     Linear,
-    Missing,
     Onnx,
     Op,
     TensorType,
@@ -47,6 +46,14 @@ from torchlean.ops.lines import Lines
 from torchlean.ops.namespace import cast_to
 from torchlean.ops.products import div_relax, mul_relax
 from torchlean.ops.select import maximum_relax, minimum_relax
+from torchlean.ops.truth_lines import (
+    equal_relax,
+    less_equal_relax,
+    less_relax,
+    logical_and_relax,
+    logical_not_relax,
+    logical_or_relax,
+)
 
 
 def add_meaning(N: Any, x: Any, y: Any) -> Any:
@@ -183,9 +190,6 @@ def less_equal_meaning(N: Any, x: Any, y: Any) -> Any:
 def equal_meaning(N: Any, x: Any, y: Any) -> Any:
     """x == y; false when either is NaN, true for -0 and +0."""
     return N.equal(x, y)
-
-
-DISCRETE = Missing("a discrete result: no line is tight; use the interval")
 
 
 def logical_type(op: str, count: int) -> Any:
@@ -402,7 +406,7 @@ less = _op(
     compare("less"),
     less_meaning,
     compare_vjp,
-    DISCRETE,
+    less_relax,
     COMPARED,
     lambda xp, x, y: x < y,
     Onnx("Less", since=9),
@@ -412,7 +416,7 @@ less_equal = _op(
     compare("less_equal"),
     less_equal_meaning,
     compare_vjp,
-    DISCRETE,
+    less_equal_relax,
     COMPARED,
     lambda xp, x, y: x <= y,
     Onnx("LessOrEqual", since=12),
@@ -422,7 +426,7 @@ equal = _op(
     compare("equal"),
     equal_meaning,
     compare_vjp,
-    DISCRETE,
+    equal_relax,
     COMPARED,
     lambda xp, x, y: x == y,
     Onnx("Equal", since=11),
@@ -456,7 +460,7 @@ logical_and = _op(
     logical_type("logical_and", 2),
     logical_and_meaning,
     no_vjp,
-    DISCRETE,
+    logical_and_relax,
     COMPARED,
     lambda xp, x, y: xp.logical_and(x, y),
     Onnx("And", since=7),
@@ -466,7 +470,7 @@ logical_or = _op(
     logical_type("logical_or", 2),
     logical_or_meaning,
     no_vjp,
-    DISCRETE,
+    logical_or_relax,
     COMPARED,
     lambda xp, x, y: xp.logical_or(x, y),
     Onnx("Or", since=7),
@@ -476,7 +480,7 @@ logical_not = _op(
     logical_type("logical_not", 1),
     logical_not_meaning,
     no_vjp,
-    DISCRETE,
+    logical_not_relax,
     COMPARED,
     lambda xp, x: xp.logical_not(x),
     Onnx("Not", since=1),
