@@ -63,7 +63,49 @@ def convolution(g: Builder, x: Any) -> Any:
     return g.linear(g.flatten(h), weights(g, "w", 2, 12), weights(g, "b", 2))
 
 
+def smooth(op: str) -> Body:
+    def body(g: Builder, x: Any) -> Any:
+        h = g.apply(op, g.linear(x, weights(g, "w0", 8, 4), weights(g, "b0", 8)))
+        h = g.apply(op, g.linear(h, weights(g, "w1", 8, 8), weights(g, "b1", 8)))
+        return g.linear(h, weights(g, "w2", 3, 8), weights(g, "b2", 3))
+
+    return body
+
+
+def positive(g: Builder, x: Any) -> Any:
+    h = g.add(g.square(g.linear(x, weights(g, "w0", 4, 4), weights(g, "b0", 4))), 0.25)
+    return g.sub(g.log(h), g.sqrt(g.add(h, g.exp(g.neg(h)))))
+
+
+def attention(g: Builder, x: Any) -> Any:
+    """One head: a product of two varying matrices, softmax of it, and a product of that with a third."""
+    q, k, v = (g.linear(x, weights(g, n, 3, 4), weights(g, f"{n}b", 3)) for n in "qkv")
+    scores = g.matmul(q, g.permute(k, axes=(-3, -1, -2)))
+    return g.log_softmax(g.matmul(g.softmax(scores, axis=-1), v), axis=-2)
+
+
+def quotients(g: Builder, x: Any) -> Any:
+    """Products and quotients of varying numbers, a choice by one of them, waves and steps."""
+    h = g.linear(x, weights(g, "w", 4, 4), weights(g, "b", 4))
+    h = g.div(g.mul(h, g.sin(x)), g.add(g.exp(h), 1.0))
+    return g.where(g.less(h, 0.01), g.mul(h, g.cos(x)), g.add(g.floor(x), g.erf(h)))
+
+
+def truths(g: Builder, x: Any) -> Any:
+    """Comparisons and logic as numbers that are computed with."""
+    h = g.linear(x, weights(g, "w", 4, 4), weights(g, "b", 4))
+    a, b = g.less(h, x), g.less_equal(g.mul(h, 0.5), 0.1)
+    both = g.logical_or(g.logical_and(a, b), g.logical_not(g.logical_and(a, g.less(x, 0.0))))
+    return g.add(g.cast(both, dtype="f32"), g.mul(x, g.cast(a, dtype="f32")))
+
+
 CASES: dict[str, tuple[Body, TensorType]] = {
+    "truths": (truths, f32["n", 4]),
+    "attention": (attention, f32["n", 5, 4]),
+    "quotients": (quotients, f32["n", 4]),
+    "tanh": (smooth("tanh"), f32["n", 4]),
+    "sigmoid": (smooth("sigmoid"), f32["n", 4]),
+    "positive": (positive, f32["n", 4]),
     "dense": (dense, f32["n", 4]),
     "dense, fixed batch": (dense, f32[1, 4]),
     "residual": (residual, f32["n", 4]),
@@ -121,6 +163,15 @@ def test_the_linear_walk_is_never_looser_than_intervals(case: str) -> None:
         p = program(body, kind)
         (a, b), (c, d) = (tl.bounds(p, region, m) for m in ("interval", "crown"))
         assert (a <= c).all() and (d <= b).all()
+
+
+@pytest.mark.parametrize("case", ["tanh", "sigmoid", "attention"])
+def test_lines_of_smooth_functions_beat_intervals(case: str) -> None:
+    body, kind = CASES[case]
+    for region in regions(kind):
+        p = program(body, kind)
+        (a, b), (c, d) = (tl.bounds(p, region, m) for m in ("interval", "crown"))
+        assert ((d - c) < 0.6 * (b - a)).all()
 
 
 @each_case
@@ -194,17 +245,27 @@ def test_any_slope_is_sound_and_slopes_matter() -> None:
 
 
 def test_a_missing_relaxation_raises() -> None:
-    p = program(lambda g, x: g.mul(g.tanh(x), x), f32["n", 4])
+    p = program(lambda g, x: g.cast(g.argmax(x, axis=-1), dtype="f32"), f32["n", 4])
     with pytest.raises(MissingRule):
         tl.bounds(p, tl.box(np.zeros(4), 1))
 
 
-def test_a_product_of_two_moving_values_raises() -> None:
-    p = program(lambda g, x: g.mul(x, x), f32["n", 4])
-    with pytest.raises(MissingRule, match="several factors"):
+def test_an_index_that_varies_raises() -> None:
+    p = program(lambda g, x: g.gather(weights(g, "w", 4), g.argmax(x, axis=-1), axis=-1), f32["n", 4])
+    with pytest.raises(MissingRule, match="gather"):
         tl.bounds(p, tl.box(np.zeros(4), 1))
-    lo, _ = tl.bounds(p, tl.box(np.zeros(4), 1), "interval")
-    assert (lo <= 0).all()
+
+
+def test_a_product_is_bounded_by_planes_that_meet_it_at_the_corners() -> None:
+    """x y on [1, 3] x [2, 5] has McCormick's bounds at every corner: with t = 0 and t = 1 the planes pass through two
+    each.
+    """
+    x, y = (np.array([[1.0]]), np.array([[3.0]])), (np.array([[2.0]]), np.array([[5.0]]))
+    rule = ops.ALL["mul"].rule("relax").lines
+    for t, corners in ((0.0, ((1, 2), (1, 5), (3, 2))), (1.0, ((3, 5), (1, 5), (3, 2)))):
+        lines = rule(np, (x, y), np.full((1, 1), t))
+        for a, b in corners:
+            assert abs(lines.lower[0] * a + lines.lower[1] * b + lines.lower_bias - a * b) < 1e-12
 
 
 def test_bad_arguments_are_refused() -> None:

@@ -180,3 +180,11 @@ def test_enclosures_outside_the_domain():
     assert 0.5 - 2.0**-50 < low[0] <= 0.5 < 1 - 2.0**-50 < low[1] <= 1
     low, high = floats.enclosure("exp", np.array([np.nan]), np.array([1.0]))
     assert (low[0], high[0]) == (-np.inf, np.inf)
+
+
+def test_a_number_is_enclosed_as_an_array_is() -> None:
+    """Near the extremes of a wave, far from 0, and elsewhere: of shape [] as of shape [1]."""
+    for lo, hi in ((0.0, 1.0), (1.0, 4.0), (2000.0, 2001.0), (-1e300, 1e300)):
+        for name in ("sin", "cos", "exp"):
+            alone = floats.enclosure(name, np.float64(lo), np.float64(hi))
+            assert [e.tolist() for e in floats.enclosure(name, np.array([lo]), np.array([hi]))] == [[e] for e in alone]

@@ -125,7 +125,7 @@ INT8 = {"lo": -128, "hi": 127}
 POOL1 = {"kernel": (3,), "stride": (2,), "padding": ((1, 1),)}
 POOL2 = {"kernel": (2, 3), "stride": (2, 1), "padding": ((0, 1), (1, 2))}
 
-UNARY = ("neg", "square", "abs", "exp", "tanh", "sigmoid", "relu", "detach", "barrier")
+UNARY = ("neg", "square", "abs", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "relu", "detach", "barrier")
 BINARY = ("add", "sub", "mul", "maximum", "minimum", "less", "less_equal", "equal")
 SHAPES = (("b, 3", "b, 3"), ("b, 3", ""), ("b, 3", "3"), ("b, 1, 3", "1, 4, 1"))
 
@@ -147,6 +147,7 @@ CASES: tuple[Case, ...] = (
     Case("clip", (F("b, 3"),), {"lo": -0.5, "hi": 0.75}),
     Case("clip", (F("b, 3"),), {"lo": -inf, "hi": 0.75}),
     Case("clip", (F("b, 3"),), {"lo": 0.1, "hi": inf}),
+    *(Case("floor", (F(shape, -4.0, 4.0),)) for shape in ("b, 3", "")),
     *(Case("round", (F(shape, -4.0, 4.0),)) for shape in ("b, 3", "")),
     Case("round_to", (F("b, 3"),), {"dtype": "bf16", "overflow": "ieee"}),
     Case("round_to", (F("b, 3"),), {"dtype": "f16", "overflow": "saturate"}),

@@ -111,7 +111,10 @@ def test_extremes_of_two_inputs(op: str) -> None:
     assert bool(np.all(ranges["y"].contains(np.asarray(found["y"]))))
 
 
-@pytest.mark.parametrize("op", ["neg", "abs", "square", "relu", "exp", "tanh", "sigmoid", "sqrt", "log"])
+ONE_INPUT = ("neg", "abs", "square", "relu", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "floor", "sqrt", "log")
+
+
+@pytest.mark.parametrize("op", ONE_INPUT)
 def test_extremes_of_one_input(op: str) -> None:
     from law_cases import Arg
 

@@ -27,6 +27,7 @@ from torchlean.bounds.rounding import magnitude
 from torchlean.errors import Exhausted, MissingRule
 from torchlean.ir import Linear, Node, TensorType, Value
 from torchlean.meaning import Ranges
+from torchlean.ops.lines import Relax
 
 F64 = NDArray[np.float64]
 
@@ -55,7 +56,7 @@ class Walk:
     def refine(self, tighten: bool) -> None:
         """Find every node's box, first by its interval rule, then, where a kink or curve reads it, by the walk."""
         graph = self.boxed.graph
-        wanted = {v for node in graph.nodes for v in node.inputs if _nonlinear(node) and v.node in self.boxed.dependent}
+        wanted = {v for n in graph.nodes for v in n.inputs if self._nonlinear(n) and v.node in self.boxed.dependent}
         for number, node in enumerate(graph.nodes):
             found, error = node_box(self.boxed, number, [self.boxes[v.node][v.index] for v in node.inputs])
             self.boxes.append(found)
@@ -67,7 +68,7 @@ class Walk:
         box = self.boxes[number][0]
         if box.lo.dtype != np.float64:  # whole numbers: their range is their interval rule's
             return box
-        readers = [n.op for n in self.boxed.graph.nodes if Value(number) in n.inputs and _nonlinear(n)]
+        readers = [n.op for n in self.boxed.graph.nodes if Value(number) in n.inputs and self._nonlinear(n)]
         loose = (box.lo < 0) & (box.hi > 0) if set(readers) <= KINK_AT_ZERO else box.lo < box.hi
         targets = np.flatnonzero(loose.reshape(len(loose), -1).any(axis=0))
         if not len(targets):
@@ -135,30 +136,46 @@ class Walk:
                 else:
                     offset = offset + part
         result: F64 = _numpy(offset).astype(np.float64)
-        return result
+        return np.where(np.isnan(result), -np.inf, result)  # an infinite bias that no coefficient meets
 
     def _back(self, at: int, node: Node, rows: Any) -> Any:
         """(node number, coefficients) of each input, and (None, [R, B]) for what goes to the offset."""
         inputs = [self.boxes[v.node][v.index] for v in node.inputs]
         relax = ops.ALL[node.op].rule("relax")
         types = tuple(self.boxed.graph.type(v) for v in node.inputs)
-        if isinstance(relax, Linear):
+        if not isinstance(relax, Linear):
+            yield from self._back_lines(at, node, rows, inputs, relax)
+        elif self._linear_here(node, relax):
             yield from self._back_linear(at, node, rows, relax, inputs, types)
+        elif relax.lines is not None:
+            yield from self._back_lines(at, node, rows, inputs, relax.lines)
+        elif set(self._moving(node)) <= set(relax.args) and len(node.inputs) == 2:
+            yield from self._back_product(node, rows, inputs, types)
         else:
-            yield from self._back_lines(at, node, rows, inputs)
-
-    def _back_linear(
-        self, at: int, node: Node, rows: Any, relax: Linear, inputs: list[Ranges], types: tuple[TensorType, ...]
-    ) -> Any:
-        moving = [i for i, v in enumerate(node.inputs) if v.node in self.boxed.dependent]
-        if not set(moving) <= set(relax.args) or (len(moving) > 1 and not relax.jointly):
             raise MissingRule(
                 f"{node.op} has several factors that depend on the input",
                 where=self.boxed.graph.describe(at),
                 expected="one perturbed factor, the others constant",
-                got=f"inputs {moving} depend on the region",
+                got=f"inputs {self._moving(node)} depend on the region",
                 fix="use method='interval', which has a rule for it",
             )
+
+    def _moving(self, node: Node) -> list[int]:
+        return [i for i, v in enumerate(node.inputs) if v.node in self.boxed.dependent]
+
+    def _linear_here(self, node: Node, relax: Linear) -> bool:
+        """Whether the op is linear in those of its inputs that depend on the region."""
+        moving = self._moving(node)
+        return set(moving) <= set(relax.args) and (relax.jointly or len(moving) < 2)
+
+    def _nonlinear(self, node: Node) -> bool:
+        relax = ops.ALL[node.op].relax
+        return not (isinstance(relax, Linear) and self._linear_here(node, relax))
+
+    def _back_linear(
+        self, at: int, node: Node, rows: Any, relax: Linear, inputs: list[Ranges], types: tuple[TensorType, ...]
+    ) -> Any:
+        moving = self._moving(node)
         if at not in self._constants:
             self._constants[at] = self._constant_part(node, inputs, moving, relax)
         given, shift, spread = self._constants[at]
@@ -169,22 +186,30 @@ class Walk:
         if spread is not None:
             yield None, -self._spread(rows, spread)
 
+    def _back_product(self, node: Node, rows: Any, inputs: list[Ranges], types: tuple[TensorType, ...]) -> Any:
+        """A form f that is linear in each of two varying inputs, with middles m, n and radii r, s:
+
+            f(x, y) = f(x, n) + f(m, y) - f(m, n) + f(x - m, y - n),  |f(x - m, y - n)| <= f(r, s)
+
+        since the forms here add products of entries. These are the planes between McCormick's two on each side.
+        """
+        middles = [_middle(b) for b in inputs]
+        given = [self.put(m) for m in middles]
+        yield None, -self._total(rows * self.put(_value(node, middles)))
+        yield None, -self._spread(rows, _value(node, [(b.hi - b.lo) / 2 for b in inputs]))
+        for i, v in enumerate(node.inputs):
+            yield v.node, cross(self.xp, node, types, i, rows, [None if j == i else g for j, g in enumerate(given)])
+
     def _constant_part(self, node: Node, inputs: list[Ranges], moving: list[int], relax: Linear) -> Any:
         """The constant inputs at the middle of their ranges; the value that they alone give; and by how much either may
         be off, since a computed constant is known to a range only.
         """
-        from array_api_compat import numpy as namespace
-
-        def value(arrays: list[F64]) -> F64:
-            found: F64 = ops.ALL[node.op].rule("lower")(namespace, *arrays, **node.attributes)
-            return found
-
         fixed = [i for i in range(len(inputs)) if i not in moving]
         middle = [_middle(b) for b in inputs]
         given = [self.put(m, exact=m.dtype != np.float64) if i in fixed else None for i, m in enumerate(middle)]
         addends = [i for i in fixed if relax.jointly and i in relax.args]
         still = [np.zeros_like(m) if i in moving else m for i, m in enumerate(middle)]
-        shift = value(still) if addends else None
+        shift = _value(node, still) if addends else None
         spread: F64 | None = None
         for i in fixed:
             radius = (inputs[i].hi - inputs[i].lo) / 2 if middle[i].dtype == np.float64 else np.zeros(())
@@ -196,21 +221,25 @@ class Walk:
                 sizes[i] = radius
                 for j in addends:
                     sizes[j] = radius if j == i else np.zeros_like(middle[j])
-                part = np.abs(value(sizes))
+                part = np.abs(_value(node, sizes))
                 spread = part if spread is None else spread + part
         return given, shift, spread
 
-    def _back_lines(self, at: int, node: Node, rows: Any, inputs: list[Ranges]) -> Any:
+    def _back_lines(self, at: int, node: Node, rows: Any, inputs: list[Ranges], relax: Relax) -> Any:
         xp = self.xp
         if at not in self._lines:
             ends = tuple((self.put(b.lo), self.put(b.hi)) for b in inputs)
-            lines = ops.ALL[node.op].rule("relax")(xp, ends, self.slopes.get(at), **node.attributes)
-            self._lines[at] = lines
+            self._lines[at] = relax(xp, ends, self.slopes.get(at), **node.attributes)
         lines = self._lines[at]
         above, below = xp.maximum(rows, xp.zeros_like(rows)), xp.minimum(rows, xp.zeros_like(rows))
         yield None, self._total(above * lines.lower_bias + below * lines.upper_bias)
         for v, lower, upper in zip(node.inputs, lines.lower, lines.upper, strict=False):
-            part = self._spread_back(above, lower, node) + self._spread_back(below, upper, node)
+            if lower is None:  # a condition
+                continue
+            if lines.mixes is not None:
+                part = self._mixed_back(above, lower, lines.mixes) + self._mixed_back(below, upper, lines.mixes)
+            else:
+                part = self._spread_back(above, lower, node) + self._spread_back(below, upper, node)
             yield v.node, self._reduced(part, self.boxed.graph.type(v).sizes)
 
     def _spread_back(self, rows: Any, slope: Any, node: Node) -> Any:
@@ -220,6 +249,11 @@ class Walk:
             kept = tuple(1 if i - rank in node.attributes["axes"] else n for i, n in enumerate(slope.shape))  # type: ignore[operator]
             rows = self.xp.reshape(rows, (rows.shape[0], *kept))
         return rows * slope
+
+    def _mixed_back(self, rows: Any, slope: Any, axis: int) -> Any:
+        """Rows [R, *s] times slopes [*s, n]: each result's coefficient to the n entries along the axis."""
+        moved, matrix = self.xp.moveaxis(rows, axis, -1), self.xp.moveaxis(slope, axis - 1, -2)
+        return self.xp.moveaxis((moved[..., None, :] @ matrix)[..., 0, :], -1, axis)
 
     def _reduced(self, part: Any, shape: tuple[int, ...]) -> Any:
         """Sum the coefficients over axes along which the input was broadcast."""
@@ -252,8 +286,11 @@ def shape_of(node: Node) -> tuple[int, ...]:
     return node.types[0].sizes
 
 
-def _nonlinear(node: Node) -> bool:
-    return not isinstance(ops.ALL[node.op].relax, Linear)
+def _value(node: Node, arrays: list[F64]) -> F64:
+    from array_api_compat import numpy as namespace
+
+    found: F64 = ops.ALL[node.op].rule("lower")(namespace, *arrays, **node.attributes)
+    return found
 
 
 def _numpy(x: Any) -> np.ndarray:

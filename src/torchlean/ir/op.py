@@ -38,10 +38,13 @@ class Linear:
     """relax: the op is linear in these inputs while the others are constant; a walk crosses it by its transpose.
 
     `jointly` says that it is linear in all of them at once (add, concat), not only in each (matmul).
+    `lines` is the rule for when other inputs vary, too: (xp, boxes, slope, **attrs) -> Lines. Without it, a walk
+    crosses an op that is linear in each of two varying inputs around their middles.
     """
 
     args: tuple[int, ...]
     jointly: bool = True
+    lines: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from torchlean.ops import (
     select,
     smooth,
     source,
+    steps,
+    waves,
 )
 
 FAMILIES = (
@@ -25,6 +27,8 @@ FAMILIES = (
     select,
     quantize,
     smooth,
+    waves,
+    steps,
     activations,
     matmul,
     conv,

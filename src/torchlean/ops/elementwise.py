@@ -21,7 +21,6 @@ from torchlean.ir import (
     EXPAND,
     DType,
     Linear,
-    Missing,
     Onnx,
     Op,
     TensorType,
@@ -42,9 +41,19 @@ from torchlean.ops.common import (
     standard_rounding,
     unbroadcast,
 )
+from torchlean.ops.curves import Curve, curved, rough
 from torchlean.ops.lines import Lines
 from torchlean.ops.namespace import cast_to
-from torchlean.ops.smooth import SMOOTH
+from torchlean.ops.products import div_relax, mul_relax
+from torchlean.ops.select import maximum_relax, minimum_relax
+from torchlean.ops.truth_lines import (
+    equal_relax,
+    less_equal_relax,
+    less_relax,
+    logical_and_relax,
+    logical_not_relax,
+    logical_or_relax,
+)
 
 
 def add_meaning(N: Any, x: Any, y: Any) -> Any:
@@ -138,6 +147,15 @@ def square_interval(N: Any, x: Any) -> Any:
     return N.mul(size, size)
 
 
+def square_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """Convex: a tangent below, whose slope 2 p is exact, and the chord above (`curves`)."""
+    ((lo, hi),) = boxes
+    curve = Curve(lambda v: rough(xp, v * v, 1, least=0.0), lambda v: (2 * v, 2 * v))
+    with np.errstate(all="ignore"):
+        most = xp.maximum(curve.value(lo)[1], curve.value(hi)[1])
+    return curved(xp, (lo, hi), curve, np.inf, slope, (xp.zeros_like(lo), most))
+
+
 def square_rounding(magnitudes: Any, result: np.ndarray, *, fmt: Format = BINARY32) -> np.ndarray:
     """That of one product."""
     (x,) = magnitudes
@@ -172,9 +190,6 @@ def less_equal_meaning(N: Any, x: Any, y: Any) -> Any:
 def equal_meaning(N: Any, x: Any, y: Any) -> Any:
     """x == y; false when either is NaN, true for -0 and +0."""
     return N.equal(x, y)
-
-
-DISCRETE = Missing("a discrete result: no line is tight; use the interval")
 
 
 def logical_type(op: str, count: int) -> Any:
@@ -293,6 +308,27 @@ def where_meaning(N: Any, condition: Any, x: Any, y: Any) -> Any:
     return N.where(condition, x, y)
 
 
+def where_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """The side that is chosen; where the condition is undecided, below the smaller one and above the larger one.
+
+    The condition has no slope. `slope` is unused.
+    """
+    (no, yes), x, y = boxes
+    always, never = no > 0, yes <= 0
+    least, most = minimum_relax(xp, (x, y), None), maximum_relax(xp, (x, y), None)
+    one, zero = xp.ones_like(least.lower_bias), xp.zeros_like(least.lower_bias)
+
+    def chosen(undecided: Any, first: Any, second: Any) -> Any:
+        return xp.where(always, first, xp.where(never, second, undecided))
+
+    return Lines(
+        (None, chosen(least.lower[0], one, zero), chosen(least.lower[1], zero, one)),
+        chosen(least.lower_bias, zero, zero),
+        (None, chosen(most.upper[0], one, zero), chosen(most.upper[1], zero, one)),
+        chosen(most.upper_bias, zero, zero),
+    )
+
+
 def where_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     """The cotangent to the chosen side, zero to the other."""
     (c, x, y), (dz,) = inputs, cotangents
@@ -340,7 +376,7 @@ mul = _op(
     elementwise("mul", 2, check=is_number),
     mul_meaning,
     mul_vjp,
-    Linear((0, 1), jointly=False),
+    Linear((0, 1), jointly=False, lines=mul_relax),
     mul_rounding,
     lambda xp, x, y: x * y,
     Onnx("Mul", since=7),
@@ -350,7 +386,7 @@ div = _op(
     elementwise("div", 2),
     div_meaning,
     div_vjp,
-    Linear((0,), jointly=False),
+    Linear((0,), jointly=False, lines=div_relax),
     div_rounding,
     lambda xp, x, y: x / y,
     Onnx("Div", since=7),
@@ -370,7 +406,7 @@ less = _op(
     compare("less"),
     less_meaning,
     compare_vjp,
-    DISCRETE,
+    less_relax,
     COMPARED,
     lambda xp, x, y: x < y,
     Onnx("Less", since=9),
@@ -380,7 +416,7 @@ less_equal = _op(
     compare("less_equal"),
     less_equal_meaning,
     compare_vjp,
-    DISCRETE,
+    less_equal_relax,
     COMPARED,
     lambda xp, x, y: x <= y,
     Onnx("LessOrEqual", since=12),
@@ -390,7 +426,7 @@ equal = _op(
     compare("equal"),
     equal_meaning,
     compare_vjp,
-    DISCRETE,
+    equal_relax,
     COMPARED,
     lambda xp, x, y: x == y,
     Onnx("Equal", since=11),
@@ -400,7 +436,7 @@ where = _op(
     where_type,
     where_meaning,
     where_vjp,
-    Linear((1, 2)),
+    Linear((1, 2), lines=where_relax),
     EXACT,
     lambda xp, c, x, y: xp.where(c, x, y),
     Onnx("Where", since=9),
@@ -413,7 +449,7 @@ square = Op(
     square_vjp,
     batch=ALIGNED,
     interval=square_interval,
-    relax=SMOOTH,
+    relax=square_relax,
     rounding=square_rounding,
     lower=lambda xp, x: x * x,
     onnx=EXPAND,
@@ -424,7 +460,7 @@ logical_and = _op(
     logical_type("logical_and", 2),
     logical_and_meaning,
     no_vjp,
-    DISCRETE,
+    logical_and_relax,
     COMPARED,
     lambda xp, x, y: xp.logical_and(x, y),
     Onnx("And", since=7),
@@ -434,7 +470,7 @@ logical_or = _op(
     logical_type("logical_or", 2),
     logical_or_meaning,
     no_vjp,
-    DISCRETE,
+    logical_or_relax,
     COMPARED,
     lambda xp, x, y: xp.logical_or(x, y),
     Onnx("Or", since=7),
@@ -444,7 +480,7 @@ logical_not = _op(
     logical_type("logical_not", 1),
     logical_not_meaning,
     no_vjp,
-    DISCRETE,
+    logical_not_relax,
     COMPARED,
     lambda xp, x: xp.logical_not(x),
     Onnx("Not", since=1),

@@ -4,7 +4,8 @@
 
 Elementwise, so each array has the output's shape (inputs broadcast to it); leading batch axes are allowed. For a
 reduction (`max`) a slope has the input's shape, and its terms are summed over the reduced axes. Trailing inputs that
-are constants may have no slope: what they add then stands in the biases.
+are constants may have no slope: what they add then stands in the biases. A slope of None belongs to an input, a
+condition, that the lines do not read.
 
 Slopes may be rounded freely: each bias is derived from the slopes as stored and moved outward by more than its own
 rounding.
@@ -19,12 +20,17 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Lines:
-    """Slopes per input, and one bias each. Sound over the reals for the slopes as stored."""
+    """Slopes per input, and one bias each. Sound over the reals for the slopes as stored.
+
+    mixes   the axis along which each result reads every entry (softmax): slopes then have one more axis, the last, over
+            those entries
+    """
 
     lower: tuple[Any, ...]
     lower_bias: Any
     upper: tuple[Any, ...]
     upper_bias: Any
+    mixes: int | None = None
 
 
 class Relax(Protocol):
@@ -66,7 +72,7 @@ def slack(xp: Any, size: Any) -> Any:
     return 4 * float(info.eps) * size + 4 * float(info.smallest_normal)
 
 
-def chord(xp: Any, lo: Any, hi: Any, flo: Any, fhi: Any, least: float, most: float) -> Any:
+def chord(xp: Any, lo: Any, hi: Any, flo: Any, fhi: Any, least: Any, most: Any) -> Any:
     """The slope from (lo, flo) to (hi, fhi), within [least, most]; `most` on a point."""
     wide = hi > lo
     rise = (fhi - flo) / xp.where(wide, hi - lo, xp.ones_like(lo))

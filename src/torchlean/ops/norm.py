@@ -16,7 +16,7 @@ from torchlean.floats.sums import growth
 from torchlean.ir import DERIVED, EXPAND, LEADING, Linear, Onnx, Op, TensorType
 from torchlean.ops.common import TINY, UP, Attrs, Types, U, arity, is_float, normal_axes, one_dtype, only_attrs, refuse
 from torchlean.ops.namespace import functional, is_torch
-from torchlean.ops.smooth import SMOOTH
+from torchlean.ops.softmax_lines import log_softmax_relax, softmax_relax
 from torchlean.ops.tolerances import TOLERANCES
 
 
@@ -206,7 +206,7 @@ softmax = Op(
     softmax_vjp,
     batch=LEADING,
     interval=DERIVED,
-    relax=SMOOTH,
+    relax=softmax_relax,
     rounding=softmax_rounding,
     lower=softmax_lower,
     onnx=Onnx("Softmax", since=13),
@@ -219,7 +219,7 @@ log_softmax = Op(
     log_softmax_vjp,
     batch=LEADING,
     interval=DERIVED,
-    relax=SMOOTH,
+    relax=log_softmax_relax,
     rounding=log_softmax_rounding,
     lower=log_softmax_lower,
     onnx=Onnx("LogSoftmax", since=13),

@@ -13,10 +13,10 @@ import numpy as np
 
 from torchlean.floats.formats import BINARY32, Format
 from torchlean.floats.sums import any_order_bound, growth, stays_finite
-from torchlean.ir import COMPARED, DERIVED, EXACT, LEADING, Linear, Onnx, Op, TensorType, i64
+from torchlean.ir import COMPARED, DERIVED, EXACT, LEADING, Linear, Missing, Onnx, Op, TensorType, i64
 from torchlean.ir.dims import numel
 from torchlean.ops.common import UP, Attrs, Types, arity, is_float, normal_axes, only_attrs, refuse
-from torchlean.ops.elementwise import DISCRETE, no_vjp
+from torchlean.ops.elementwise import no_vjp
 from torchlean.ops.lines import Lines
 
 
@@ -232,7 +232,7 @@ argmax = Op(
     no_vjp,
     batch=LEADING,
     interval=DERIVED,
-    relax=DISCRETE,
+    relax=Missing("a position: no line is tight; use the interval"),
     rounding=COMPARED,
     lower=lambda xp, x, *, axis: xp.argmax(x, axis=axis),
     onnx=Onnx("ArgMax", since=13),

@@ -7,16 +7,19 @@ Floats   the reference is correctly rounded; an executor is within the table of 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf, pi
+from math import sqrt as sqrt_
 from typing import Any
 
 import numpy as np
 
-from torchlean.ir import ALIGNED, DERIVED, Missing, Onnx, Op
+from torchlean.floats.elementary import rounded
+from torchlean.ir import ALIGNED, DERIVED, Onnx, Op
 from torchlean.ops.common import UP, elementwise
+from torchlean.ops.curves import LIBRARY, Curve, curved, rough
+from torchlean.ops.lines import Lines
 from torchlean.ops.namespace import functional, is_torch
 from torchlean.ops.tolerances import TOLERANCES
-
-SMOOTH = Missing("lines for smooth functions come with the nonlinear relaxations")
 
 
 def table_rounding(name: str) -> Callable[..., np.ndarray]:
@@ -40,6 +43,23 @@ def exp_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     return (g.mul(cotangents[0], outputs[0]),)
 
 
+def exp_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """Convex: a tangent below, the chord above (`curves`)."""
+    ((lo, hi),) = boxes
+
+    def value(v: Any) -> Any:
+        return rough(xp, xp.exp(v), least=0.0)
+
+    return _rising(xp, lo, hi, Curve(value, value), inf, slope)
+
+
+def _rising(xp: Any, lo: Any, hi: Any, curve: Curve, bend: float, slope: Any | None) -> Lines:
+    """The lines of an increasing curve, whose values at the box's ends are its extremes."""
+    with np.errstate(all="ignore"):
+        hull = curve.value(lo)[0], curve.value(hi)[1]
+    return curved(xp, (lo, hi), curve, bend, slope, hull)
+
+
 def log_meaning(N: Any, x: Any) -> Any:
     """The natural logarithm; outside its domain at x <= 0."""
     return N.log(x)
@@ -48,6 +68,14 @@ def log_meaning(N: Any, x: Any) -> Any:
 def log_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     """The cotangent over x."""
     return (g.div(cotangents[0], inputs[0]),)
+
+
+def log_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """Concave: the chord below, a tangent above (`curves`), over the part of the box that lies in the domain."""
+    ((lo, hi),) = boxes
+    lo, hi = xp.clip(lo, 0.0, None), xp.clip(hi, 0.0, None)
+    curve = Curve(lambda v: rough(xp, xp.log(v)), lambda v: rough(xp, 1 / v, 4, least=0.0))
+    return _rising(xp, lo, hi, curve, -inf, slope)
 
 
 def log_rounding(magnitudes: Any, result: np.ndarray) -> np.ndarray:
@@ -68,6 +96,16 @@ def sqrt_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     return (g.div(g.mul(cotangents[0], 0.5), outputs[0]),)
 
 
+def sqrt_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """Concave: the chord below, a tangent above (`curves`), over the part of the box that lies in the domain."""
+    ((lo, hi),) = boxes
+    lo, hi = xp.clip(lo, 0.0, None), xp.clip(hi, 0.0, None)
+    curve = Curve(
+        lambda v: rough(xp, xp.sqrt(v), 4, least=0.0), lambda v: rough(xp, 0.5 / xp.sqrt(v), 8, least=0.0)
+    )
+    return _rising(xp, lo, hi, curve, -inf, slope)
+
+
 def tanh_meaning(N: Any, x: Any) -> Any:
     """The hyperbolic tangent."""
     return N.tanh(x)
@@ -77,6 +115,19 @@ def tanh_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     """The cotangent times 1 - tanh^2."""
     (t,), (dy,) = outputs, cotangents
     return (g.mul(dy, g.sub(1.0, g.mul(t, t))),)
+
+
+def tanh_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """Convex below 0, concave above: tangents or the chord (`curves`).
+
+    The derivative is 4 s(2x) s(-2x), s the sigmoid: 1 - tanh^2 would cancel.
+    """
+    ((lo, hi),) = boxes
+
+    def rate(v: Any) -> Any:
+        return rough(xp, 4 * sigmoid_lower(xp, 2 * v) * sigmoid_lower(xp, -2 * v), 4 * LIBRARY, least=0.0)
+
+    return _rising(xp, lo, hi, Curve(lambda v: rough(xp, xp.tanh(v)), rate), 0.0, slope)
 
 
 def sigmoid_meaning(N: Any, x: Any) -> Any:
@@ -90,6 +141,45 @@ def sigmoid_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
     return (g.mul(dy, g.mul(s, g.sub(1.0, s))),)
 
 
+def sigmoid_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """Convex below 0, concave above: tangents or the chord (`curves`). The derivative is s(x) s(-x)."""
+    ((lo, hi),) = boxes
+
+    def rate(v: Any) -> Any:
+        return rough(xp, sigmoid_lower(xp, v) * sigmoid_lower(xp, -v), 4 * LIBRARY, least=0.0)
+
+    return _rising(xp, lo, hi, Curve(lambda v: rough(xp, sigmoid_lower(xp, v), least=0.0), rate), 0.0, slope)
+
+
+def erf_meaning(N: Any, x: Any) -> Any:
+    """The error function: 2 / sqrt(pi) times the integral of e^-t^2 from 0 to x."""
+    return N.erf(x)
+
+
+def erf_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
+    """The cotangent times 2 / sqrt(pi) e^-x^2."""
+    return (g.mul(g.mul(cotangents[0], 2 / sqrt_(pi)), g.exp(g.neg(g.square(inputs[0])))),)
+
+
+def erf_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """Convex below 0, concave above: tangents or the chord (`curves`).
+
+    The square's rounding makes e^-x^2 uncertain by x^2 ulps more than an exponential is.
+    """
+    ((lo, hi),) = boxes
+
+    def rate(v: Any) -> Any:
+        v = xp.clip(v, -64.0, 64.0)  # beyond, the derivative and what it is uncertain by are 0
+        return rough(xp, (2 / sqrt_(pi)) * xp.exp(-v * v), 2 * LIBRARY + v * v, least=0.0)
+
+    return _rising(xp, lo, hi, Curve(lambda v: rough(xp, erf_lower(xp, v)), rate), 0.0, slope)
+
+
+def erf_lower(xp: Any, x: Any) -> Any:
+    """numpy has none: the reference's."""
+    return xp.erf(x) if is_torch(xp) else rounded("erf", x)
+
+
 def sigmoid_lower(xp: Any, x: Any) -> Any:
     """On numpy 1 / (1 + e^-x), whose e^-x overflows to infinity where the result is 0."""
     if is_torch(xp):
@@ -98,7 +188,7 @@ def sigmoid_lower(xp: Any, x: Any) -> Any:
         return 1 / (1 + np.exp(-x))
 
 
-def _op(name: str, meaning: Any, vjp: Any, rounding: Any, lower: Any, onnx: Onnx) -> Op:
+def _op(name: str, meaning: Any, vjp: Any, relax: Any, rounding: Any, lower: Any, since: int = 6) -> Op:
     return Op(
         name,
         elementwise(name, 1),
@@ -106,19 +196,18 @@ def _op(name: str, meaning: Any, vjp: Any, rounding: Any, lower: Any, onnx: Onnx
         vjp,
         batch=ALIGNED,
         interval=DERIVED,
-        relax=SMOOTH,
+        relax=relax,
         rounding=rounding,
         lower=lower,
-        onnx=onnx,
+        onnx=Onnx(name.capitalize(), since=since),
     )
 
 
-exp = _op("exp", exp_meaning, exp_vjp, table_rounding("exp"), lambda xp, x: xp.exp(x), Onnx("Exp", since=6))
-log = _op("log", log_meaning, log_vjp, log_rounding, lambda xp, x: xp.log(x), Onnx("Log", since=6))
-sqrt = _op("sqrt", sqrt_meaning, sqrt_vjp, table_rounding("sqrt"), lambda xp, x: xp.sqrt(x), Onnx("Sqrt", since=6))
-tanh = _op("tanh", tanh_meaning, tanh_vjp, table_rounding("tanh"), lambda xp, x: xp.tanh(x), Onnx("Tanh", since=6))
-sigmoid = _op(
-    "sigmoid", sigmoid_meaning, sigmoid_vjp, table_rounding("sigmoid"), sigmoid_lower, Onnx("Sigmoid", since=6)
-)
+exp = _op("exp", exp_meaning, exp_vjp, exp_relax, table_rounding("exp"), lambda xp, x: xp.exp(x))
+log = _op("log", log_meaning, log_vjp, log_relax, log_rounding, lambda xp, x: xp.log(x))
+sqrt = _op("sqrt", sqrt_meaning, sqrt_vjp, sqrt_relax, table_rounding("sqrt"), lambda xp, x: xp.sqrt(x))
+tanh = _op("tanh", tanh_meaning, tanh_vjp, tanh_relax, table_rounding("tanh"), lambda xp, x: xp.tanh(x))
+sigmoid = _op("sigmoid", sigmoid_meaning, sigmoid_vjp, sigmoid_relax, table_rounding("sigmoid"), sigmoid_lower)
+erf = _op("erf", erf_meaning, erf_vjp, erf_relax, table_rounding("erf"), erf_lower, since=9)
 
-OPS = (exp, log, sqrt, tanh, sigmoid)
+OPS = (exp, log, sqrt, tanh, sigmoid, erf)

@@ -24,7 +24,8 @@ UP = 1.0 + 2.0**-30
 
 # One rounded operation: sign kept, an overflow is an infinity. For the rest, a partial result may overflow to NaN.
 SINGLE = frozenset(("add", "sub", "mul", "div", "square", "cast", "exp", "sqrt", "log", "tanh", "sigmoid"))
-RANGE = {"tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}  # implementations are clamped to the function's range
+# implementations are clamped to the function's range
+RANGE = {"sigmoid": (0.0, 1.0), **dict.fromkeys(("tanh", "erf", "sin", "cos"), (-1.0, 1.0))}
 ADDED = frozenset(("sum", "mean", "avg_pool", "avg_pool_transpose", "scatter_add"))  # terms of one sign keep it
 PRODUCTS = frozenset(("matmul", "linear", "conv", "conv_transpose", "conv_weight_grad"))
 POSITIVE = frozenset(("softmax",))  # a quotient of sums of exponentials, none negative

@@ -131,7 +131,7 @@ def _extrema(offset: float, lo: F64, hi: F64) -> tuple[NDArray[np.bool_], NDArra
     np.copyto(odd, ~none & (several | is_odd), where=near)
     np.copyto(even, ~none & (several | ~is_odd), where=near)
     far = ~near & np.isfinite(lo) & np.isfinite(hi) & (hi - lo < 6.3)
-    for i in zip(*np.nonzero(far), strict=True):
+    for i in map(tuple, np.argwhere(far)):
         odd[i], even[i] = _extrema_far(offset, float(lo[i]), float(hi[i]))
     return odd, even
 

@@ -20,6 +20,7 @@ from torchlean.io.onnx.known import FOLDS, Known
 from torchlean.io.onnx.reader import Reader
 from torchlean.io.onnx.structure import AGAIN, check_names, input_size, live_nodes, opset_of
 from torchlean.ir import DTYPES, Builder, DType, Literal, Size, Tensor, TensorType, type_of
+from torchlean.passes import drop_unreachable
 from torchlean.run.program import Program
 from torchlean_check import wire
 from torchlean_check.errors import CheckError, UnsupportedError
@@ -49,7 +50,8 @@ def read_onnx(source: str | os.PathLike[str] | bytes, name: str | None = None) -
         raise kind(
             error.what, where=f"{name}, {error.where}", expected=error.expected, got=error.got, fix=error.fix
         ) from None
-    return Importer(model, name).run()
+    program = Importer(model, name).run()
+    return Program(drop_unreachable(program.graph), program.parameters)  # a number read at once left its constant
 
 
 class Importer:

@@ -53,8 +53,12 @@ def reshape(imp: Importer, node: Node, attrs: Attrs) -> Entry:
 
 
 def _resolved(old: Shape, target: Shape) -> Shape:
-    """`target` with -1 replaced where the quotient is plain."""
-    rest = prod(s for s in target if s != -1)
+    """`target` with -1 replaced where the quotient is plain: symbolic sizes in both cancel."""
+    left_over, given = list(old), [s for s in target if s != -1]
+    for size in [s for s in given if not isinstance(s, int) and s in left_over]:
+        left_over.remove(size)
+        given.remove(size)
+    old, rest = tuple(left_over), prod(given)
     if target.count(-1) != 1 or not isinstance(rest, int) or rest == 0:
         return target
     left = numel(old) // rest
@@ -118,7 +122,8 @@ def expand(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     rank = max(x.type.rank, len(target))
     old, new = ((1,) * (rank - len(s)) + tuple(s) for s in (x.shape, target))
     full = tuple(p if is_one(q) else q for p, q in zip(old, new, strict=True))
-    return x if full == x.shape else imp.builder.apply("broadcast", with_rank(x, rank), shape=full)
+    x = with_rank(x, rank) if x.type.rank else x
+    return x if full == x.shape else imp.builder.apply("broadcast", x, shape=full)
 
 
 def concat(imp: Importer, node: Node, attrs: Attrs) -> Tensor:

@@ -80,17 +80,23 @@ def _is_bias(shape: Shape, n: Any) -> bool:
 def matmul(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     """numpy's matmul: a vector is a row or a column, leading axes broadcast."""
     g = imp.builder
-    x, y = imp.tensor(node.inputs[0]), imp.tensor(node.inputs[1])
-    if not x.type.rank or not y.type.rank:
-        raise imp.misfit("MatMul: a scalar is no matrix", "rank 1 or more", f"{x.type} and {y.type}")
-    row, column = x.type.rank == 1, y.type.rank == 1
-    x = x.reshape((1, *x.shape)) if row else x
-    y = y.reshape((*y.shape, 1)) if column else y
+    x, row = _matrix(imp, node.inputs[0], 0)
+    y, column = _matrix(imp, node.inputs[1], 1)
     lead = _lead(imp, x, y)
     x, y = (_spread(g, t, lead) for t in (x, y))
     z: Tensor = g.apply("matmul", x, y)
     shape = tuple(s for s, cut in zip(z.shape[-2:], (row, column), strict=True) if not cut)
     return z.reshape((*z.shape[:-2], *shape)) if row or column else z
+
+
+def _matrix(imp: Importer, name: str, at: int) -> tuple[Tensor, bool]:
+    """A factor of at least two axes, and whether its axis `at` of size 1 was added."""
+    x = imp.tensor(name)
+    if not x.type.rank:
+        raise imp.misfit("MatMul: a scalar is no matrix", "rank 1 or more", f"{name}: {x.type}")
+    if x.type.rank > 1:
+        return x, False
+    return x.reshape((1, *x.shape) if at == 0 else (*x.shape, 1)), True
 
 
 def _lead(imp: Importer, x: Tensor, y: Tensor) -> Shape:

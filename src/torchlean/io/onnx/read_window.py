@@ -72,7 +72,7 @@ def conv(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
 
 def conv_transpose(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     """The transpose of convolution, the bias added last."""
-    x, w, *bias = (imp.tensor(n) for n in node.inputs)
+    x, w = (imp.tensor(n) for n in node.inputs[:2])
     if attrs["output_shape"] is not None or attrs["auto_pad"] not in ("NOTSET", "VALID"):
         raise imp.unsupported("automatic padding is not read here", "pads", "output_shape or auto_pad")
     kernel = _kernel(imp, attrs, w)
@@ -85,7 +85,10 @@ def conv_transpose(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
         )
     )
     y: Tensor = imp.builder.apply("conv_transpose", x, w, **place, groups=attrs["group"], size=size)
-    return y + bias[0].reshape((1, -1, *(1 for _ in kernel))) if bias else y
+    if len(node.inputs) == 2 or not node.inputs[2]:
+        return y
+    bias = imp.tensor(node.inputs[2])
+    return y + bias.reshape((1, *bias.shape, *(1 for _ in kernel)))
 
 
 def _kernel(imp: Importer, attrs: Attrs, weight: Tensor) -> Ints:
