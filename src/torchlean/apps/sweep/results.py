@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import time
 from dataclasses import astuple, fields
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,21 @@ _READ: dict[str, Any] = {"int": int, "float": float, "str": str}
 _TYPES = tuple(_READ[str(f.type)] for f in fields(Row))
 
 
+def _locked(file: int, patience: float = 1.0) -> bool:
+    """Lock the file. A child of a sweep that was killed holds its lock until it has become another program."""
+    import fcntl
+
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+
+
 class Results:
     """The rows of a file that this process alone appends to.
 
@@ -31,8 +47,6 @@ class Results:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        import fcntl
-
         self.path = Path(path)
         check_target(self.path)
         try:
@@ -40,12 +54,10 @@ class Results:
         except OSError as error:
             raise unwritable(self.path, error, 0) from error
         try:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            if not _locked(self._file):
                 raise UsageError("another sweep is writing this file", where=str(self.path),
                                  expected="one sweep for each results file", got="a file that is locked",
-                                 fix="wait for the other sweep, or name another --out") from None  # fmt: skip
+                                 fix="wait for the other sweep, or name another --out")  # fmt: skip
             self.rows = {row.number: row for row in self._repaired()}
         except BaseException:
             os.close(self._file)
