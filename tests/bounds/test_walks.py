@@ -288,9 +288,10 @@ def test_cuda_bounds_hold_and_are_near(case: str) -> None:
         pytest.skip("no CUDA device")
     body, kind = CASES[case]
     p, region = program(body, kind), regions(kind)[0]
-    # float32 coefficients on the device: a search, so nearness is what is asked
+    # float32 coefficients on the device: a search, so nearness is what is asked; slopes of softmax cancel
+    near = 1e-3 if case == "attention" else 1e-4
     np.testing.assert_allclose(
-        np.stack(tl.bounds(p, region, device="cuda")), np.stack(tl.bounds(p, region)), rtol=1e-4, atol=1e-4
+        np.stack(tl.bounds(p, region, device="cuda")), np.stack(tl.bounds(p, region)), rtol=near, atol=near
     )
 
 
