@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python bench/reference.py [--sets DIR] [--write]
 
-Prints the ratio of the medians within one run, and a SHA-256 digest of the reference's outputs: equal on every
-machine.
+Prints the median of 30 ratios, each of ten calls beside one, and a SHA-256 digest of the reference's outputs: equal on
+every machine.
 Predicted: the left fold is one multiply and one add pass per term, bound by memory traffic in cache, where the BLAS is
 bound by its fused multiply-add units: 10 to 20 times slower.
 """
@@ -24,15 +24,12 @@ from torchlean.io.onnx import read_onnx
 SETS = Path(__file__).resolve().parents[2] / "shared" / "vnncomp"
 
 
-def seconds(function: Callable[[], object], runs: int) -> float:
-    """Median wall time of `runs` calls, after one that is not counted."""
-    function()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
+def seconds(function: Callable[[], object], calls: int) -> float:
+    """Mean wall time of some calls."""
+    start = time.perf_counter()
+    for _ in range(calls):
         function()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
+    return (time.perf_counter() - start) / calls
 
 
 def main() -> None:
@@ -64,12 +61,14 @@ def main() -> None:
             return batch_of(program)(rows_in)
 
         y = reference()
+        # In turn, so that a machine whose speed drifts slows both.
+        pairs = np.array([(seconds(plain, 10), seconds(reference, 1)) for _ in range(30)])
         rows.append(
             {
                 "network": path.name.removesuffix(".onnx.gz"),
-                "numpy ms": 1e3 * (fast := seconds(plain, 30)),
-                "reference ms": 1e3 * (slow := seconds(reference, 10)),
-                "ratio": slow / fast,
+                "numpy ms": 1e3 * float(np.median(pairs[:, 0])),
+                "reference ms": 1e3 * float(np.median(pairs[:, 1])),
+                "ratio": float(np.median(pairs[:, 1] / pairs[:, 0])),
                 "largest difference": float(np.max(np.abs(y.reshape(100, -1) - plain()))),
                 "digest": hashlib.sha256(np.ascontiguousarray(y).tobytes()).hexdigest()[:16],
             }

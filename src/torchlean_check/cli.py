@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NoReturn
 
+from torchlean_check.magic import ROUNDING
 from torchlean_check.process import prepare
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
@@ -60,8 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"--workers must be from 1 to 256, not {options.workers}")
     prepare()
     from torchlean_check.errors import CheckError
-    from torchlean_check.rounding_verdict import is_rounding
-    from torchlean_check.verdict import check
 
     files = []
     for path in (options.model, options.property, options.certificate):
@@ -82,8 +81,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.exit(2)
     begin = time.monotonic()
     model, claim, certificate = files
-    if is_rounding(certificate):
+    if certificate.startswith(ROUNDING):
         return _rounding(model, claim, certificate, options)
+    from torchlean_check.verdict import check
+
     try:
         verdict = check(
             model, claim, certificate, arithmetic="exact" if options.exact else "rounded", workers=options.workers

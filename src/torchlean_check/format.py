@@ -14,7 +14,6 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,12 @@ import numpy.typing as npt
 from torchlean_check import tree as trees
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import SEMANTICS
+from torchlean_check.magic import TREE
 from torchlean_check.tree import Derivation, Record, Refutation, SlopeTable, Tree
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.wire import MAX_BYTES as MAX_MODEL
 from torchlean_check.wire import unpack
 
-MAGIC = b"TLCERT1\n"
 MAX_HEADER, MAX_BODY = 1 << 24, 1 << 30
 TOLERANCES = "none/1"  # no elementary function has a rule yet
 COLUMNS = {
@@ -156,13 +155,14 @@ def encode(certificate: Certificate) -> bytes:
     }
     head = json.dumps(header, separators=(",", ":")).encode()
     return (
-        MAGIC + struct.pack("<I", len(head)) + head + zlib.compress(b"".join(a.tobytes() for a in arrays.values()), 6)
+        TREE + struct.pack("<I", len(head)) + head + zlib.compress(b"".join(a.tobytes() for a in arrays.values()), 6)
     )
 
 
 def write_certificate(path: str | os.PathLike[str], certificate: Certificate) -> bytes:
     """Write the file whole or not at all; returns its bytes. OSError as the system gives it."""
     import tempfile  # here, because it takes long to import and only a prover writes
+    from pathlib import Path
 
     data, target = encode(certificate), Path(path)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".part")
@@ -192,10 +192,10 @@ def refuse(what: str, expected: str, got: object) -> CheckError:
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    if data[:8] != MAGIC or len(data) < 12:
+    if data[:8] != TREE or len(data) < 12:
         raise refuse(
             "this is not a certificate",
-            f"a file that starts with {MAGIC!r}",
+            f"a file that starts with {TREE!r}",
             repr(data[:8]) if data else "an empty file",
         )
     size = struct.unpack("<I", data[8:12])[0]

@@ -19,6 +19,7 @@ import numpy as np
 from torchlean_check import arith, wire
 from torchlean_check.errors import CheckError
 from torchlean_check.format import digest
+from torchlean_check.magic import ROUNDING
 from torchlean_check.rounding import derive
 from torchlean_check.rules.rounding_function import TABLE
 from torchlean_check.twin import Twin
@@ -26,7 +27,7 @@ from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.vnnlib_reader import read_property
 from torchlean_check.wire import unpack
 
-MAGIC, SEMANTICS, MAX_FILE = b"TLROUND1\n", "float32/any-order", 1 << 24
+SEMANTICS, MAX_FILE = "float32/any-order", 1 << 24
 KEYS = {"format": int, "model": str, "region": str, "semantics": str, "table": str, "writer": str, "claims": list}
 RULES = ("affine", "pointwise", "choice", "function", "layout")
 Claim = tuple[str, float, float, float, float, float]
@@ -48,11 +49,6 @@ class RoundingVerdict:
         return f"{self.status:<13}{self.claims} bounds of |float32 - real| checked"
 
 
-def is_rounding(data: bytes) -> bool:
-    """Whether the file's first bytes say so."""
-    return data[: len(MAGIC)] == MAGIC
-
-
 def refuse(what: str, expected: str, got: object) -> CheckError:
     return CheckError(what, where="rounding certificate", expected=expected, got=str(got)[:200],
                       fix="give the certificate that was written for these files")  # fmt: skip
@@ -72,13 +68,13 @@ def encode(model: bytes, region: bytes, claims: Sequence[Claim], writer: str) ->
         "semantics": SEMANTICS, "table": TABLE, "writer": writer,
         "claims": [[name, *(struct.pack(">d", v).hex() for v in numbers)] for name, *numbers in claims],
     }  # fmt: skip
-    return MAGIC + json.dumps(header, separators=(",", ":")).encode()
+    return ROUNDING + json.dumps(header, separators=(",", ":")).encode()
 
 
 def decode(data: bytes) -> tuple[dict[str, Any], tuple[Claim, ...]]:
     """The header and the claims. CheckError says what is wrong."""
-    if not is_rounding(data) or len(data) > MAX_FILE:
-        raise refuse("this is not a rounding certificate", f"a file that starts with {MAGIC!r}", data[:9])
+    if not data.startswith(ROUNDING) or len(data) > MAX_FILE:
+        raise refuse("this is not a rounding certificate", f"a file that starts with {ROUNDING!r}", data[:9])
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         if len({k for k, _ in items}) != len(items):
@@ -89,7 +85,7 @@ def decode(data: bytes) -> tuple[dict[str, Any], tuple[Claim, ...]]:
         raise refuse("the file holds a number that is not an integer", "integers and strings", text)
 
     try:
-        header = json.loads(data[len(MAGIC) :].decode(), object_pairs_hook=pairs, parse_float=no_float,
+        header = json.loads(data[len(ROUNDING) :].decode(), object_pairs_hook=pairs, parse_float=no_float,
                             parse_constant=no_float)  # fmt: skip
     except (ValueError, RecursionError) as error:
         raise refuse("the file is not JSON, or is truncated", "one JSON object", error) from None

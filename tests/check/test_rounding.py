@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from torchlean_check import wire
 from torchlean_check.cli import main
 from torchlean_check.errors import CheckError
+from torchlean_check.magic import ROUNDING as MAGIC
 from torchlean_check.rounding import derive
-from torchlean_check.rounding_verdict import MAGIC, check_rounding, claim_of, decode, encode
+from torchlean_check.rounding_verdict import check_rounding, claim_of, decode, encode
 from torchlean_check.vnnlib_reader import read_property
 
 RNG = np.random.default_rng(3)
