@@ -15,6 +15,7 @@ from torchlean import floats
 from torchlean.errors import DomainError
 from torchlean.meaning import structure
 from torchlean.meaning.dtypes import AnyDType, cast_array, kind_of, literal_array, round_array
+from torchlean.meaning.functions import NamedFunctions
 
 Value: TypeAlias = NDArray[Any]
 Operand: TypeAlias = "NDArray[Any] | float | int"
@@ -23,7 +24,7 @@ _STEPS = 8  # products made at once
 _CACHE = 1 << 17  # elements of a block of running sums and of the products added to it: 512 KiB of float32
 
 
-class Float:
+class Float(NamedFunctions):
     """Number system of the reference execution.
 
     Carrier     numpy array of the declared dtype
@@ -162,33 +163,6 @@ class Float:
 
     def _function(self, name: str, x: Value) -> Value:
         return floats.rounded(name, np.asarray(x))
-
-    def exp(self, x: Value) -> Value:
-        return self._function("exp", x)
-
-    def log(self, x: Value) -> Value:
-        return self._function("log", x)
-
-    def tanh(self, x: Value) -> Value:
-        return self._function("tanh", x)
-
-    def sigmoid(self, x: Value) -> Value:
-        return self._function("sigmoid", x)
-
-    def expm1(self, x: Value) -> Value:
-        return self._function("expm1", x)
-
-    def log1p(self, x: Value) -> Value:
-        return self._function("log1p", x)
-
-    def sin(self, x: Value) -> Value:
-        return self._function("sin", x)
-
-    def cos(self, x: Value) -> Value:
-        return self._function("cos", x)
-
-    def erf(self, x: Value) -> Value:
-        return self._function("erf", x)
 
     # folds
 

@@ -20,6 +20,7 @@ from torchlean.floats.soft import DEFAULT, Predicate, Rules
 from torchlean.meaning import structure
 from torchlean.meaning.dtypes import AnyDType, cast_array, kind_of, literal_array, name_of, numpy_dtype
 from torchlean.meaning.float_system import Float
+from torchlean.meaning.functions import NamedFunctions
 from torchlean.meaning.system import fold_dot
 
 _INTEGERS = Float()  # integers and bools are exact in every number system: one implementation
@@ -55,7 +56,7 @@ Value: TypeAlias = "SoftArray | NDArray[Any]"
 Operand: TypeAlias = "SoftArray | NDArray[Any] | float | int"
 
 
-class SoftFloat:
+class SoftFloat(NamedFunctions):
     """Number system of IEEE 754 arithmetic in a format and direction.
 
     Carrier     SoftArray for floats, numpy arrays for integers and bools
@@ -273,33 +274,6 @@ class SoftFloat:
         # To odd in binary64, then rounded: once in effect, since binary64 has two bits more (Boldo and Melquiond 2008).
         odd = floats.rounded(name, x.numpy(), Rounding.TO_ODD, BINARY64)
         return x.with_bits(soft.encode(odd, x.fmt, self.rounding, self.rules).bits)
-
-    def exp(self, x: Value) -> Value:
-        return self._function("exp", x)
-
-    def log(self, x: Value) -> Value:
-        return self._function("log", x)
-
-    def tanh(self, x: Value) -> Value:
-        return self._function("tanh", x)
-
-    def sigmoid(self, x: Value) -> Value:
-        return self._function("sigmoid", x)
-
-    def expm1(self, x: Value) -> Value:
-        return self._function("expm1", x)
-
-    def log1p(self, x: Value) -> Value:
-        return self._function("log1p", x)
-
-    def sin(self, x: Value) -> Value:
-        return self._function("sin", x)
-
-    def cos(self, x: Value) -> Value:
-        return self._function("cos", x)
-
-    def erf(self, x: Value) -> Value:
-        return self._function("erf", x)
 
     # folds
 
