@@ -53,6 +53,7 @@ HUGE = 2.0**200  # no value may reach it, in either semantics
 UNDERFLOW = 2.0**-700  # over all underflows of one bound in float64, each at most 2^-1021 times a magnitude below HUGE
 WIDER = 1.0 + 2.0**-32  # covers the rounding of sums of up to 2^20 terms of one sign
 SEMANTICS = ("float32", "real")
+MOST_TIGHTENED = 1 << 26  # entries that curves and products read, times all: beyond it only relus' inputs are tightened
 RULES: dict[type, Any] = {Curve: curve, Product: product}
 
 
@@ -136,7 +137,7 @@ class Facts:
     def __init__(self, state: State, slopes: Slopes | None = None, compress: bool = False) -> None:
         self.state, self.slopes, self.compress = state, slopes, compress
         self._live: dict[int, Live] = {}
-        self._lines: dict[int, relu.Lines | product.Planes] = {}
+        self._lines: dict[int, Any] = {}
         self._charges: dict[int, Floats] = {}
         self.matrices: dict[tuple[int, int, bool], Floats] = {}
         self.local: dict[int, Floats] = {}  # kappa of affine nodes, for each row's own boxes: [B, size]
@@ -163,10 +164,13 @@ class Facts:
                 self._live[value] = Live(None, lo.shape[1], relu.lines(lo, hi, slope))
         return self._live[value]
 
-    def lines(self, k: int, node: Curve | Product) -> relu.Lines | product.Planes:
+    def lines(self, k: int, node: Curve | Product, first: int) -> Any:
+        """What bounds a curve or a product. first: the key of its places below and above, each in [-1, 1]."""
         if k not in self._lines:
             boxes = [self.state.boxes[source] for source in sources(node)]
-            self._lines[k] = RULES[type(node)].lines(node, *boxes)
+            given = (self.slopes or {}).get
+            places = [np.clip(np.nan_to_num(given(key, np.zeros((1, node.size)))), -1, 1) for key in (first, first + 1)]
+            self._lines[k] = RULES[type(node)].lines(node, places, *boxes)
         return self._lines[k]
 
 
@@ -221,7 +225,9 @@ class Kernel:
         self.mags: list[Floats] = []
         self.sums: list[float] = []  # sum of each value's magnitudes
         self.tight = [exact_by_intervals(network.nodes, k) for k in range(len(network.nodes))]
-        self.bent = {j for n in network.nodes if isinstance(n, (Curve, Product)) for j in sources(n)}
+        bent = {j for n in network.nodes if isinstance(n, (Curve, Product)) for j in sources(n)}
+        cost = sum(network.nodes[k].size for k in bent) * sum(node.size for node in network.nodes)
+        self.bent = bent if cost <= MOST_TIGHTENED else set()
         self.absolute = {
             k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)
         }
@@ -265,7 +271,7 @@ class Kernel:
             self._size(k, values[k])
             if k in self.network.boxed:
                 state.boxes[k] = values[k]
-                if derive and not self.tight[k]:
+                if derive and not self.tight[k] and (k in self.bent or k in self.network.relu_inputs):
                     self._tighten(Facts(state, None, self.compress), k)
                     values[k] = state.boxes[k]
                     self._size(k, values[k])
@@ -479,7 +485,9 @@ class Kernel:
             elif isinstance(node, (Curve, Product)):
                 L = self._full(L, columns, node.size)
                 mags = [self.mags[j] for j in sources(node)]
-                shift, charge, parts = RULES[type(node)].cross(node, facts.lines(k, node), L, box, self.arith, mags)
+                shift, charge, parts = RULES[type(node)].cross(
+                    node, facts.lines(k, node, len(nodes) + 2 * k), L, box, self.arith, mags
+                )
                 charge = charge + self.arith.against(np.abs(L), self.charges[k].kappa)
                 const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
                 for source, part in zip(sources(node), parts, strict=True):
@@ -596,7 +604,7 @@ class Kernel:
             lo, hi = self._interval(k, self.network.nodes[k], state, values, facts if local else None)
             if k in state.boxes:
                 self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))
-                if not self.tight[k]:
+                if not self.tight[k] and (k in self.bent or k in self.network.relu_inputs):
                     self._tighten(facts, k)
                 lo, hi = state.boxes[k]
             values[k] = (lo, hi)

@@ -358,6 +358,17 @@ class Network:
         object.__setattr__(self, "boxed", tuple(sorted(every)))
 
     @property
+    def free(self) -> dict[int, int]:
+        """What slope tables may hold: the lower slopes of what a relu reads, by its value; where the lines below and
+        above of other nonlinear nodes lie, by two keys each. Key -> size."""
+        count = len(self.nodes)
+        found = {k: self.nodes[k].size for k in self.relu_inputs}
+        for k, node in enumerate(self.nodes):
+            if isinstance(node, (Curve, Product)):
+                found |= {count + 2 * k: node.size, count + 2 * k + 1: node.size}
+        return found
+
+    @property
     def rules(self) -> tuple[str, ...]:
         """What a proof about this network rests on: the families of its nodes, and the functions of its curves."""
         kinds = {"relu": Relu, "product": Product}

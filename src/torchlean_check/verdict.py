@@ -91,11 +91,11 @@ def check(
         )
     for table in certificate.tables:
         for value, slopes in table.slopes.items():
-            if value not in network.relu_inputs or len(slopes) != network.nodes[value].size:
+            if network.free.get(value) != len(slopes):
                 raise CheckError(
                     "a slope table does not fit the network",
                     where=f"certificate, value {value}",
-                    expected="a relu input and its size",
+                    expected="a relu input, or a place of a curve or a product, and its size",
                     got=f"{len(slopes)} slopes",
                     fix="write the certificate again",
                 )

@@ -76,7 +76,9 @@ def test_values_and_slopes_are_within_the_proved_error(name):
 @each
 def test_boxes_and_lines_enclose_the_function(name):
     lo, hi = boxes(name)
-    box, found = convex.interval(name, lo, hi), convex.lines(name, lo, hi)
+    rng = np.random.default_rng(5)
+    below, above = (np.clip(1.5 * rng.normal(size=len(lo)), -1, 1) * (rng.random(len(lo)) > 0.3) for _ in range(2))
+    box, found = convex.interval(name, lo, hi), convex.lines(name, lo, hi, below, above)
     assert np.isfinite(np.stack([*box, found.a, found.p, found.s, found.t])).all()
     with flint.ctx.workprec(200):
         for z in points(lo, hi):
@@ -92,7 +94,7 @@ def test_lines_are_near_on_narrow_boxes(name):
     lo, hi = boxes(name)
     lo = np.where(np.abs(lo) < 0.1, 0.5, np.clip(lo, -3.0, 3.0))
     hi = lo + 2.0**-12
-    found = convex.lines(name, lo, hi)
+    found = convex.lines(name, lo, hi, 0.0 * lo, 0.0 * lo)
     middle = 0.5 * (lo + hi)
     gap = (found.s - found.a) * middle + found.t - found.p
     assert (gap <= 2.0**-24 * 40 / np.minimum(1.0, np.abs(middle)) ** 3).all()
@@ -105,7 +107,7 @@ def test_lines_are_near_on_narrow_boxes(name):
 )  # fmt: skip
 def test_beyond_its_domain_a_function_proves_nothing(name, lo, hi):
     box = convex.interval(name, np.array([lo]), np.array([hi]))
-    found = convex.lines(name, np.array([lo]), np.array([hi]))
+    found = convex.lines(name, np.array([lo]), np.array([hi]), np.zeros(1), np.zeros(1))
     proved = np.stack([*box, found.p, found.t])
     if name == "sin":  # the range is known everywhere
         assert proved.ravel().tolist() == [-1.0, 1.0, -1.0, 1.0]
@@ -146,13 +148,17 @@ def test_a_product_lies_between_its_planes():
     every = Select(np.arange(n), n)
     node = Product(every, every, (0, 1), n, (n,), "p")
     x, y = (lo[0], hi[0]), (lo[1], hi[1])
-    planes, box = product.lines(node, x, y), product.enclose(node, x, y, np.zeros(n))
+    places = (np.clip(1.5 * rng.normal(size=n), -1, 1), np.clip(1.5 * rng.normal(size=n), -1, 1))
+    low, high = product.lines(node, places, x, y)
+    box = product.enclose(node, x, y, np.zeros(n))
     for u in points(*x, 5):
         for v in points(*y, 5):
             for i in range(n):
                 true = Fraction(u[i]) * Fraction(v[i])
-                plane = Fraction(planes.a[i]) * Fraction(u[i]) + Fraction(planes.b[i]) * Fraction(v[i])
-                assert abs(true - plane - Fraction(planes.middle[i])) < Fraction(planes.apart[i])
+                at = [Fraction(1), Fraction(u[i]), Fraction(v[i])]
+                planes = [[Fraction(w[i]) for w in (p.c, p.a, p.b)] for p in (low, high)]
+                below, above = (sum(w * z for w, z in zip(p, at, strict=True)) for p in planes)
+                assert below < true < above
                 assert Fraction(box[0][i]) <= true <= Fraction(box[1][i])
 
 

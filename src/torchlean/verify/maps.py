@@ -218,10 +218,11 @@ class Engine:
     numpy starts with torch. CUDA is taken where there is a device.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, heavy: bool = False) -> None:
         self._network = network
         self._size = sum(node.size for node in network.nodes)
-        self._heavy = any(isinstance(m, Conv) for n in network.nodes if isinstance(n, Affine) for m, _ in n.terms)
+        maps = [m for node in network.nodes if isinstance(node, Affine) for m, _ in node.terms]
+        self._heavy = heavy or any(isinstance(m, Conv) for m in maps)
         self.maps: Maps = TorchMaps(network, _device()) if self._heavy else NumpyMaps(network)
 
     def move(self, spent: float) -> bool:

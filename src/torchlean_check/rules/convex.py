@@ -43,8 +43,9 @@ def _meets(lo: Floats, hi: Floats, phase: float) -> Bools:
     return np.asarray(np.floor(last + 2.0**-30) >= np.ceil(first - 2.0**-30))
 
 
-def lines(name: str, lo: Floats, hi: Floats) -> Lines:
-    """a z + p <= f(z) <= s z + t on [lo, hi], also after a G and s G are rounded to nearest."""
+def lines(name: str, lo: Floats, hi: Floats, below: Floats, above: Floats) -> Lines:
+    """a z + p <= f(z) <= s z + t on [lo, hi], also after a G and s G are rounded. below, above: where tangents touch,
+    as far as they may, from -1 to 1 over the box."""
     f = FUNCTIONS[name]
     bend, left = np.full_like(lo, f.bend), np.full(lo.shape, f.convex)
     beyond = np.zeros(lo.shape, np.bool_)
@@ -54,14 +55,14 @@ def lines(name: str, lo: Floats, hi: Floats) -> Lines:
         beyond = hi > bend + np.pi
     box = interval(name, lo, hi)
     with np.errstate(all="ignore"):
-        a, p = _below(f, 1.0, lo, hi, bend, left)
-        s, t = _below(f, -1.0, lo, hi, bend, ~left)
+        a, p = _below(f, 1.0, lo, hi, bend, left, below)
+        s, t = _below(f, -1.0, lo, hi, bend, ~left, above)
         flat = beyond | ~np.isfinite(a + p + s + t)
     pairs = (0.0, a), (0.0, -s), (box[0], p), (box[1], -t)
     return Lines(*(np.where(flat, constant, line) for constant, line in pairs))
 
 
-def _below(f: Function, sign: float, lo: Floats, hi: Floats, bend: Floats, left: Bools) -> Box:
+def _below(f: Function, sign: float, lo: Floats, hi: Floats, bend: Floats, left: Bools, place: Floats) -> Box:
     """A slope and an offset of a line below sign f, which is convex left of the bend where `left`, else right of it."""
 
     def value(z: Floats) -> Floats:
@@ -70,12 +71,12 @@ def _below(f: Function, sign: float, lo: Floats, hi: Floats, bend: Floats, left:
     def slope(z: Floats) -> Floats:
         return sign * f.slope(z)
 
-    middle, cut = 0.5 * lo + 0.5 * hi, np.clip(bend, lo, hi)
+    aim, cut = np.clip(0.5 * lo + 0.5 * hi + place * (0.5 * hi - 0.5 * lo), lo, hi), np.clip(bend, lo, hi)
     outer, far = np.where(left, lo, hi), np.where(left, hi, lo)  # ends of the convex and of the concave part
     at_outer, at_far, at_cut = value(outer), value(far), value(cut)
     convex, concave = cut == far, cut == outer
     chord = np.where(hi > lo, (at_far - at_outer) / (far - outer), 0.0)
-    d = np.where(concave, outer, middle)
+    d = np.where(concave, outer, aim)
     mixed = ~(convex | concave)
     tangent = convex
     if mixed.any():
@@ -87,12 +88,11 @@ def _below(f: Function, sign: float, lo: Floats, hi: Floats, bend: Floats, left:
             fits = value(z) + slope(z) * (far - z) <= at_far
             low, high = np.where(fits, share, low), np.where(fits, high, share)
         span = np.where(mixed, cut - outer, 1.0)
-        share = np.minimum(low, np.clip((middle - outer) / span, 0.0, 1.0))
+        share = np.minimum(low, np.clip((aim - outer) / span, 0.0, 1.0))
         d = np.where(mixed, np.where(tangent, outer + share * (cut - outer), outer), d)
     at, g = value(d), slope(d)
     s = np.where(tangent, g, chord)
-    base = at - g * d
-    offset = base + np.minimum((g - s) * outer, (g - s) * cut)
+    offset = at - g * d + np.minimum((g - s) * outer, (g - s) * cut)
     ends = np.minimum(at_cut - s * cut, at_far - s * far)
     p = np.where(concave, ends, np.where(convex, offset, np.minimum(offset, ends)))
     size = np.maximum(np.abs(lo), np.abs(hi))

@@ -41,8 +41,8 @@ def enclose(node: Curve, box: Box, kappa: Floats) -> Box:
     return np.maximum(low, least), np.minimum(high, most)
 
 
-def lines(node: Curve, box: Box) -> Lines:
-    return (steps if node.name in steps.NAMES else convex).lines(node.name, *box)
+def lines(node: Curve, places: tuple[Floats, Floats], box: Box) -> Lines:
+    return steps.lines(node.name, *box) if node.name in steps.NAMES else convex.lines(node.name, *box, *places)
 
 
 def cross(node: Curve, found: Lines, g: Floats, box: Ints, arith: Arithmetic, mags: list[Floats]) -> Crossed:

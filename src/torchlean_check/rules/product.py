@@ -1,6 +1,7 @@
-"""Trusted. Nodes z = x y, elementwise: a pair of parallel planes through the middle of the box.
+"""Trusted. Nodes z = x y, elementwise: planes below and above on a box.
 
-With x = m + u and y = n + v on a box of half widths h and k,  x y = n x + m y - m n + u v  and  |u v| <= h k.
+With x = m + u and y = n + v on a box of half widths h and k,  x y = n x + m y - m n + u v,  and for t in [-1, 1]
+t (k u + h v) - h k <= u v <= t (k u - h v) + h k:  at t = 1 and -1 the differences are (h -+ u) (k -+ v), so >= 0.
 Source  SEMANTICS 3 and 5; McCormick 1976, doi:10.1007/BF01580665.
 """
 
@@ -19,13 +20,12 @@ Crossed = tuple[Floats, Floats, list[Floats]]
 
 
 @dataclass(frozen=True, eq=False)
-class Planes:
-    """x y is within `apart` of a x + b y + middle, also after a G and b G are rounded to nearest."""
+class Plane:
+    """a x + b y + c, on one side of x y on the box, also after a G and b G are rounded to nearest."""
 
     a: Floats
     b: Floats
-    middle: Floats
-    apart: Floats
+    c: Floats
 
 
 def _factors(node: Product, x: Box, y: Box) -> tuple[Box, Box]:
@@ -55,23 +55,33 @@ def enclose(node: Product, x: Box, y: Box, kappa: Floats) -> Box:
     return low - kappa - 2.0**-50 * np.abs(low), high + kappa + 2.0**-50 * np.abs(high)
 
 
-def lines(node: Product, x: Box, y: Box) -> Planes:
+def lines(node: Product, places: tuple[Floats, Floats], x: Box, y: Box) -> tuple[Plane, Plane]:
+    """A plane below and one above; places in [-1, 1]: of the planes between McCormick's two, 0 being the middle one."""
     x, y = _factors(node, x, y)
     m, n = 0.5 * x[0] + 0.5 * x[1], 0.5 * y[0] + 0.5 * y[1]
     h, k = (np.maximum(v[1] - c, c - v[0]) for v, c in ((x, m), (y, n)))
     sizes = [np.maximum(np.abs(v[0]), np.abs(v[1])) for v in (x, y)]
-    return Planes(n, m, -m * n, h * k * (1.0 + 2.0**-48) + 2.0**-48 * sizes[0] * sizes[1] + 2.0**-1000)
+    loss = h * k * (1.0 + 2.0**-48) + 2.0**-45 * sizes[0] * sizes[1] + 2.0**-1000
+    found = []
+    for place, side in zip(places, (1.0, -1.0), strict=True):
+        turn = place * h * side
+        found.append(Plane(n + place * k, m + turn, -m * n - place * k * m - turn * n - side * loss))
+    return found[0], found[1]
 
 
-def cross(node: Product, found: Planes, g: Floats, box: Ints, arith: Arithmetic, mags: list[Floats]) -> Crossed:
+def cross(
+    node: Product, found: tuple[Plane, Plane], g: Floats, box: Ints, arith: Arithmetic, mags: list[Floats]
+) -> Crossed:
     """Where an entry is read more than once, its coefficients are added up, and that sum's rounding is charged."""
-    shift, size = arith.dots(g, each(found.middle, box)), np.abs(g)
-    apart = arith.dots(size, each(found.apart, box)) * (1.0 + 2.0**-32)
-    charge = arith.dots(size, each(np.abs(found.middle), box)) * arith.gamma(g.shape[1] + 2) * 2.0
-    parts = []
-    for select, slope, mag in ((node.left, found.a, mags[0]), (node.right, found.b, mags[1])):
-        each_one = g * each(slope, box)
+    down = np.minimum(g, 0.0)
+    up = g - down
+    low, high = (Plane(*(each(v, box) for v in (p.a, p.b, p.c))) for p in found)
+    shift = arith.dots(up, low.c) + arith.dots(down, high.c)
+    size = arith.dots(up, np.abs(low.c)) - arith.dots(down, np.abs(high.c))
+    charge, parts = size * arith.gamma(g.shape[1] + 2) * 2.0, []
+    moved = up * low.a + down * high.a, up * low.b + down * high.b
+    for select, rows, mag in zip((node.left, node.right), moved, mags, strict=True):
         if select.depth > 1:
-            charge = charge + arith.dots(np.abs(each_one), mag[None, select.index]) * arith.gamma(select.depth) * 2.0
-        parts.append(select.transpose(each_one, np.matmul))
-    return shift - apart, charge, parts
+            charge = charge + arith.dots(np.abs(rows), mag[None, select.index]) * arith.gamma(select.depth) * 2.0
+        parts.append(select.transpose(rows, np.matmul))
+    return shift, charge, parts
