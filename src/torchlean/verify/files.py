@@ -32,12 +32,14 @@ def verify_files(
     seed: int = 0,
     workers: int | None = None,
     deadline: Deadline | None = None,
+    strategy: str = "auto",
 ) -> Verdict:
     """Decide the property of the VNN-LIB bytes for the network of the ONNX bytes (plain or gzipped).
 
     timeout     seconds, over everything until the certificate's bytes are made
     semantics   "float32" asks for a proof about every float32 execution; where rounding alone stands against it, the
                 verdict is about the real function, and says so. "real" asks for that from the start
+    strategy    "auto", or "lp": linear programs by HiGHS, for small networks (extra `lp`)
     Raises      UsageError, FileError (a file that breaks its format's rules), Unsupported (one that asks for more)
     """
     if semantics not in SEMANTICS:
@@ -59,11 +61,12 @@ def verify_files(
             problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
             first_attacks(problems)
             try:
-                proofs = [prove(problem) for problem in problems]
+                proofs = [prove(problem, strategy) for problem in problems]
             except Budget:
                 said = "real"
                 files.tables.clear()
-                proofs = [prove(Problem(files, network, region, said, deadline, rng, count)) for region in regions]
+                problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
+                proofs = [prove(problem, strategy) for problem in problems]
             certificate = write(files, said, proofs)
     except Found as found:
         kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
@@ -108,9 +111,13 @@ def first_attacks(problems: list[Problem]) -> None:
         problem.try_points(attack(problem.target, problem.rng, points, starts, steps, problem.deadline))
 
 
-def prove(problem: Problem) -> Proof:
+def prove(problem: Problem, strategy: str = "auto") -> Proof:
     """A proof that the kernel accepts. Raises Found, Stuck, OutOfTime, Unsupported."""
     try:
+        if strategy == "lp":
+            from torchlean.verify.lp import prove_by_linear_programs
+
+            return prove_by_linear_programs(problem)
         if len(problem.varying) <= LOW_DIMENSION:
             return prove_by_inputs(problem)
         from torchlean.verify.neurons import prove_by_neurons
