@@ -186,6 +186,7 @@ def test_a_point_of_the_integer_program_is_replayed(problem_of) -> None:
 def test_close_thresholds_are_proved_with_valid_certificates(seed, prove, problem_of, mlp, files, monkeypatch) -> None:
     monkeypatch.setattr("torchlean.verify.lp.prove_by_linear_programs", prove)
     monkeypatch.setattr("torchlean.verify.files.first_attacks", lambda problems: None)
+    monkeypatch.setattr(search, "PLAIN", 0 if seed % 2 else 60)  # with and without the integer program
     sizes = (3, 10, 10, 1)
     lowest = least(problem_of(seed, sizes, ["(assert (<= Y_0 0.0))"]))
     _, model = mlp(sizes, seed)

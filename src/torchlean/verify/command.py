@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
@@ -134,15 +134,14 @@ def _end(child: int) -> None:
 
 
 @contextmanager
-def _named(options: Options) -> Iterator[None]:
-    """Name the files in errors that speak of "ONNX model" and "VNN-LIB property"."""
+def naming(names: Sequence[tuple[str, str]]) -> Iterator[None]:
+    """Errors that speak of "ONNX model" and the like speak of files: (words, the file's path)."""
     try:
         yield
     except (FileError, Unsupported) as error:
         where = error.where
-        models, claim = ", ".join(path for _, path in options.models), options.property
-        for kind, path in (("ONNX model", models), ("VNN-LIB property", claim), ("the query", claim)):
-            where = where.replace(kind, path, 1) if where.startswith(kind) else where
+        for words, path in names:
+            where = where.replace(words, path, 1) if where.startswith(words) else where
         raise type(error)(error.what, where=where, expected=error.expected, got=error.got, fix=error.fix) from None
 
 
@@ -163,7 +162,8 @@ def _decide(options: Options, start: float) -> int:
     lowered = None
     if options.certificate:
         check_target(options.certificate)
-    with _named(options):
+    model = ", ".join(path for _, path in options.models)
+    with naming((("ONNX model", model), ("VNN-LIB property", options.property), ("the query", options.property))):
         if is_query(claim):
             from torchlean.verify.query import verify_query
 

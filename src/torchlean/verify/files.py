@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from torchlean_check.network import Network
 from torchlean_check.vnnlib_reader import Region
 from torchlean_check.wire import unpack
 
+Strategy = str | Callable[[Problem], Proof]  # a name, or what makes the proof
 LOW_DIMENSION = 20  # inputs that vary; with more of them neurons are split instead
 
 
@@ -32,14 +33,15 @@ def verify_files(
     seed: int = 0,
     workers: int | None = None,
     deadline: Deadline | None = None,
-    strategy: str = "auto",
+    strategy: Strategy = "auto",
 ) -> Verdict:
     """Decide the property of the VNN-LIB bytes for the network of the ONNX bytes (plain or gzipped).
 
     timeout     seconds, over everything until the certificate's bytes are made
     semantics   "float32" asks for a proof about every float32 execution; where rounding alone stands against it, the
                 verdict is about the real function, and says so. "real" asks for that from the start
-    strategy    "auto", or "lp": linear programs by HiGHS, for small networks (extra `lp`)
+    strategy    "auto", or "lp": linear programs by HiGHS, for small networks (extra `lp`);
+                or a function that proves a region
     Raises      UsageError, FileError (a file that breaks its format's rules), Unsupported (one that asks for more)
     """
     if semantics not in SEMANTICS:
@@ -111,9 +113,11 @@ def first_attacks(problems: list[Problem]) -> None:
         problem.try_points(attack(problem.target, problem.rng, points, starts, steps, problem.deadline))
 
 
-def prove(problem: Problem, strategy: str = "auto") -> Proof:
+def prove(problem: Problem, strategy: Strategy = "auto") -> Proof:
     """A proof that the kernel accepts. Raises Found, Stuck, OutOfTime, Unsupported."""
     try:
+        if callable(strategy):
+            return strategy(problem)
         if strategy == "lp":
             from torchlean.verify.lp import prove_by_linear_programs
 

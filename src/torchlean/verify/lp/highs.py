@@ -108,7 +108,17 @@ class LinearProgram:
         if len(moved):
             solver.changeColsCost(len(moved), moved.astype(np.int32), changed[moved])
             self.rows.cost[:] = changed
-        solver.setOptionValue("time_limit", solver.getRunTime() + max(seconds, 0.0))
+        end = solver.getRunTime() + max(seconds, 0.0)
+        solver.setOptionValue("time_limit", end)
+        found = self._run()
+        if found is None and solver.getRunTime() < end:  # from the last basis it may get lost
+            solver.clearSolver()
+            solver.setOptionValue("time_limit", end)
+            found = self._run()
+        return found
+
+    def _run(self) -> Solution | None:
+        solver = self._solver
         solver.run()
         status, known = solver.getModelStatus(), self._core.HighsModelStatus
         if status == known.kInfeasible:

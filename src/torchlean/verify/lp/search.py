@@ -1,9 +1,8 @@
 """A region decided by linear programs: relus are split, and every leaf is closed by a dual solution.
 
-The root is tightened by a linear program for each end of each unstable neuron. Where a clause stays open, a
-mixed-integer program learns which relus have to be exact, and those are split first; of the candidates at a node the
-one whose worse child is best is taken. What looks refuted is refuted by the kernel with the dual's numbers, and only
-that counts.
+The root is tightened by a linear program for each end of each unstable neuron. Of the candidates at a node the one
+whose worse child is best is split; where the tree grows, a mixed-integer program learns which relus have to be exact,
+and those go first. What looks refuted is refuted by the kernel with the dual's numbers, and only that counts.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 CANDIDATES = 5  # neurons that are tried on both sides
 TIGHTEN, LEARN = 0.3, 0.25  # of the time that is left
+PLAIN = 60  # nodes before the integer program is asked: easy trees need none
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,14 +77,12 @@ class _Search:
             refutations += more  # what was refuted before the derivations is refuted again after them
         if derivations or refutations:
             self.builder.record(0, tc.Record(derivations, tuple(refutations)))
-        share = Deadline(max(0.01, LEARN * deadline.left))
-        for clause in root.open:
-            if clause in found and found[clause].value < INF:
-                learned = neurons_to_split(problem, self.triangle, clause, found[clause], share)
-                self.first[learned] = 1.0
-        waiting = self._children(root, found)
+        first, learned, waiting = found, False, self._children(root, found)
         while waiting:
             deadline.check()
+            if self.nodes > PLAIN and not learned:
+                self._learn({c: first[c] for c in sorted({c for node in waiting for c in node.open})})
+                learned = True
             node, found, refutations = self._close(waiting.pop())
             if refutations:
                 self.builder.record(node.number, tc.Record((), tuple(refutations)))
@@ -96,6 +94,13 @@ class _Search:
         if outcome.failed is not None or len(outcome.holes):
             raise Stuck("the proof's replay does not agree with the search")
         return Proof(tree, outcome.leaves, self.nodes)
+
+    def _learn(self, found: dict[int, Solution]) -> None:
+        """Which relus the open clauses need to be exact, from their solutions at the root. Raises Found."""
+        share = Deadline(max(0.01, LEARN * self.problem.deadline.left))
+        for clause, solution in found.items():
+            if solution.value < INF:
+                self.first[neurons_to_split(self.problem, self.triangle, clause, solution, share)] = 1.0
 
     def _root(self, clauses: range | tuple[int, ...]) -> Node:
         return Node(0, np.zeros(len(self.triangle.neurons)), tuple(clauses))
