@@ -36,7 +36,7 @@ def test_without_highs_the_strategy_says_what_to_install(monkeypatch, mlp, files
 
 highspy = pytest.importorskip("highspy", reason="the extra lp is not installed")
 
-from torchlean.verify.lp import highs, regions, search, triangle  # noqa: E402
+from torchlean.verify.lp import highs, integer, regions, search, triangle  # noqa: E402
 from torchlean.verify.lp.integer import neurons_to_split  # noqa: E402
 from torchlean.verify.lp.multipliers import multipliers, refuted  # noqa: E402
 from torchlean.verify.lp.tighten import tighten  # noqa: E402
@@ -155,8 +155,9 @@ def test_tightened_boxes_hold_every_execution(seed, problem_of) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_exact_relus_that_were_learned_are_enough(seed, problem_of) -> None:
+def test_the_exact_relus_that_were_learned_are_enough(seed, problem_of, monkeypatch) -> None:
     """Every case of them is infeasible for the linear program, as it was for the integer one."""
+    monkeypatch.setattr(integer, "EACH", 1)
     sizes = (3, 6, 6, 1)
     limit = least(problem_of(seed, sizes, ["(assert (<= Y_0 0.0))"])) - 0.01
     problem = problem_of(seed, sizes, [f"(assert (<= Y_0 {limit:.6f}))"])
@@ -165,7 +166,7 @@ def test_the_exact_relus_that_were_learned_are_enough(seed, problem_of) -> None:
     root = relaxation.clause(0, nothing, 10)
     assert root.value < 0  # the triangle alone does not say so
     learned = neurons_to_split(problem, relaxation, 0, root, Deadline(30))
-    assert 0 < len(learned) <= len(relaxation.neurons)
+    assert 0 < len(learned) < len(relaxation.neurons)
     for case in np.ndindex(*(2,) * len(learned)):
         side = nothing.copy()
         side[learned] = 2.0 * np.array(case) - 1.0
@@ -195,6 +196,10 @@ def test_close_thresholds_are_proved_with_valid_certificates(seed, prove, proble
     assert verdict.status is Status.UNSAT and verdict.semantics == "float32", verdict
     for arithmetic in ("rounded", "exact"):
         assert tc.check(model, claim, verdict.certificate, arithmetic=arithmetic).status == "valid"
+    certificate = tc.decode(verdict.certificate)
+    used = {step.table for tree in certificate.trees for record in tree.records
+            for step in (*record.derivations, *record.refutations)}  # fmt: skip
+    assert used - {-1} == set(range(len(certificate.tables)))  # nothing that was tried in vain is written
     claim = files[1](["-0.5"] * 3, ["0.5"] * 3, 1, [f"(assert (<= Y_0 {lowest + 0.001:.6f}))"])
     found = verify_files(model, claim, strategy="lp")
     assert found.status is Status.SAT and found.witness.reference

@@ -47,8 +47,8 @@ def whole(data: Any, source: str, what: str) -> list[int]:
 def bounds_of(lower: Mapping[str, Any], upper: Mapping[str, Any], boxes: Boxes, source: str) -> Bounds:
     """Bounds by layer name, each [size] or [batch, *size] (the hull over the batch is taken).
 
-    boxes    our own bounds of the values that relus read: where the tool tells other layers too, those that are
-             nearest are taken, in order
+    boxes    our own bounds of the values that relus read: each takes the layer of its size whose bounds are nearest,
+             since files keep no order and tools tell other layers too
     Raises   FileError: sizes, nan, lower above upper, no fitting layer
     """
     if set(lower) != set(upper):
@@ -63,18 +63,18 @@ def bounds_of(lower: Mapping[str, Any], upper: Mapping[str, Any], boxes: Boxes, 
         if (side > high[name]).any():
             raise refuse("a lower bound is above its upper bound", source, "lower <= upper", f"layer {name}")
     found: Bounds = {}
-    names, start = list(low), 0
-    for position, value in enumerate(sorted(boxes)):
+    left = list(low)
+    for value in sorted(boxes):
         size = len(boxes[value][0])
-        stop = len(names) - (len(boxes) - position - 1)  # as many layers as relus have to be left after it
-        hulls = {i: (low[names[i]].reshape(-1, size).min(axis=0), high[names[i]].reshape(-1, size).max(axis=0))
-                 for i in range(start, stop) if low[names[i]].size % size == 0}  # fmt: skip
+        hulls = {name: (low[name].reshape(-1, size).min(axis=0), high[name].reshape(-1, size).max(axis=0))
+                 for name in left if low[name].size % size == 0}  # fmt: skip
         if not hulls:
-            raise refuse("bounds have other sizes than the layers", source, f"a layer of {size} entries",
-                         ", ".join(f"{name} {low[name].shape}" for name in names[start:]) or "no layer",
+            raise refuse("bounds have other sizes than the layers", source, f"one more layer of {size} entries",
+                         ", ".join(f"{name} {low[name].shape}" for name in left) or "no layer",
                          "give the artefact of this network")  # fmt: skip
-        nearest = min(hulls, key=lambda i: _distance(hulls[i], boxes[value]))
-        found[value], start = hulls[nearest], nearest + 1
+        nearest = min(hulls, key=lambda name: _distance(hulls[name], boxes[value]))
+        found[value] = hulls[nearest]
+        left.remove(nearest)
     return found
 
 

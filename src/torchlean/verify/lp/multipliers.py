@@ -2,7 +2,7 @@
 
 With G the coefficient that the backward walk has on a relu's output, G = m_0 + m_1 - m_c, of the multipliers of
 a >= 0, a >= z and the chord a <= s (z - l); on its input the rows leave L = m_1 - s m_c, so the lower slope is L / G
-(0 to 1 unless both a lower face and the chord are in force). A split's multiplier is that of its own constraint.
+(0 to 1 unless both a lower face and the chord are in force). A split's multiplier is that of the face that says it.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def multipliers(triangle: Triangle, found: Solution, clause: int | None) -> Mult
     neurons, side = triangle.neurons, triangle.side
     alpha, beta = neurons.default(), np.zeros(len(neurons))
     used = triangle.z >= 0
-    z, a, over, chord = (c[used] for c in (triangle.z, triangle.a, triangle.over, triangle.chord))
+    a, over, chord = (c[used] for c in (triangle.a, triangle.over, triangle.chord))
     lo, hi, s = neurons.lo[used], neurons.hi[used], side[used]
     m0, m1, mc = found.column_dual[a], found.row_dual[over], -found.row_dual[chord]
     g, l = m0 + m1 - mc, m1 - hi / (hi - lo) * mc
     free = (s == 0) & (g > SMALL)
     alpha[used] = np.where(free, np.clip(l / np.where(free, g, 1.0), -MOST, MOST), alpha[used])
-    held = np.where(s > 0, found.column_dual[z] + m0, m1)  # where a = z, a >= 0 says z >= 0 too
+    held = np.where(s > 0, m0, m1)  # where a = z, a >= 0 is the split; where a = 0, a >= z is
     beta[used] = np.where((s != 0) & (held > SMALL), held, 0.0)
     if clause is None:
         return Multipliers(alpha, beta, ())

@@ -94,16 +94,15 @@ class Triangle:
         self._clause = clause
 
     def _split(self, side: F64) -> None:
-        """Case z >= 0: a = z, z >= 0. Case z <= 0: a = 0, and a >= z says the rest."""
+        """Case z >= 0: a = z, and a >= 0 says the rest. Case z <= 0: a = 0, and a >= z says the rest."""
         moved = np.flatnonzero((side != self.side) & (self.z >= 0))
         self.side = side.copy()
         if not len(moved):
             return
         s = side[moved]
-        z, a, over, chord = (c[moved] for c in (self.z, self.a, self.over, self.chord))
+        a, over, chord = (c[moved] for c in (self.a, self.over, self.chord))
         lo, hi = self.neurons.lo[moved], self.neurons.hi[moved]
         nothing = np.full(len(moved), -INF)
-        self.program.set_columns(z, np.where(s > 0, 0.0, -INF), -nothing)
         self.program.set_columns(a, np.zeros(len(moved)), np.where(s < 0, 0.0, INF))
         self.program.set_rows(over, np.zeros(len(moved)), np.where(s > 0, 0.0, INF))
         self.program.set_rows(chord, nothing, np.where(s == 0, -hi / (hi - lo) * lo, INF))
