@@ -116,6 +116,50 @@ def test_a_marabou_proof_becomes_a_certificate(task) -> None:
     assert used and used[0] == chosen[0]
 
 
+def test_a_marabou_tree_keeps_its_sides(task) -> None:
+    """The inactive phase is closed at once, the active one is split again."""
+    first, second = task.neurons[:2]
+    proof = task.marabou.tree([first])
+    proof["children"][1] = {"split": task.marabou.split(first, 1), **task.marabou.tree([second])}
+    cases = read_artefact(json.dumps(task.marabou.data(proof)).encode(), task.problem).cases
+    assert cases[cases[0].low].neuron is None
+    assert cases[cases[0].high].neuron == (task.values[second[0]], second[1])
+
+
+def test_a_split_that_our_boxes_decide_is_passed_by(task) -> None:
+    lo, hi = (side[0] for side in task.problem.kernel.start().boxes[task.values[0]])
+    (a, b), count = task.neurons[-2:], 0
+    for sign, stable in ((1, np.flatnonzero(lo > 0)), (-1, np.flatnonzero(hi < 0))):
+        for i in stable[:1].tolist():
+            leaves = [{(0, i): -sign, b: -1}, {(0, i): -sign, b: 1}, {(0, i): sign, a: -1}, {(0, i): sign, a: 1}]
+            used = splits(task, accepted(task, saved(histories(leaves, 2))))
+            assert used[0] == a
+            count += 1
+    assert count
+
+
+def test_slopes_of_a_tool_are_started_from(task) -> None:
+    from torchlean.verify.foreign import completion
+    from torchlean.verify.foreign.cases import Case
+
+    k, i = task.neurons[0]
+    hints = Hints("test", (Case(slopes={(task.values[k], i): 0.375, (task.values[0], 10**6): 0.5}),))
+    found = completion._Completion(task.problem, hints)
+    count = len(found.neurons)
+    entered = found._entered(completion.Node(0, 0, -1, np.zeros(count), (0,), np.zeros(count), np.zeros(count)))
+    assert entered.alpha[found.position[task.values[k], i]] == 0.375 and np.count_nonzero(entered.alpha) == 1
+
+
+def test_a_root_that_refined_boxes_close_carries_them(mlp, files) -> None:
+    """Not closed by the default walk, nor by slopes alone at every gap: some root needs its derivations."""
+    needed = 0
+    for gap in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
+        task = Task(mlp, files, gap=gap)
+        certificate = accepted(task, saved(histories(all_cases(task.neurons[:1]), 2)))
+        needed += len(certificate.trees[0].op) == 1 and any(r.derivations for r in certificate.trees[0].records)
+    assert needed
+
+
 def test_neurons_are_found_by_value_whatever_their_order(task) -> None:
     """Variables beyond the inputs are renumbered, and the tableau's rows turned round, as a preprocessor might."""
     data = task.marabou.data(task.marabou.tree(task.neurons[:2]))

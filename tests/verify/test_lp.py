@@ -68,6 +68,14 @@ def least(problem) -> float:
     return float(g.min() - problem.region.rows_c[0])
 
 
+def unused_tables(data) -> set[int]:
+    """Slope tables of a certificate that no record names: tried in vain, and written all the same."""
+    certificate = tc.decode(data)
+    used = {step.table for tree in certificate.trees for record in tree.records
+            for step in (*record.derivations, *record.refutations)}  # fmt: skip
+    return set(range(len(certificate.tables))) - used
+
+
 def walked(problem, relaxation, m, clause, side):
     """The bound of the backward walk with the dual's numbers."""
     dual = Dual(problem.kernel, relaxation.boxes, relaxation.neurons, NumpyMaps(problem.network))
@@ -196,10 +204,7 @@ def test_close_thresholds_are_proved_with_valid_certificates(seed, prove, proble
     assert verdict.status is Status.UNSAT and verdict.semantics == "float32", verdict
     for arithmetic in ("rounded", "exact"):
         assert tc.check(model, claim, verdict.certificate, arithmetic=arithmetic).status == "valid"
-    certificate = tc.decode(verdict.certificate)
-    used = {step.table for tree in certificate.trees for record in tree.records
-            for step in (*record.derivations, *record.refutations)}  # fmt: skip
-    assert used - {-1} == set(range(len(certificate.tables)))  # nothing that was tried in vain is written
+    assert unused_tables(verdict.certificate) == set()
     claim = files[1](["-0.5"] * 3, ["0.5"] * 3, 1, [f"(assert (<= Y_0 {lowest + 0.001:.6f}))"])
     found = verify_files(model, claim, strategy="lp")
     assert found.status is Status.SAT and found.witness.reference
@@ -237,6 +242,49 @@ def test_skips_and_convolutions_become_rows(files) -> None:
     m = multipliers(relaxation, solved, 0)
     assert len(side) > 40 and m.beta.any()
     assert walked(problem, relaxation, m, 0, side) == pytest.approx(solved.value, abs=1e-9)
+
+
+def test_two_terms_that_read_one_value_are_added(files) -> None:
+    """y = a + a with a = relu(x): one column, coefficient 2."""
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Add", ["a", "a"], ["y"])]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    claim = files[1](["-1.0"] * 2, ["1.0"] * 2, 2, ["(assert (>= Y_0 2.5))"])
+    network, (region,) = tc.load(model, claim)
+    problem = Problem(Files(model, claim), network, region, "float32", Deadline(60), np.random.default_rng(0))
+    solved = triangle_of(problem).clause(0, np.zeros(2), 10)
+    assert solved.value == pytest.approx(0.5, abs=1e-5)
+
+
+def test_a_solver_that_got_lost_starts_afresh(problem_of, monkeypatch) -> None:
+    relaxation = triangle_of(problem_of(0))
+    side = np.zeros(len(relaxation.neurons))
+    value = relaxation.clause(0, side, 10).value
+    run, lost = highs.LinearProgram._run, [True]
+    monkeypatch.setattr(highs.LinearProgram, "_run", lambda self: None if lost and lost.pop() else run(self))
+    assert relaxation.clause(0, side, 10).value == pytest.approx(value) and not lost
+
+
+@pytest.mark.parametrize("prove", [search.prove_by_neurons, regions.prove_by_inputs], ids=["relus", "inputs"])
+def test_clauses_are_closed_one_by_one(prove, problem_of, mlp, files, monkeypatch) -> None:
+    """One clause closes at the root, one by splits: what was found before stays in the certificate."""
+    monkeypatch.setattr("torchlean.verify.lp.prove_by_linear_programs", prove)
+    monkeypatch.setattr("torchlean.verify.files.first_attacks", lambda problems: None)
+    sizes, ends = (3, 10, 10, 1), (["-0.5"] * 3, ["0.5"] * 3)
+    problem = problem_of(0, sizes, ["(assert (<= Y_0 0.0))"])
+    lowest, relaxation = least(problem), triangle_of(problem)
+    root = relaxation.clause(0, np.zeros(len(relaxation.neurons)), 10).value
+    bound = float(problem.kernel.bound(problem.kernel.start(), derive=True).margin[0, 0])
+    assert bound < root - 0.02 and root < lowest - 0.1
+    between = 0.5 * bound + 0.5 * root  # the linear program closes it, the default bound does not
+    text = f"(assert (or (and (<= Y_0 {between:.6f})) (and (<= Y_0 {lowest - 0.02:.6f}))))"
+    _, model = mlp(sizes, 0)
+    claim = files[1](*ends, 1, [text])
+    verdict = verify_files(model, claim, strategy="lp")
+    assert verdict.status is Status.UNSAT and verdict.leaves > 1, verdict
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+    assert unused_tables(verdict.certificate) == set()
 
 
 def test_a_network_that_is_too_large_is_refused(problem_of, monkeypatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean.errors import Unsupported
+from torchlean.errors import InternalError, Unsupported
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -185,5 +185,7 @@ def _loaded(rows: Rows, integer: Ints) -> Any:
     solver = core._Highs()
     for name, value in (("output_flag", False), ("threads", 1), ("random_seed", 0)):
         solver.setOptionValue(name, value)
-    solver.passModel(lp)
+    if solver.passModel(lp) == core.HighsStatus.kError:
+        raise InternalError("HiGHS refuses a linear program", where="strategy lp", expected="a well-formed program",
+                            got=f"{lp.num_row_} rows, {lp.num_col_} columns", fix="report it")  # fmt: skip
     return solver
