@@ -15,6 +15,12 @@ import numpy.typing as npt
 from torchlean_check.errors import CheckError
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def each(values: Floats, box: Ints) -> Floats:
+    """What belongs to each row's box; one row stands for all.   Shapes  [B, n], [R] -> [R, n] or [1, n]"""
+    return values if len(values) == 1 else values.take(box, axis=0)
 
 
 class Rounded:
@@ -65,10 +71,13 @@ class Exact:
         return 2.0**-43 + (terms + 8) * 2.0**-52
 
     def _quantum(self, rows: Floats) -> Floats:
-        """A power of two per row: its largest entry is below 2^44 of them.   Shapes  [R, n] -> [R, 1]"""
+        """A power of two per row: its largest entry is at most 2^44 of them, and stays so when rows are trimmed.
+
+        Shapes  [R, n] -> [R, 1]
+        """
         largest = np.abs(rows).max(axis=1, keepdims=True)
-        largest = np.where(np.isfinite(largest), largest, 1.0)
-        return np.ldexp(1.0, np.maximum(np.frexp(largest)[1] - self.BITS, -900))
+        part, exponent = np.frexp(np.where(np.isfinite(largest), largest, 1.0))
+        return np.ldexp(1.0, np.maximum(exponent - (part == 0.5) - self.BITS, -900))
 
     def trim(self, rows: Floats) -> tuple[Floats, Floats | None]:
         q = self._quantum(rows)

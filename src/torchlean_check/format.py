@@ -23,13 +23,13 @@ from torchlean_check import tree as trees
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.magic import TREE
+from torchlean_check.network import TABLES
 from torchlean_check.tree import Derivation, Record, Refutation, SlopeTable, Tree
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.wire import MAX_BYTES as MAX_MODEL
 from torchlean_check.wire import unpack
 
 MAX_HEADER, MAX_BODY = 1 << 24, 1 << 30
-TOLERANCES = "none/1"  # no elementary function has a rule yet
 COLUMNS = {
     "op": "u1",
     "axis": "u2",
@@ -72,7 +72,7 @@ class Certificate:
     writer: str
     trees: tuple[Tree, ...]
     tables: tuple[SlopeTable, ...] = ()
-    table: str = TOLERANCES
+    table: str = TABLES[0]
 
     @staticmethod
     def of(
@@ -83,6 +83,7 @@ class Certificate:
         trees: Sequence[Tree],
         tables: Sequence[SlopeTable] = (),
         root: str = "derive",
+        table: str = TABLES[0],
         writer: str,
     ) -> Certificate:
         """For a prover: files as read from disk, gzip or plain."""
@@ -90,7 +91,7 @@ class Certificate:
             unpack(model_bytes, MAX_MODEL, "ONNX model"),
             unpack(property_bytes, MAX_PROPERTY, "VNN-LIB property"),
         )
-        return Certificate(digest(model), digest(claim), semantics, root, writer, tuple(trees), tuple(tables))
+        return Certificate(digest(model), digest(claim), semantics, root, writer, tuple(trees), tuple(tables), table)
 
 
 def _bits(x: float) -> int:
@@ -154,9 +155,7 @@ def encode(certificate: Certificate) -> bytes:
         "arrays": [[k, COLUMNS[k], len(a)] for k, a in arrays.items()],
     }
     head = json.dumps(header, separators=(",", ":")).encode()
-    return (
-        TREE + struct.pack("<I", len(head)) + head + zlib.compress(b"".join(a.tobytes() for a in arrays.values()), 6)
-    )
+    return TREE + struct.pack("<I", len(head)) + head + zlib.compress(b"".join(a.tobytes() for a in arrays.values()), 6)
 
 
 def write_certificate(path: str | os.PathLike[str], certificate: Certificate) -> bytes:
@@ -241,11 +240,11 @@ def decode(data: bytes) -> Certificate:
         header["format"] != 1
         or header["semantics"] not in SEMANTICS
         or header["root"] not in ("derive", "interval")
-        or header["table"] != TOLERANCES
+        or header["table"] not in TABLES
     ):
         raise refuse(
             "format, semantics, root rule or tolerance table is unknown",
-            f"format 1, {SEMANTICS}, derive or interval, {TOLERANCES}",
+            f"format 1, {SEMANTICS}, derive or interval, {TABLES}",
             [header[k] for k in ("format", "semantics", "root", "table")],
         )
     counts: list[Any] = [

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +25,18 @@ from torchlean_check.errors import CheckError
 from torchlean_check.network import (
     Affine,
     AnyNode,
+    Curve,
     Dense,
     Floats,
     Input,
     Network,
+    Product,
     Relu,
     Select,
     exact_by_intervals,
+    sources,
 )
-from torchlean_check.rules import relu
+from torchlean_check.rules import curve, product, relu
 from torchlean_check.vnnlib_reader import Region
 
 Ints = npt.NDArray[np.int64]
@@ -49,13 +53,14 @@ HUGE = 2.0**200  # no value may reach it, in either semantics
 UNDERFLOW = 2.0**-700  # over all underflows of one bound in float64, each at most 2^-1021 times a magnitude below HUGE
 WIDER = 1.0 + 2.0**-32  # covers the rounding of sums of up to 2^20 terms of one sign
 SEMANTICS = ("float32", "real")
+RULES: dict[type, Any] = {Curve: curve, Product: product}
 
 
 @dataclass(eq=False)
 class State:
     """What is known at a batch of tree nodes.
 
-    lo, hi  [B, inputs]; boxes  value id -> (lo, hi) each [B, size], for values that a relu reads; open  [B, clauses]
+    lo, hi  [B, inputs]; boxes  value id -> (lo, hi) each [B, size], of `Network.boxed`; open  [B, clauses]
     empty   [B] True where two proved bounds contradict: no execution gets there
     given   [B] True where the box depends on a value split or on the clause (so that it may be empty)
     paths   the value splits above each node
@@ -126,11 +131,12 @@ class Live:
 
 
 class Facts:
-    """The relus' lines for one state, made when first needed: by then the boxes that they read are final."""
+    """The lines of nonlinear nodes for one state, made when needed: by then the boxes they read are final."""
 
     def __init__(self, state: State, slopes: Slopes | None = None, compress: bool = False) -> None:
         self.state, self.slopes, self.compress = state, slopes, compress
         self._live: dict[int, Live] = {}
+        self._lines: dict[int, relu.Lines | product.Planes] = {}
         self._charges: dict[int, Floats] = {}
         self.matrices: dict[tuple[int, int, bool], Floats] = {}
         self.local: dict[int, Floats] = {}  # kappa of affine nodes, for each row's own boxes: [B, size]
@@ -157,12 +163,18 @@ class Facts:
                 self._live[value] = Live(None, lo.shape[1], relu.lines(lo, hi, slope))
         return self._live[value]
 
+    def lines(self, k: int, node: Curve | Product) -> relu.Lines | product.Planes:
+        if k not in self._lines:
+            boxes = [self.state.boxes[source] for source in sources(node)]
+            self._lines[k] = RULES[type(node)].lines(node, *boxes)
+        return self._lines[k]
+
 
 @dataclass(frozen=True, eq=False)
 class Charges:
-    """Of one affine node: kappa, and the widening of its interval.   Shapes  [size] each
+    """Of one node that rounds: kappa, and the widening of its interval.   Shapes  [size] each
 
-    rate, base: kappa as rate v + base, for any v that bounds |W| mag + |b|
+    rate, base: an affine node's kappa as rate v + base, for any v that bounds |W| mag + |b|
     """
 
     kappa: Floats
@@ -209,6 +221,7 @@ class Kernel:
         self.mags: list[Floats] = []
         self.sums: list[float] = []  # sum of each value's magnitudes
         self.tight = [exact_by_intervals(network.nodes, k) for k in range(len(network.nodes))]
+        self.bent = {j for n in network.nodes if isinstance(n, (Curve, Product)) for j in sources(n)}
         self.absolute = {
             k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)
         }
@@ -246,9 +259,11 @@ class Kernel:
         for k, node in enumerate(self.network.nodes):
             if isinstance(node, Affine):
                 self.charges[k] = self._charge(k, node)
+            elif isinstance(node, (Curve, Product)):
+                self.charges[k] = self._error(node, values)
             values[k] = self._interval(k, node, state, values)
             self._size(k, values[k])
-            if k in self.network.relu_inputs:
+            if k in self.network.boxed:
                 state.boxes[k] = values[k]
                 if derive and not self.tight[k]:
                     self._tighten(Facts(state, None, self.compress), k)
@@ -315,6 +330,23 @@ class Kernel:
         kappa = (rate * v + base) * WIDER
         return Charges(kappa, (kappa + 2.0**-46 * v) * WIDER, rate, base)
 
+    def _error(self, node: Curve | Product, values: Boxes) -> Charges:
+        """The error box of a nonlinear node that rounds (SEMANTICS 2 and 3)."""
+        boxes = [(lo[0], hi[0]) for lo, hi in (values[source] for source in sources(node))]
+        wide = float(self.mags[node.wide].max()) if isinstance(node, Curve) else 0.0
+        error, size = curve.error(node, boxes[0], wide) if isinstance(node, Curve) else product.error(node, *boxes)
+        if self.semantics == "real":
+            error = np.zeros(node.size)
+        elif not (size + error < 2.0**127).all():
+            raise CheckError(
+                "overflow of float32 is not excluded",
+                where=f"node '{node.where}'",
+                expected="magnitudes below 2^127",
+                got=str(float(np.max(size))),
+                fix="use a smaller region",
+            )
+        return Charges(error, error, error, error)
+
     def _localise(self, k: int, node: Affine, values: Boxes, facts: Facts) -> Floats:
         """The charges of node k for the boxes of each row, into `facts`; returns v.   Shapes  [B, size]"""
         v = node.magnitude[None]
@@ -341,6 +373,10 @@ class Kernel:
         if isinstance(node, Relu):
             lo, hi = values[node.source]
             return np.maximum(lo, 0.0), np.maximum(hi, 0.0)
+        if isinstance(node, (Curve, Product)):
+            boxes = [values[source] for source in sources(node)]
+            found: tuple[Floats, Floats] = RULES[type(node)].enclose(node, *boxes, self.charges[k].kappa)
+            return found
         y = node.bias[None] + np.zeros((len(state), 1))
         radius = np.zeros_like(y)
         for (linear, source), absolute in zip(node.terms, self.absolute[k], strict=True):
@@ -440,6 +476,14 @@ class Kernel:
                 np.add(up, down, out=part)
                 const, mass, terms = const + shift, mass - shift, terms + 2
                 const, mass, terms = self._add(acc, node.source, (L, live.columns), const, mass, terms)
+            elif isinstance(node, (Curve, Product)):
+                L = self._full(L, columns, node.size)
+                mags = [self.mags[j] for j in sources(node)]
+                shift, charge, parts = RULES[type(node)].cross(node, facts.lines(k, node), L, box, self.arith, mags)
+                charge = charge + self.arith.against(np.abs(L), self.charges[k].kappa)
+                const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
+                for source, part in zip(sources(node), parts, strict=True):
+                    const, mass, terms = self._add(acc, source, (part, None), const, mass, terms)
         form = self._full(*acc[0], self.network.inputs) if 0 in acc else np.zeros((rows, self.network.inputs))
         # The rounding of `terms` additions of numbers whose sizes `mass` adds up, and all underflows.
         return form, const - mass * (terms * 2.0**-51) - UNDERFLOW
@@ -500,7 +544,7 @@ class Kernel:
         state = facts.state
         lo, hi = state.boxes[k]
         if targets is None:
-            rows, index = np.nonzero((lo < 0.0) & (hi > 0.0))
+            rows, index = np.nonzero((lo < hi) if k in self.bent else (lo < 0.0) & (hi > 0.0))
         else:
             rows, index = np.repeat(np.arange(len(state)), len(targets)), np.tile(targets, len(state))
         if not len(rows):
@@ -548,7 +592,7 @@ class Kernel:
         """
         values: Boxes = {}
         facts = Facts(state, None, self.compress)
-        for k in range(len(self.network.nodes) if local else max(self.network.relu_inputs, default=-1) + 1):
+        for k in range(len(self.network.nodes) if local else max(self.network.boxed, default=-1) + 1):
             lo, hi = self._interval(k, self.network.nodes[k], state, values, facts if local else None)
             if k in state.boxes:
                 self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))

@@ -1,4 +1,4 @@
-"""The checker's network: a flat list of affine and relu nodes over flat vectors.
+"""The checker's network: a flat list of affine nodes and of nonlinear ones (relu, curves, products) over flat vectors.
 
 A node's position in `nodes` is its value id; value 0 is the input. Linear maps know three things: `apply` (forward on
 rows of vectors), `transpose` (backward on rows of coefficients) and `absolute` (the map with |weights|). All products
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+TABLES = "none/1", "tolerances-1"
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Product = Callable[[Floats, Floats], Floats]  # [R, k], [k, n] -> [R, n]
+Multiply = Callable[[Floats, Floats], Floats]  # [R, k], [k, n] -> [R, n]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +32,10 @@ class Dense:
         object.__setattr__(self, "weight", np.ascontiguousarray(self.weight, dtype=np.float64))
         object.__setattr__(self, "forward", np.ascontiguousarray(self.weight.T))
 
-    def apply(self, x: Floats, product: Product) -> Floats:
+    def apply(self, x: Floats, product: Multiply) -> Floats:
         return product(x, self.forward)
 
-    def transpose(self, rows: Floats, product: Product) -> Floats:
+    def transpose(self, rows: Floats, product: Multiply) -> Floats:
         return product(rows, self.weight)
 
     def absolute(self) -> Dense:
@@ -56,7 +57,7 @@ class Scale:
 
     factor: Floats
 
-    def apply(self, x: Floats, product: Product) -> Floats:
+    def apply(self, x: Floats, product: Multiply) -> Floats:
         return x * self.factor
 
     transpose = apply
@@ -71,19 +72,62 @@ class Scale:
 
 
 @dataclass(frozen=True, eq=False)
+class Rows:
+    """y = x weight for each row of a matrix x.   Shapes  weight: [k, n]; x: [rows * k]; y: [rows * n]"""
+
+    weight: Floats
+    rows: int
+    turned: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weight", np.ascontiguousarray(self.weight, dtype=np.float64))
+        object.__setattr__(self, "turned", np.ascontiguousarray(self.weight.T))
+
+    def apply(self, x: Floats, product: Multiply) -> Floats:
+        return product(x.reshape(len(x) * self.rows, -1), self.weight).reshape(len(x), -1)
+
+    def transpose(self, rows: Floats, product: Multiply) -> Floats:
+        return product(rows.reshape(len(rows) * self.rows, -1), self.turned).reshape(len(rows), -1)
+
+    def absolute(self) -> Rows:
+        return Rows(np.abs(self.weight), self.rows)
+
+    def leaves(self) -> Floats:
+        return np.tile(np.count_nonzero(self.weight, axis=0).astype(np.float64), self.rows)
+
+    @property
+    def depth(self) -> int:
+        return max(self.weight.shape)
+
+
+@dataclass(frozen=True, eq=False)
 class Select:
-    """y = x[index], or 0 where index is -1. Every input is read at most once.   Shapes  index: [out]"""
+    """y = x[index], or 0 where index is -1.   Shapes  index: [out]
+
+    depth   how often the most read input is read: so many terms the transpose adds up
+    """
 
     index: Ints
     in_size: int
+    depth: int = field(init=False)
+    order: Ints = field(init=False)  # the outputs, those that read one input side by side
 
-    def apply(self, x: Floats, product: Product) -> Floats:
+    def __post_init__(self) -> None:
+        kept = np.nonzero(self.index >= 0)[0]
+        object.__setattr__(self, "depth", int(np.bincount(self.index[kept], minlength=1).max()))
+        object.__setattr__(self, "order", kept[np.argsort(self.index[kept], kind="stable")])
+
+    def apply(self, x: Floats, product: Multiply) -> Floats:
         return np.where(self.index < 0, 0.0, x[:, self.index])
 
-    def transpose(self, rows: Floats, product: Product) -> Floats:
+    def transpose(self, rows: Floats, product: Multiply) -> Floats:
         y = np.zeros((len(rows), self.in_size))
-        kept = self.index >= 0
-        y[:, self.index[kept]] = rows[:, kept]
+        read = self.index[self.order]
+        if self.depth <= 1:
+            y[:, read] = rows[:, self.order]
+        else:
+            first = np.nonzero(np.diff(read, prepend=-1))[0]
+            y[:, read[first]] = np.add.reduceat(rows[:, self.order], first, axis=1)
         return y
 
     def absolute(self) -> Select:
@@ -91,8 +135,6 @@ class Select:
 
     def leaves(self) -> Floats:
         return (self.index >= 0).astype(np.float64)
-
-    depth = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +184,7 @@ class Conv:
         axes = len(self.strides)
         return tuple(slice(self.pads[i], self.pads[i] + self.in_shape[1 + i]) for i in range(axes))
 
-    def apply(self, x: Floats, product: Product) -> Floats:
+    def apply(self, x: Floats, product: Multiply) -> Floats:
         batch, spots, groups = len(x), math.prod(self.out_shape[1:]), self.groups
         image = np.zeros((batch, self.in_shape[0], *self._padded()))
         image[(slice(None), slice(None), *self._inside())] = x.reshape(batch, *self.in_shape)
@@ -154,7 +196,7 @@ class Conv:
         joined = np.stack(y).reshape(groups, batch, spots, -1).transpose(1, 0, 3, 2)
         return np.ascontiguousarray(joined).reshape(batch, -1)
 
-    def transpose(self, rows: Floats, product: Product) -> Floats:
+    def transpose(self, rows: Floats, product: Multiply) -> Floats:
         batch, spots, groups = len(rows), math.prod(self.out_shape[1:]), self.groups
         g = rows.reshape(batch, groups, -1, spots).transpose(1, 0, 3, 2)
         per = self.in_shape[0] // groups
@@ -181,7 +223,34 @@ class Conv:
         return math.prod(self.weight.shape[1:]) + self.weight.shape[0] + math.prod(self.weight.shape[2:])
 
 
-Map = Dense | Scale | Select | Conv
+@dataclass(frozen=True, eq=False)
+class Turned:
+    """The transpose of a convolution, as ONNX's ConvTranspose has it: its `out_shape` is what this map reads."""
+
+    conv: Conv
+
+    def apply(self, x: Floats, product: Multiply) -> Floats:
+        return self.conv.transpose(x, product)
+
+    def transpose(self, rows: Floats, product: Multiply) -> Floats:
+        return self.conv.apply(rows, product)
+
+    def absolute(self) -> Turned:
+        return Turned(self.conv.absolute())
+
+    def leaves(self) -> Floats:
+        c = self.conv
+        some = Conv(
+            (c.weight != 0).astype(np.float64), c.strides, c.pads, c.dilations, c.groups, c.in_shape, c.out_shape
+        )
+        return some.transpose(np.ones((1, math.prod(c.out_shape))), np.matmul)[0]
+
+    @property
+    def depth(self) -> int:
+        return self.conv.depth
+
+
+Map = Dense | Rows | Scale | Select | Conv | Turned
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,15 +294,80 @@ class Relu:
     where: str
 
 
-AnyNode = Input | Affine | Relu
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """y = f(x), elementwise, with f named in `rules.curve`. A float32 execution is within absolute + relative |f(x)|
+    of it, and inside of f's range (SEMANTICS 2).
+
+    spread, wide   relative grows by `spread` 2^-24 (1 + the largest magnitude of value `wide`)
+    """
+
+    name: str
+    source: int
+    size: int
+    shape: tuple[int, ...]
+    where: str
+    absolute: float = 0.0
+    relative: float = 0.0
+    spread: float = 0.0
+    wide: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """y = left(x) * right(x'), elementwise, of two values seen through selections.
+
+    units   a float32 execution rounds it with a relative error of so many 2^-24; 0: it is a term of a sum that rounds
+    """
+
+    left: Select
+    right: Select
+    sources: tuple[int, int]
+    size: int
+    shape: tuple[int, ...]
+    where: str
+    units: float = 1.0
+
+
+Nonlinear = Relu | Curve | Product
+AnyNode = Input | Affine | Nonlinear
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value of a file's graph: the node that computes it, and the shape it has in the file."""
+
+    value: int
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
+    """boxed: the values that nonlinear nodes read, which have boxes; relu_inputs: those of them that a relu reads."""
+
     nodes: tuple[AnyNode, ...]
     output: int
     input_shape: tuple[int, ...]
-    relu_inputs: tuple[int, ...]
+    relu_inputs: tuple[int, ...] = field(init=False)
+    boxed: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        relus = {source for node in self.nodes if isinstance(node, Relu) for source in sources(node)}
+        every = {source for node in self.nodes if isinstance(node, (Relu, Curve, Product)) for source in sources(node)}
+        object.__setattr__(self, "relu_inputs", tuple(sorted(relus)))
+        object.__setattr__(self, "boxed", tuple(sorted(every)))
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """What a proof about this network rests on: the families of its nodes, and the functions of its curves."""
+        kinds = {"relu": Relu, "product": Product}
+        found = [name for name, kind in kinds.items() if any(isinstance(node, kind) for node in self.nodes)]
+        return ("affine", *found, *sorted({node.name for node in self.nodes if isinstance(node, Curve)}))
+
+    @property
+    def table(self) -> str:
+        """The id of the tolerance table that a claim about float32 needs."""
+        return TABLES[any(isinstance(node, Curve) for node in self.nodes)]
 
     @property
     def inputs(self) -> int:
@@ -247,7 +381,9 @@ class Network:
 def sources(node: AnyNode) -> Sequence[int]:
     if isinstance(node, Affine):
         return [source for _, source in node.terms]
-    return [node.source] if isinstance(node, Relu) else []
+    if isinstance(node, Product):
+        return node.sources
+    return [node.source] if isinstance(node, (Relu, Curve)) else []
 
 
 def as_floats(array: npt.NDArray[Any]) -> Floats:
@@ -262,6 +398,7 @@ def exact_by_intervals(nodes: Sequence[AnyNode], k: int) -> bool:
         node = nodes[k]
         if not isinstance(node, Affine) or len(node.terms) != 1:
             return False
-        matrices += not isinstance(node.terms[0][0], (Scale, Select))
+        first = node.terms[0][0]
+        matrices += not isinstance(first, Scale) and not (isinstance(first, Select) and first.depth <= 1)
         k = node.terms[0][1]
     return matrices <= 1

@@ -9,41 +9,46 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from torchlean_check import wire
 from torchlean_check.errors import CheckError
-from torchlean_check.hull import nearest
 from torchlean_check.network import (
     Affine,
     AnyNode,
-    Conv,
     Dense,
     Floats,
     Input,
     Map,
     Network,
+    Nonlinear,
+    Ref,
     Relu,
+    Rows,
     Scale,
     Select,
     as_floats,
+)
+from torchlean_check.rules import (
+    read_choice,
+    read_constants,
+    read_conv,
+    read_curves,
+    read_norm,
+    read_pool,
+    read_products,
+    read_softmax,
+    read_sums,
+    read_turned,
 )
 from torchlean_check.wire import Array, Node, refuse, unsupported
 
 MIN_OPSET, MAX_OPSET = 7, 22
 MAX_SIZE = 1 << 26  # entries of one value or one matrix that the reader builds
-
-
-@dataclass(frozen=True)
-class Ref:
-    """A value of the graph: where it is computed and the shape it has here."""
-
-    value: int
-    shape: tuple[int, ...]
 
 
 class Reader:
@@ -153,7 +158,7 @@ class Reader:
             raise self.bad(
                 node, "an input is not defined before its use", "nodes in topological order", ", ".join(missing)
             )
-        result = getattr(self, method)(node)
+        result = method(self, node)
         if isinstance(result, Ref) and math.prod(result.shape) != self.nodes[result.value].size:
             raise self.bad(node, "shapes do not fit", f"{self.nodes[result.value].size} entries", str(result.shape))
         self.names[outputs[0]] = result
@@ -177,14 +182,12 @@ class Reader:
         return found
 
     def value(self, node: Node, v: Ref | Array | None) -> Ref:
-        if not isinstance(v, Ref):
-            raise self.beyond(
-                node,
-                "arithmetic on constants alone is not supported",
-                "a value that depends on the input",
-                "a constant",
-            )
-        return v
+        """A computed value; a constant becomes one, so that arithmetic on constants has meaning and error boxes."""
+        if isinstance(v, Ref):
+            return v
+        c = self.weights(node, v)
+        nothing = Select(np.full(c.size, -1), self.nodes[0].size)
+        return self.affine(node, ((nothing, 0),), c.shape, bias=c.reshape(-1))
 
     def weights(self, node: Node, v: Ref | Array | None) -> Floats:
         what, expected = "a weight must be a constant of finite float32 numbers", "finite float32 constant"
@@ -206,6 +209,11 @@ class Reader:
         if isinstance(value, tuple) and not all(type(x) is int for x in value):
             raise self.bad(node, f"attribute '{name}' has the wrong type", "integers", str(value))
         return value
+
+    def bent(self, made: Nonlinear) -> Ref:
+        """A nonlinear node joins the network."""
+        self.nodes.append(made)
+        return Ref(len(self.nodes) - 1, made.shape)
 
     def affine(
         self,
@@ -331,7 +339,7 @@ class Reader:
     def select(self, node: Node, x: Ref | Array, pick: Any) -> Ref | Array:
         """A layout op through its action on indices."""
         if not isinstance(x, Ref):
-            return np.ascontiguousarray(pick(x))
+            return np.array(pick(x))
         index = np.ascontiguousarray(pick(np.arange(math.prod(x.shape)).reshape(x.shape)))
         if index.size == 0:
             raise self.bad(node, "a value is empty", "at least one entry", str(index.shape))
@@ -372,10 +380,13 @@ class Reader:
 
     def concat(self, node: Node) -> Ref | Array:
         found = self.arity(node, max(len(node.inputs), 1), 1024)
-        rank = len(self.value(node, found[0]).shape)
+        rank = len(found[0].shape)
         axis = self.attr(node, "axis", None)
         if type(axis) is not int or not -rank <= axis < rank:
             raise self.bad(node, "axis is missing or out of range", f"-{rank} to {rank - 1}", str(axis))
+        whole = read_constants.folded(self, node, lambda *parts: np.concatenate(parts, axis), *found)
+        if whole is not None:
+            return whole
         refs = [v if isinstance(v, Ref) else None for v in found]
         shapes = [v.shape for v in found if v is not None]
         if len({(len(s), *s[: axis % rank], *s[axis % rank + 1 :]) for s in shapes}) != 1:
@@ -390,17 +401,23 @@ class Reader:
             for k, ref in enumerate(refs)
             if ref is not None
         )
+        if not terms:
+            raise self.beyond(node, "constants are not joined", "a computed value, or integers", "float constants")
         return self.affine(node, terms, who.shape[1:], bias=np.concatenate(bias, axis=axis).reshape(-1))
 
     # -- arithmetic ------------------------------------------------------------------------------------------------
 
     def relu(self, node: Node) -> Ref:
         x = self.value(node, self.arity(node, 1, 1)[0])
-        self.nodes.append(Relu(x.value, math.prod(x.shape), x.shape, node.name))
-        return Ref(len(self.nodes) - 1, x.shape)
+        return self.bent(Relu(x.value, math.prod(x.shape), x.shape, node.name))
 
-    def add(self, node: Node, sign: float = 1.0) -> Ref:
+    def add(self, node: Node, sign: float = 1.0) -> Ref | Array:
         a, b = self.arity(node, 2, 2)
+        whole = read_constants.folded(self, node, lambda p, q: p + int(sign) * q, a, b)
+        if whole is not None:
+            return whole
+        if not isinstance(a, Ref) and not isinstance(b, Ref):
+            a = self.value(node, a)
         shape = self.broadcast(node, a.shape, b.shape)
         if isinstance(a, Ref) and isinstance(b, Ref):
             one, x, y = np.ones(math.prod(shape)), self.expand(node, a, shape), self.expand(node, b, shape)
@@ -425,7 +442,7 @@ class Reader:
             return Ref(x.value, shape)
         return self.affine(node, ((Scale(np.full(bias.size, factors[0])), x.value),), shape, bias=bias, adds=True)
 
-    def sub(self, node: Node) -> Ref:
+    def sub(self, node: Node) -> Ref | Array:
         return self.add(node, -1.0)
 
     def broadcast(self, node: Node, shape: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
@@ -439,17 +456,20 @@ class Reader:
         return tuple(out)
 
     def expand(self, node: Node, x: Ref, shape: tuple[int, ...]) -> Ref:
-        """The value repeated to the shape, by a matrix of zeros and ones where there is something to repeat."""
-        size = math.prod(x.shape)
-        if size == math.prod(shape):
+        """The value repeated to the shape."""
+        if math.prod(x.shape) == math.prod(shape):
             return Ref(x.value, shape)
-        if size * math.prod(shape) > MAX_SIZE:
-            raise self.beyond(node, "a value is repeated too often", f"{MAX_SIZE} entries", f"{x.shape} to {shape}")
-        index = np.broadcast_to(np.arange(size).reshape(x.shape), shape).reshape(-1)
-        return self.affine(node, ((Dense(np.eye(size)[index]), x.value),), shape)
+        found = self.select(node, x, lambda a: np.broadcast_to(a, shape))
+        assert isinstance(found, Ref)
+        return found
 
-    def mul(self, node: Node) -> Ref:
+    def mul(self, node: Node) -> Ref | Array:
         a, b = self.arity(node, 2, 2)
+        whole = read_constants.folded(self, node, lambda p, q: p * q, a, b)
+        if whole is not None:
+            return whole
+        if isinstance(a, Ref) and isinstance(b, Ref):
+            return read_products.times(self, node, a, b)
         x, constant = (a, b) if isinstance(a, Ref) else (self.value(node, b), a)
         c = self.weights(node, constant)
         x = self.expand(node, x, self.broadcast(node, x.shape, c.shape))
@@ -458,6 +478,8 @@ class Reader:
 
     def div(self, node: Node) -> Ref:
         a, b = self.arity(node, 2, 2)
+        if isinstance(b, Ref):
+            return read_products.over(self, node, self.value(node, a), b)
         x, c = self.value(node, a), self.weights(node, b)
         if (np.abs(c) < 2.0**-100).any() or (np.abs(c) > 2.0**100).any():
             raise self.beyond(node, "a divisor is zero or extreme", "2^-100 <= |c| <= 2^100", str(np.abs(c).min()))
@@ -471,15 +493,18 @@ class Reader:
 
     def matmul(self, node: Node) -> Ref:
         a, b = self.arity(node, 2, 2)
-        if isinstance(a, Ref):
-            x, w = a, self.weights(node, b)
-            rows = math.prod(x.shape[:-1])
-            if w.ndim != 2 or len(x.shape) < 2 or x.shape[-1] != w.shape[0] or rows * rows * w.size > MAX_SIZE * 4:
+        if isinstance(b, Ref) and (isinstance(a, Ref) or a.ndim != 2 or len(b.shape) != 2):
+            return read_products.matmul(self, node, self.value(node, a), b)
+        if not isinstance(b, Ref):
+            x, w = self.value(node, a), self.weights(node, b)
+            rows, vector = math.prod(x.shape[:-1]), w.ndim == 1
+            w = w[:, None] if vector else w
+            if w.ndim != 2 or len(x.shape) < 1 or x.shape[-1] != w.shape[0]:
                 raise self.bad(
                     node, "shapes do not fit", "value [..., k] times constant [k, n]", f"{x.shape} and {w.shape}"
                 )
-            weight = as_floats(w.T if rows == 1 else np.kron(np.eye(rows), w.T))
-            return self.product(node, Dense(weight), x, (*x.shape[:-1], w.shape[1]))
+            shape = x.shape[:-1] if vector else (*x.shape[:-1], w.shape[1])
+            return self.product(node, Dense(as_floats(w.T)) if rows == 1 else Rows(as_floats(w), rows), x, shape)
         x, w = self.value(node, b), self.weights(node, a)
         if w.ndim != 2 or len(x.shape) != 2 or x.shape[0] != w.shape[1] or x.shape[1] ** 2 * w.size > MAX_SIZE:
             raise self.bad(node, "shapes do not fit", "constant [m, k] times value [k, n]", f"{w.shape} and {x.shape}")
@@ -488,7 +513,7 @@ class Reader:
     def product(
         self,
         node: Node,
-        linear: Dense | Conv,
+        linear: Map,
         x: Ref,
         shape: tuple[int, ...],
         bias: Floats | None = None,
@@ -535,180 +560,34 @@ class Reader:
         scale = max(size, 1.0 / size, abs(beta))
         return self.product(node, Dense(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
-    def window(
-        self, node: Node, kernel: tuple[int, ...], x: Ref
-    ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Strides, pads, dilations and output sizes of a sliding window."""
-        axes = len(kernel)
-        if node.attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-            raise self.beyond(node, "auto_pad is not supported", "NOTSET", repr(node.attributes["auto_pad"]))
-        strides, dilations = self.attr(node, "strides", (1,) * axes), self.attr(node, "dilations", (1,) * axes)
-        pads = self.attr(node, "pads", (0,) * 2 * axes)
-        if not (
-            len(x.shape) == axes + 2
-            and x.shape[0] == 1
-            and 1 <= axes <= 3
-            and len(strides) == len(dilations) == axes
-            and len(pads) == 2 * axes
-        ):
-            raise self.bad(
-                node,
-                "shapes do not fit",
-                "[1, channels, 1 to 3 spatial axes]",
-                f"{x.shape}, strides {strides}, pads {pads}",
-            )
-        if min(strides) < 1 or min(dilations) < 1 or min(pads) < 0 or max(*pads, *strides, *dilations) > 1 << 16:
-            raise self.bad(
-                node,
-                "strides, dilations or pads are out of range",
-                "positive; pads at least 0",
-                f"{strides}, {dilations}, {pads}",
-            )
-        out = tuple(
-            (n + pads[i] + pads[axes + i] - d * (k - 1) - 1) // s + 1
-            for i, (n, k, s, d) in enumerate(zip(x.shape[2:], kernel, strides, dilations, strict=True))
-        )
-        if min(out) < 1:
-            raise self.bad(node, "the kernel is larger than its input", f"at most {x.shape[2:]}", str(kernel))
-        return strides, pads, dilations, out
 
-    def conv(self, node: Node) -> Ref:
-        found = self.arity(node, 2, 3)
-        x, w = self.value(node, found[0]), self.weights(node, found[1])
-        kernel = tuple(w.shape[2:])
-        if self.attr(node, "kernel_shape", kernel) != kernel or not kernel:
-            raise self.bad(
-                node, "kernel_shape does not fit the weight", str(kernel), str(node.attributes.get("kernel_shape"))
-            )
-        strides, pads, dilations, out = self.window(node, kernel, x)
-        groups = self.attr(node, "group", 1)
-        if groups < 1 or x.shape[1] != groups * w.shape[1] or w.shape[0] % groups:
-            raise self.bad(
-                node, "channels do not fit", f"group * {w.shape[1]}", f"{x.shape[1]} channels, group {groups}"
-            )
-        bias = None
-        if len(found) == 3:
-            c = self.weights(node, found[2])
-            if c.shape != (w.shape[0],):
-                raise self.bad(node, "shapes do not fit", str((w.shape[0],)), str(c.shape))
-            bias = np.repeat(c, math.prod(out))
-        linear = Conv(w, strides, pads, dilations, groups, tuple(x.shape[1:]), (w.shape[0], *out))
-        return self.product(node, linear, x, (1, w.shape[0], *out), bias)
-
-    def average(self, node: Node, kernel: tuple[int, ...], x: Ref) -> Ref:
-        strides, pads, dilations, out = self.window(node, kernel, x)
-        if any(pads) or set(dilations) != {1}:
-            raise self.beyond(
-                node, "a padded or dilated average is not supported", "pads 0, dilations 1", f"{pads}, {dilations}"
-            )
-        count = math.prod(kernel)
-        linear = Conv(
-            np.full((x.shape[1], 1, *kernel), 1.0 / count),
-            strides,
-            pads,
-            dilations,
-            x.shape[1],
-            tuple(x.shape[1:]),
-            (x.shape[1], *out),
-        )
-        return self.affine(
-            node,
-            ((linear, x.value),),
-            (1, x.shape[1], *out),
-            leaves=count + 2.0,
-            weight_rel=2.0**-53,
-            most=2.0**126 / count,
-        )
-
-    def average_pool(self, node: Node) -> Ref:
-        x = self.value(node, self.arity(node, 1, 1)[0])
-        if self.attr(node, "ceil_mode", 0) or self.attr(node, "count_include_pad", 0):
-            raise self.beyond(node, "ceil_mode and count_include_pad are not supported", "0", "1")
-        kernel = self.attr(node, "kernel_shape", ())
-        if not kernel or min(kernel) < 1:
-            raise self.bad(node, "kernel_shape is missing or not positive", "positive sizes", str(kernel))
-        return self.average(node, kernel, x)
-
-    def global_average(self, node: Node) -> Ref:
-        x = self.value(node, self.arity(node, 1, 1)[0])
-        return self.average(node, tuple(x.shape[2:]), x)
-
-    def batch_norm(self, node: Node) -> Ref:
-        found = self.arity(node, 5, 5)
-        x = self.value(node, found[0])
-        gamma, beta, mean, var = (self.weights(node, v) for v in found[1:])
-        eps = self.attr(node, "epsilon", float(np.float32(1e-05)))
-        if self.attr(node, "training_mode", 0) or self.attr(node, "spatial", 1) != 1:
-            raise self.beyond(node, "training mode is not supported", "training_mode 0, spatial 1", "another value")
-        if (
-            len(x.shape) < 2
-            or x.shape[0] != 1
-            or any(v.shape != (x.shape[1],) for v in (gamma, beta, mean, var))
-            or not 0 < eps < 1
-            or (var < 0).any()
-            or (var + eps < 2.0**-100).any()
-            or (np.abs(gamma) > 2.0**60).any()
-        ):
-            raise self.bad(
-                node,
-                "shapes or values do not fit",
-                f"four arrays [{x.shape[1:2]}], variance >= 0, 0 < epsilon < 1, none of them extreme",
-                f"{x.shape}",
-            )
-        # s = gamma / sqrt(var + eps): sum, root and quotient in binary64, each within 2^-53, so s within 2^-51 of the
-        # exact one.
-        s = gamma / np.sqrt(var + eps)
-        shift = np.array(
-            [nearest(Fraction(b) - Fraction(a) * Fraction(m)) for b, a, m in zip(beta, s, mean, strict=True)]
-        )
-        inverse = 1.0 / np.sqrt(var + eps)
-        err = (np.abs(s * mean) + np.abs(shift)) * 2.0**-50
-        size = np.abs(s * mean) * (1 + 2.0**-40) + np.abs(beta)
-        repeat = math.prod(x.shape[2:])
-        return self.affine(
-            node,
-            ((Scale(np.repeat(s, repeat)), x.value),),
-            x.shape,
-            bias=np.repeat(shift, repeat),
-            leaves=10.0,
-            weight_rel=2.0**-51,
-            bias_err=np.repeat(err, repeat),
-            magnitude=np.repeat(size, repeat) + np.abs(np.repeat(shift, repeat)),
-            most=float(2.0**126 / np.max([np.abs(gamma), inverse, np.abs(s), np.ones_like(s)]) - np.abs(mean).max()),
-            # Sum, product and quotient may come in any order, and each may underflow before the next makes it larger.
-            scale=float(max(2.0, np.abs(gamma).max(), (inverse + (1.0 + inverse) * np.abs(mean)).max())),
-        )
-
-
-WINDOW = "auto_pad kernel_shape strides pads dilations"
-RULES: dict[str, tuple[str, str]] = {
-    "Identity": ("same", ""),
-    "Dropout": ("dropout", "ratio seed"),
-    "Constant": ("constant", "value value_float value_floats value_int value_ints"),
-    "Flatten": ("flatten", "axis"),
-    "Reshape": ("reshape", "allowzero"),
-    "Squeeze": ("squeeze", "axes"),
-    "Unsqueeze": ("unsqueeze", "axes"),
-    "Transpose": ("transpose", "perm"),
-    "Slice": ("slice", "starts ends axes"),
-    "Concat": ("concat", "axis"),
-    "Relu": ("relu", ""),
-    "Add": ("add", ""),
-    "Sub": ("sub", ""),
-    "Mul": ("mul", ""),
-    "Div": ("div", ""),
-    "Neg": ("neg", ""),
-    "MatMul": ("matmul", ""),
-    "Gemm": ("gemm", "alpha beta transA transB"),
-    "Conv": ("conv", WINDOW + " group"),
-    "GlobalAveragePool": ("global_average", ""),
-    "AveragePool": ("average_pool", WINDOW + " ceil_mode count_include_pad"),
-    "BatchNormalization": ("batch_norm", "epsilon momentum spatial training_mode"),
+ARITHMETIC = (read_curves, read_softmax, read_sums, read_choice, read_norm)
+FAMILIES = (read_constants, *ARITHMETIC, read_conv, read_turned, read_pool)
+Rule = Callable[[Reader, Node], Ref | Array]
+RULES: dict[str, tuple[Rule, str]] = {
+    "Identity": (Reader.same, ""),
+    "Dropout": (Reader.dropout, "ratio seed"),
+    "Constant": (Reader.constant, "value value_float value_floats value_int value_ints"),
+    "Flatten": (Reader.flatten, "axis"),
+    "Reshape": (Reader.reshape, "allowzero"),
+    "Squeeze": (Reader.squeeze, "axes"),
+    "Unsqueeze": (Reader.unsqueeze, "axes"),
+    "Transpose": (Reader.transpose, "perm"),
+    "Slice": (Reader.slice, "starts ends axes"),
+    "Concat": (Reader.concat, "axis"),
+    "Relu": (Reader.relu, ""),
+    "Add": (Reader.add, ""),
+    "Sub": (Reader.sub, ""),
+    "Mul": (Reader.mul, ""),
+    "Div": (Reader.div, ""),
+    "Neg": (Reader.neg, ""),
+    "MatMul": (Reader.matmul, ""),
+    "Gemm": (Reader.gemm, "alpha beta transA transB"),
+    **{op: rule for family in FAMILIES for op, rule in family.RULES.items()},
 }
 
 
 def read_network(data: bytes) -> Network:
     """The network in the uncompressed bytes of an ONNX file. CheckError names the node that is refused."""
     reader = Reader(wire.parse(data))
-    reads = sorted({node.source for node in reader.nodes if isinstance(node, Relu)})
-    return Network(tuple(reader.nodes), reader.output, reader.input_shape, tuple(reads))
+    return Network(tuple(reader.nodes), reader.output, reader.input_shape)

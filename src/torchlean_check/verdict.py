@@ -13,8 +13,6 @@ from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.vnnlib_reader import Region, read_property
 from torchlean_check.wire import unpack
 
-RULES = ("affine", "relu")
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -75,6 +73,14 @@ def check(
                 fix="give the files that the certificate was written for",
             )
     network, regions = load(model, claim)
+    if certificate.table != network.table:
+        raise CheckError(
+            "the tolerance table is not the network's",
+            where="certificate, table",
+            expected=network.table,
+            got=certificate.table,
+            fix="write the certificate again",
+        )
     if len(regions) != len(certificate.trees):
         raise CheckError(
             "the number of trees does not fit the property",
@@ -114,6 +120,6 @@ def check(
         certificate.semantics,
         certificate.table,
         arithmetic,
-        RULES,
+        network.rules,
         format.digest(cert_bytes),
     )

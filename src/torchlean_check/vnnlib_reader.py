@@ -19,7 +19,7 @@ from torchlean_check.hull import Floats, hull, nearest, up
 
 MAX_BYTES, MAX_DEPTH, MAX_CLAUSES, MAX_VARIABLES, MAX_DIGITS = 1 << 26, 64, 1 << 14, 1 << 20, 400
 TOKEN = re.compile(r"[()]|[^\s()]+")
-NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?\Z", re.ASCII)
+NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d{1,3}))?\Z", re.ASCII)
 VARIABLE = re.compile(r"([XY])_(0|[1-9]\d{0,6})\Z", re.ASCII)
 Key = tuple[str, int]
 ONE = Fraction(1)
@@ -118,7 +118,7 @@ def _number(token: str) -> Fraction | None:
     if match is None or len(token) > MAX_DIGITS:
         return None
     digits = match[2] or ""
-    value = Fraction(int(match[1] + digits), 10 ** len(digits))
+    value = Fraction(int(match[1] + digits), 10 ** len(digits)) * Fraction(10) ** int(match[3] or 0)
     return -value if token[0] == "-" else value
 
 
@@ -136,7 +136,7 @@ class _Reader:
                 raise refuse(
                     "this is neither a number nor a variable",
                     at="a term",
-                    expected="a decimal without exponent, X_i or Y_j",
+                    expected="a decimal, X_i or Y_j",
                     got=term,
                     fix="write numbers as plain decimals",
                 )

@@ -51,6 +51,14 @@ def test_exact_product_does_not_depend_on_order():
     assert np.array_equal(a.product(rows, matrix), a.product(rows[:, order], matrix[order]))
 
 
+def test_rows_stay_trimmed_where_their_largest_entry_reaches_a_power_of_two():
+    a = arith.Exact()
+    rows = np.array([[1.0 - 2.0**-50, 3 * 2.0**-46, 2.0**-200]])
+    for trimmed in (a.trim(rows)[0], a.trim_up(rows)):
+        assert trimmed[0, 0] == 1.0 and np.isfinite(a.product(trimmed, np.ones((3, 2)))).all()
+        assert (a.trim(trimmed)[0] == trimmed).all()
+
+
 def test_exact_refuses_untrimmed_rows_with_nan():
     a = arith.Exact()
     assert np.isnan(a.product(np.array([[1.0, 2.0**-60]]), np.ones((2, 3)))).all()

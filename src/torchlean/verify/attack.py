@@ -7,6 +7,7 @@ Shapes   P points, n inputs, m outputs, R inequalities of the region
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from torchlean.verify.clock import Deadline
 from torchlean.verify.maps import Maps
-from torchlean_check.network import Affine, Network, Relu
+from torchlean_check.network import Affine, Curve, Network, Nonlinear, Product, Relu
 from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
@@ -54,23 +55,52 @@ class Target:
         )
 
 
-def forward(network: Network, maps: Maps, x: F64) -> tuple[F64, dict[int, Any]]:
-    """Outputs, and which relus are active, the latter in the arrays of `maps`. Shapes: [P, n] -> [P, m]"""
+def forward(network: Network, maps: Maps, x: F64) -> tuple[F64, dict[int, tuple[Any, ...]]]:
+    """Outputs, and the slopes of each nonlinear node in its sources, in the arrays of `maps`.
+
+    Shapes   [P, n] -> [P, m]
+    """
     values: dict[int, Any] = {0: maps.put(x)}
-    active = {}
+    slopes = {}
     for i, node in enumerate(network.nodes):
         if isinstance(node, Affine):
             value = maps.bias[i]
             for j, (_, source) in enumerate(node.terms):
                 value = value + maps.apply(i, j, values[source])
             values[i] = value
-        elif isinstance(node, Relu):
-            active[i] = values[node.source] > 0
-            values[i] = maps.xp.clip(values[node.source], 0, None)
-    return np.asarray(maps.get(values[network.output]), np.float64), active
+        elif isinstance(node, Nonlinear):
+            values[i], slopes[i] = _bent(node, maps, values)
+    return np.asarray(maps.get(values[network.output]), np.float64), slopes
 
 
-def backward(network: Network, maps: Maps, active: dict[int, Any], weights: F64) -> F64:
+def _bent(node: Nonlinear, maps: Maps, values: dict[int, Any]) -> tuple[Any, tuple[Any, ...]]:
+    """The value of a nonlinear node, and its slopes in its sources."""
+    if isinstance(node, Product):
+        x, y = values[node.sources[0]][:, node.left.index], values[node.sources[1]][:, node.right.index]
+        return x * y, (y, x)
+    z = values[node.source]
+    if isinstance(node, Curve):
+        value, slope = CURVES[node.name]
+        return value(maps.xp, z), (slope(maps.xp, z),)
+    return maps.xp.clip(z, 0, None), (z > 0,)
+
+
+CURVES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
+    "exp": (lambda xp, z: xp.exp(z), lambda xp, z: xp.exp(z)),
+    "log": (lambda xp, z: xp.log(z), lambda xp, z: 1 / z),
+    "sqrt": (lambda xp, z: xp.sqrt(z), lambda xp, z: 0.5 / xp.sqrt(z)),
+    "reciprocal": (lambda xp, z: 1 / z, lambda xp, z: -1 / (z * z)),
+    "square": (lambda xp, z: z * z, lambda xp, z: 2 * z),
+    "sigmoid": (lambda xp, z: 0.5 + 0.5 * xp.tanh(0.5 * z), lambda xp, z: 0.25 * (1 - xp.tanh(0.5 * z) ** 2)),
+    "tanh": (lambda xp, z: xp.tanh(z), lambda xp, z: 1 - xp.tanh(z) ** 2),
+    "sin": (lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z)),
+    "cos": (lambda xp, z: xp.cos(z), lambda xp, z: -xp.sin(z)),
+    "floor": (lambda xp, z: xp.floor(z), lambda xp, z: 0 * z),
+    "sign": (lambda xp, z: xp.sign(z), lambda xp, z: 0 * z),
+}
+
+
+def backward(network: Network, maps: Maps, slopes: dict[int, tuple[Any, ...]], weights: F64) -> F64:
     """The gradient of sum weights * y in x. Shapes: [P, m] -> [P, n]"""
     cotangents: dict[int, Any] = {network.output: maps.put(weights)}
     for i in range(len(network.nodes) - 1, 0, -1):
@@ -78,8 +108,14 @@ def backward(network: Network, maps: Maps, active: dict[int, Any], weights: F64)
         if g is None:
             continue
         node = network.nodes[i]
-        if isinstance(node, Relu):
-            parts = [(g * active[i], node.source)]
+        if isinstance(node, Product):
+            each = [g * slope for slope in slopes[i]]
+            parts = [
+                (maps.scatter(rows, select), source)
+                for rows, select, source in zip(each, (node.left, node.right), node.sources, strict=True)
+            ]
+        elif isinstance(node, (Relu, Curve)):
+            parts = [(g * slopes[i][0], node.source)]
         elif isinstance(node, Affine):
             parts = [(maps.transpose(i, j, g), source) for j, (_, source) in enumerate(node.terms)]
         else:
@@ -109,7 +145,7 @@ def descend(
     for c, mine in enumerate(rows):
         mask[c, mine] = True
     for step in range(steps + 1):
-        y, active = forward(network, target.maps, x)
+        y, slopes = forward(network, target.maps, x)
         g = np.where(mask[clause], y @ region.rows_y.T + x @ region.rows_x.T + region.rows_c, -np.inf)
         row = g.argmax(axis=1)
         value = g[every, row]
@@ -117,7 +153,7 @@ def descend(
         best[better], best_g[better] = x[better], value[better]
         if step == steps or (best_g <= until).any() or deadline.left < 0:
             break
-        gradient = backward(network, target.maps, active, region.rows_y[row]) + region.rows_x[row]
+        gradient = backward(network, target.maps, slopes, region.rows_y[row]) + region.rows_x[row]
         x = target.clip(x - size * 0.01 ** (step / max(steps - 1, 1)) * width * np.sign(gradient))
     return best, best_g
 

@@ -17,7 +17,7 @@ from torchlean.verify.inputs import prove_by_inputs
 from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
-from torchlean_check.network import Network
+from torchlean_check.network import Curve, Network, Product
 from torchlean_check.vnnlib_reader import Region
 from torchlean_check.wire import unpack
 
@@ -69,7 +69,7 @@ def verify_files(
                 files.tables.clear()
                 problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
                 proofs = [prove(problem, strategy) for problem in problems]
-            certificate = write(files, said, proofs)
+            certificate = write(files, said, network.table, proofs)
     except Found as found:
         kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
         return answer(Status.SAT, kind, witness=found.witness)
@@ -80,7 +80,8 @@ def verify_files(
     except MemoryError:
         return answer(Status.UNKNOWN, "out of memory")
     leaves, boxes = sum(p.leaves for p in proofs), sum(p.boxes for p in proofs)
-    return answer(Status.UNSAT, "proved", leaves=leaves, boxes=boxes, certificate=certificate)
+    return answer(Status.UNSAT, "proved", leaves=leaves, boxes=boxes, certificate=certificate, rules=network.rules,
+                  table=network.table)  # fmt: skip
 
 
 def plain(data: bytes, what: str) -> bytes:
@@ -122,6 +123,10 @@ def prove(problem: Problem, strategy: Strategy = "auto") -> Proof:
             from torchlean.verify.lp import prove_by_linear_programs
 
             return prove_by_linear_programs(problem)
+        if any(isinstance(node, (Curve, Product)) for node in problem.network.nodes):
+            from torchlean.verify.bent import prove_bent
+
+            return prove_bent(problem)
         if len(problem.varying) <= LOW_DIMENSION:
             return prove_by_inputs(problem)
         from torchlean.verify.neurons import prove_by_neurons
@@ -131,7 +136,7 @@ def prove(problem: Problem, strategy: Strategy = "auto") -> Proof:
         raise Stuck(f"{error.what} ({error.where})") from error
 
 
-def write(files: Files, semantics: str, proofs: list[Proof]) -> bytes:
+def write(files: Files, semantics: str, table: str, proofs: list[Proof]) -> bytes:
     """The certificate's bytes."""
     from torchlean import __version__
 
@@ -142,6 +147,7 @@ def write(files: Files, semantics: str, proofs: list[Proof]) -> bytes:
         trees=tuple(p.tree for p in proofs),
         tables=tuple(files.tables),
         root="derive",
+        table=table,
         writer=f"torchlean {__version__}",
     )
     return tc.encode(certificate)

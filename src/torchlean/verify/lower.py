@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.bounds.dense import Layer, Rows, Stack
-from torchlean_check.network import Affine, Conv, Dense, Input, Network, Relu, Scale, Select
+from torchlean_check.network import Affine, Dense, Input, Map, Network, Relu, Scale
 from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
@@ -39,13 +39,13 @@ class TooLarge(Exception):
     """The composed matrices would be too large for the dense search."""
 
 
-def matrix(map_: Dense | Scale | Select | Conv, inputs: int) -> F64:
+def matrix(map_: Map, inputs: int) -> F64:
     """A linear map as a matrix [out, in]."""
     if isinstance(map_, Dense):
         return map_.weight
     if isinstance(map_, Scale):
         return np.diag(map_.factor)
-    outputs = len(map_.index) if isinstance(map_, Select) else int(np.prod(map_.out_shape))
+    outputs = len(map_.leaves())
     if inputs * max(outputs, inputs) > LIMIT:
         raise TooLarge
     return map_.apply(np.eye(inputs), np.matmul).T
@@ -75,6 +75,8 @@ def lower_with_origins(network: Network, region: Region, semantics: str) -> tupl
             atoms[i] = node.source
             level[i] = 1 + max((level[a] for a in forms[node.source].parts), default=0)
             forms[i] = _atom(i, node.size)
+        elif not isinstance(node, Affine):
+            raise TooLarge  # a curve or a product: no stack of relus
         else:
             forms[i] = _affine(node, forms, network, U32 if semantics == "float32" else 0.0)
             total += sum(m.size for m in forms[i].parts.values())

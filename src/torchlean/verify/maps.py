@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from torchlean_check.network import Affine, Conv, Dense, Map, Network, Scale
+from torchlean_check.network import Affine, Conv, Dense, Map, Network, Rows, Scale, Select, Turned
 
 
 class Maps(Protocol):
@@ -40,6 +40,9 @@ class Maps(Protocol):
 
     def transpose(self, node: int, term: int, rows: Any) -> Any: ...
 
+    def scatter(self, rows: Any, select: Select) -> Any:
+        """The transpose of a selection."""
+
 
 class NumpyMaps:
     """The checker's own maps, with BLAS products in float64."""
@@ -64,6 +67,9 @@ class NumpyMaps:
 
     def transpose(self, node: int, term: int, rows: Any) -> Any:
         return self._map(node, term).transpose(rows, np.matmul)
+
+    def scatter(self, rows: Any, select: Select) -> Any:
+        return select.transpose(rows, np.matmul)
 
     def _map(self, node: int, term: int) -> Map:
         affine = self._network.nodes[node]
@@ -104,6 +110,9 @@ class TorchMaps:
     def transpose(self, node: int, term: int, rows: Any) -> Any:
         return self._maps[node, term].transpose(rows)
 
+    def scatter(self, rows: Any, select: Select) -> Any:
+        return rows.new_zeros((len(rows), select.in_size)).index_add_(1, self.index(select.index), rows)
+
     def _made(self, map_: Map) -> Any:
         if isinstance(map_, Dense):
             return _TorchDense(self.put(map_.weight))
@@ -111,6 +120,10 @@ class TorchMaps:
             return _TorchScale(self.put(map_.factor))
         if isinstance(map_, Conv):
             return _TorchConv(self.xp, self.put(map_.weight), map_)
+        if isinstance(map_, Turned):
+            return _TorchTurned(self._made(map_.conv))
+        if isinstance(map_, Rows):
+            return _TorchRows(self.put(map_.weight))
         kept = np.flatnonzero(map_.index >= 0)
         return _TorchSelect(self.index(kept), self.index(map_.index[kept]), len(map_.index), map_.in_size)
 
@@ -124,6 +137,22 @@ class _TorchDense:
 
     def transpose(self, rows: Any) -> Any:
         return rows @ self.weight
+
+
+class _TorchRows:
+    def __init__(self, weight: Any) -> None:
+        self.weight, self.turned = weight, weight.T.contiguous()
+
+    def apply(self, x: Any) -> Any:
+        return (x.reshape(-1, self.weight.shape[0]) @ self.weight).reshape(len(x), -1)
+
+    def transpose(self, rows: Any) -> Any:
+        return (rows.reshape(-1, self.turned.shape[0]) @ self.turned).reshape(len(rows), -1)
+
+
+class _TorchTurned:
+    def __init__(self, conv: Any) -> None:
+        self.apply, self.transpose = conv.transpose, conv.apply
 
 
 class _TorchScale:
@@ -149,8 +178,7 @@ class _TorchSelect:
 
     def transpose(self, rows: Any) -> Any:
         y = rows.new_zeros((len(rows), self.in_size))
-        y[:, self.into] = rows[:, self.out]
-        return y
+        return y.index_add_(1, self.into, rows[:, self.out])
 
 
 class _TorchConv:

@@ -24,8 +24,8 @@ def as_text(verdict: Verdict, path: str | None, seconds: float, lowered: Lowered
         where = path or "not written (--certificate FILE)"
         lines.append(f"certificate  {where}  {size}  {seconds:.2f} s")
         lines.append(
-            f"checked      semantics {verdict.semantics}, tolerance table none/1, arithmetic rounded, "
-            f"rules affine relu, sha256 {sha256(verdict.certificate).hexdigest()[:16]}"
+            f"checked      semantics {verdict.semantics}, tolerance table {verdict.table}, arithmetic rounded, "
+            f"rules {' '.join(verdict.rules)}, sha256 {sha256(verdict.certificate).hexdigest()[:16]}"
         )
         if lowered is not None:
             made = ", ".join(lowered.beside(path or "CERTIFICATE"))

@@ -37,6 +37,7 @@ class Verdict:
     leaves        of the proof's trees      boxes     that were bounded to find them
     seconds       from the files' bytes to the certificate's
     certificate   the bytes of the proof, for `unsat`       model, claim   the bytes of the two files that it is about
+    rules, table  what the proof rests on: families of ops, and the table of tolerances of elementary functions
     """
 
     status: Status
@@ -49,6 +50,8 @@ class Verdict:
     certificate: bytes | None = None
     model: bytes = b""
     claim: bytes = b""
+    rules: tuple[str, ...] = ()
+    table: str = ""
 
     def save(self, folder: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
         """Write model.onnx, claim.vnnlib and proof.tlcert, all or none; returns their paths.

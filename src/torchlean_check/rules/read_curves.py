@@ -1,0 +1,60 @@
+"""Trusted. Elementary functions of an ONNX file as curves.
+
+Tolerance table "tolerances-1": an implementation is within a + r |f| of f, clamped to f's range (SEMANTICS 2).
+Source  onnx.ai/onnx/operators.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torchlean_check.network import Curve, Ref
+from torchlean_check.wire import Node
+
+if TYPE_CHECKING:
+    from torchlean_check.onnx_reader import Reader
+
+TABLE = "tolerances-1"
+TOLERANCES = {  # absolute, relative
+    "exp": (2.0**-124, 2.0**-20),
+    "log": (2.0**-126, 2.0**-20),
+    "sin": (2.0**-125, 2.0**-20),
+    "cos": (2.0**-125, 2.0**-20),
+    "tanh": (2.0**-125, 2.0**-20),
+    "sigmoid": (2.0**-21, 2.0**-20),
+    "sqrt": (2.0**-62, 2.0**-22),
+    "reciprocal": (2.0**-126, 2.0**-22),
+    "square": (2.0**-124, 2.0**-19),  # the table's pow; a product is nearer
+    "floor": (0.0, 0.0),
+    "sign": (0.0, 0.0),
+}
+
+
+def curve(r: Reader, node: Node, x: Ref, name: str, exact: bool = False, **more: Any) -> Ref:
+    """f(x); `exact`: a step of ours that no execution takes."""
+    absolute, relative = (0.0, 0.0) if exact else TOLERANCES[name]
+    size = math.prod(x.shape)
+    made = Curve(name, x.value, size, x.shape, node.name, **{"absolute": absolute, "relative": relative, **more})
+    return r.bent(made)
+
+
+def read(name: str, r: Reader, node: Node) -> Ref:
+    return curve(r, node, r.value(node, r.arity(node, 1, 1)[0]), name)
+
+
+def power(r: Reader, node: Node) -> Ref:
+    x, exponent = r.arity(node, 2, 2)
+    found = r.weights(node, exponent)
+    if found.size != 1 or found.reshape(-1)[0] != 2.0:
+        raise r.beyond(node, "this exponent is not supported", "2", str(found.reshape(-1)[:4]))
+    return curve(r, node, r.value(node, x), "square")
+
+
+NAMES = {"Exp": "exp", "Log": "log", "Sin": "sin", "Cos": "cos", "Tanh": "tanh", "Sigmoid": "sigmoid", "Sqrt": "sqrt",
+         "Reciprocal": "reciprocal", "Floor": "floor", "Sign": "sign"}  # fmt: skip
+RULES: dict[str, Any] = {
+    **{op: (partial(read, name), "") for op, name in NAMES.items()},
+    "Pow": (power, ""),
+}

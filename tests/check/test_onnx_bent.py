@@ -1,0 +1,193 @@
+"""ONNX ops beyond affine and relu: what is read computes what onnxruntime computes; traps are refused."""
+
+import numpy as np
+import pytest
+
+from torchlean_check.errors import CheckError
+from torchlean_check.network import Affine, Curve, Product, Relu
+from torchlean_check.onnx_reader import read_network
+from torchlean_check.rules.elementary import FUNCTIONS
+
+RNG = np.random.default_rng(0)
+
+
+def f32(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def i64(*values):
+    return np.array(values, np.int64)
+
+
+IMAGE = (1, 2, 6, 5)
+UP = ("ConvTranspose", "xwb", "y")
+CASES = {
+    **{
+        op: ([(op, "x", "y", {})], {}, (1, 4))
+        for op in ("Exp", "Sin", "Cos", "Tanh", "Sigmoid", "Floor", "Sign", "Abs")
+    },
+    **{op: ([("Exp", "x", "t", {}), (op, "t", "y", {})], {}, (1, 4)) for op in ("Log", "Sqrt", "Reciprocal")},
+    "square": ([("Pow", "xc", "y", {})], {"c": np.float32(2)}, (2, 3)),
+    "softmax of the last axis": ([("Softmax", "x", "y", {"axis": -1})], {}, (2, 3, 4)),
+    "softmax of a middle axis": ([("Softmax", "x", "y", {"axis": 1})], {}, (2, 3, 4)),
+    "product": ([("Sin", "x", "t", {}), ("Mul", "xt", "y", {})], {}, (2, 3)),
+    "product that broadcasts": (
+        [("Slice", "xse", "t", {}), ("Mul", "tx", "y", {})],
+        {"s": i64(0), "e": i64(1)},
+        (2, 3),
+    ),
+    "product with itself": ([("Mul", "xx", "y", {})], {}, (2, 3)),
+    "quotient": ([("Exp", "x", "t", {}), ("Div", "xt", "y", {})], {}, (2, 3)),
+    "constant over value": ([("Exp", "x", "t", {}), ("Div", "ct", "y", {})], {"c": f32(3)}, (2, 3)),
+    "matmul of values": ([("Transpose", "x", "t", {"perm": [0, 2, 1]}), ("MatMul", "xt", "y", {})], {}, (2, 3, 4)),
+    "matmul that broadcasts": (
+        [("Squeeze", "xa", "t", {}), ("Transpose", "t", "u", {"perm": [1, 0]}), ("MatMul", "xu", "y", {})],
+        {"a": i64(0)},
+        (1, 3, 4),
+    ),
+    "matmul of vectors": ([("MatMul", "xx", "t", {}), ("Unsqueeze", "ta", "y", {})], {"a": i64(0)}, (4,)),
+    "matmul with a vector": ([("MatMul", "xw", "y", {})], {"w": f32(4)}, (2, 3, 4)),
+    "constant vector times value": ([("MatMul", "wx", "y", {})], {"w": f32(3)}, (3, 2)),
+    "constant arithmetic": (
+        [("MatMul", "uw", "t", {}), ("Add", "tb", "v", {}), ("Relu", "v", "z", {}), ("Sub", "xz", "y", {})],
+        {"u": f32(2, 3), "w": f32(3, 3), "b": f32(3)},
+        (2, 3),
+    ),
+    "sum over axes": ([("ReduceSum", "xa", "y", {"keepdims": 0})], {"a": i64(0, 2)}, (2, 3, 4)),
+    "sum of all": ([("ReduceSum", "x", "y", {})], {}, (2, 3)),
+    "mean over an axis": ([("ReduceMean", "x", "y", {"axes": [-2]})], {}, (2, 3, 4)),
+    "max": ([("Sin", "x", "t", {}), ("Max", "xtc", "y", {})], {"c": f32(1, 3)}, (2, 3)),
+    "min": ([("Sin", "x", "t", {}), ("Min", "xt", "y", {})], {}, (2, 3)),
+    "max of one": ([("Max", "x", "t", {}), ("Relu", "t", "y", {})], {}, (2, 3)),
+    "clip": ([("Clip", "xab", "y", {})], {"a": np.float32(-0.5), "b": np.float32(0.25)}, (2, 3)),
+    "clip from above": ([("Clip", ("x", "", "b"), "y", {})], {"b": np.float32(0.25)}, (2, 3)),
+    "leaky relu": ([("LeakyRelu", "x", "y", {"alpha": 0.2})], {}, (2, 3)),
+    "leaky relu by default": ([("LeakyRelu", "x", "y", {})], {}, (2, 3)),
+    "max pool": ([("MaxPool", "x", "y", {"kernel_shape": [2, 3], "strides": [2, 1]})], {}, IMAGE),
+    "padded max pool": ([("MaxPool", "x", "y", {"kernel_shape": [3, 3], "pads": [1, 2, 0, 1]})], {}, IMAGE),
+    "transposed convolution": ([(*UP, {})], {"w": f32(2, 3, 2, 3), "b": f32(3)}, IMAGE),
+    "strided transposed convolution": (
+        [(*UP, {"strides": [2, 3], "pads": [1, 0, 0, 2], "output_padding": [1, 2], "dilations": [1, 2]})],
+        {"w": f32(2, 3, 3, 2), "b": f32(3)},
+        IMAGE,
+    ),
+    "grouped transposed convolution": ([(*UP, {"group": 2})], {"w": f32(2, 2, 2, 2), "b": f32(4)}, IMAGE),
+    "gather": ([("Gather", "xi", "y", {"axis": 1})], {"i": i64(2, -3, 2)}, (2, 3)),
+    "gather of one": ([("Gather", "xi", "y", {"axis": -1})], {"i": np.array(1)}, (2, 3)),
+    "expand": ([("Expand", "xs", "t", {}), ("Relu", "t", "y", {})], {"s": i64(2, 2, 1)}, (2, 3)),
+    "where by constants": (
+        [("Equal", "ij", "c", {}), ("Sin", "x", "t", {}), ("Where", "cxt", "y", {})],
+        {"i": i64(1, 2, 3), "j": i64(1, 0, 3)},
+        (2, 3),
+    ),
+    "sizes of the graph": (
+        [
+            ("Shape", "x", "s", {}),
+            ("Gather", "si", "b", {}),
+            ("Unsqueeze", "ba", "u", {}),
+            ("Mul", "um", "n", {}),
+            ("Concat", "nk", "t", {"axis": 0}),
+            ("ConstantOfShape", "t", "o", {}),
+            ("Reshape", "xt", "r", {}),
+            ("Add", "ro", "y", {}),
+        ],
+        {"i": np.array(1), "a": i64(0), "m": i64(2), "k": i64(-1)[:0]},
+        (2, 3),
+    ),
+}
+CASES["sizes of the graph"][1]["k"] = i64(1)
+
+
+def forward(network, x):
+    values = [x]
+    for node in network.nodes[1:]:
+        if isinstance(node, Relu):
+            values.append(np.maximum(values[node.source], 0))
+        elif isinstance(node, Curve):
+            steps = {"floor": np.floor, "sign": np.sign}
+            values.append((steps.get(node.name) or FUNCTIONS[node.name].value)(values[node.source]))
+        elif isinstance(node, Product):
+            a, b = (values[source][:, s.index] for source, s in zip(node.sources, (node.left, node.right), strict=True))
+            values.append(a * b)
+        else:
+            assert isinstance(node, Affine)
+            values.append(sum(m.apply(values[s], np.matmul) for m, s in node.terms) + node.bias)
+    return values[network.output]
+
+
+@pytest.mark.parametrize("title", CASES)
+def test_reads_what_onnx_means(tools, title):
+    nodes, weights, shape = CASES[title]
+    onnxruntime = pytest.importorskip("onnxruntime")
+    data = tools.model_bytes(nodes, weights, shape, opset=13)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    network = read_network(data)
+    for _ in range(3):
+        x = f32(*shape)
+        (want,) = session.run(None, {"x": x})
+        got = forward(network, x.reshape(1, -1).astype(np.float64))[0]
+        np.testing.assert_allclose(got, want.reshape(-1), rtol=2e-5, atol=2e-5)  # float32
+    for node in network.nodes[1:]:
+        for linear, source in node.terms if isinstance(node, Affine) else ():
+            size = network.nodes[source].size
+            a, b = RNG.normal(size=(2, size)), RNG.normal(size=(2, node.size))
+            assert np.allclose((linear.apply(a, np.matmul) * b).sum(1), (linear.transpose(b, np.matmul) * a).sum(1))
+            matrix = linear.apply(np.eye(size), np.matmul).T
+            assert np.allclose(linear.absolute().apply(np.eye(size), np.matmul).T, np.abs(matrix))
+            assert (linear.leaves() >= np.count_nonzero(matrix, axis=1)).all()
+            assert linear.depth >= np.count_nonzero(matrix, axis=0).max()
+
+
+BAD = {
+    "another power": ([("Pow", "xc", "y", {})], {"c": np.float32(3)}, {}),
+    "a computed power": ([("Pow", "xx", "y", {})], {}, {}),
+    "softmax over two axes": ([("Softmax", "x", "y", {"axis": 0})], {}, {"opset": 11, "shape": (2, 3)}),
+    "softmax by default before opset 13": ([("Softmax", "x", "y", {})], {}, {"opset": 11, "shape": (2, 3, 4)}),
+    "softmax of one": ([("Softmax", "x", "y", {})], {}, {"shape": (2, 1)}),
+    "softmax of no axis": ([("Softmax", "x", "y", {"axis": 2})], {}, {}),
+    "a computed condition": ([("Where", "xxx", "y", {})], {}, {}),
+    "computed indices": ([("Gather", "xx", "y", {})], {}, {}),
+    "an index out of range": ([("Gather", "xi", "y", {"axis": 1})], {"i": i64(2)}, {}),
+    "an axis out of range": ([("Gather", "xi", "y", {"axis": 2})], {"i": i64(0)}, {}),
+    "equal floats": ([("Equal", "xx", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "matmul of other sizes": ([("MatMul", "xx", "y", {})], {}, {"shape": (2, 3)}),
+    "axes of a sum as an attribute": ([("ReduceSum", "x", "y", {"axes": [0]})], {}, {}),
+    "axes of a sum out of range": ([("ReduceSum", "xa", "y", {})], {"a": i64(2)}, {}),
+    "a sum over no axes": ([("ReduceSum", "x", "y", {"noop_with_empty_axes": 1})], {}, {}),
+    "clip by attributes": ([("Clip", "x", "y", {"min": 0.0})], {}, {}),
+    "clip by many": ([("Clip", "xc", "y", {})], {"c": f32(2)}, {}),
+    "a steep leaky relu": ([("LeakyRelu", "x", "y", {"alpha": 1.5})], {}, {}),
+    "a falling leaky relu": ([("LeakyRelu", "x", "y", {"alpha": -0.1})], {}, {}),
+    "ceil_mode": ([("MaxPool", "x", "y", {"kernel_shape": [2, 2], "ceil_mode": 1})], {}, {"shape": IMAGE}),
+    "dilated max pool": ([("MaxPool", "x", "y", {"kernel_shape": [2, 2], "dilations": [2, 2]})], {}, {"shape": IMAGE}),
+    "pads as large as the kernel": (
+        [("MaxPool", "x", "y", {"kernel_shape": [2, 2], "pads": [2, 0, 0, 0]})], {}, {"shape": IMAGE}),
+    "indices of a max pool": ([("MaxPool", "x", ("y", "z"), {"kernel_shape": [2, 2]})], {}, {"shape": IMAGE}),
+    "output_shape": ([(*UP[:1], "xw", "y", {"output_shape": [7, 6]})], {"w": f32(2, 3, 2, 2)}, {"shape": IMAGE}),
+    "output_padding as large as the stride": (
+        [("ConvTranspose", "xw", "y", {"output_padding": [1, 1]})], {"w": f32(2, 3, 2, 2)}, {"shape": IMAGE}),
+    "channels that do not fit": ([("ConvTranspose", "xw", "y", {})], {"w": f32(3, 2, 2, 2)}, {"shape": IMAGE}),
+    "an integer that grows": (
+        [("Mul", "mm", "n", {}), ("Mul", "nn", "o", {}), ("Reshape", "xo", "y", {})], {"m": i64(1 << 20)}, {}),
+    "constants joined": ([("Concat", "cc", "t", {"axis": 0}), ("Add", "xt", "y", {})], {"c": f32(1)}, {}),
+    "nan among constants": ([("Add", "cc", "t", {}), ("Add", "xt", "y", {})], {"c": np.float32([np.nan])}, {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("title", BAD)
+def test_refused(tools, title):
+    nodes, weights, more = BAD[title]
+    with pytest.raises(CheckError):
+        read_network(tools.model_bytes(nodes, weights, **{"shape": (1, 2), **more}))
+
+
+def test_a_divisor_that_may_vanish_is_refused(tools):
+    import torchlean_check as tc
+
+    data = tools.model_bytes([("Div", "cx", "y", {})], {"c": f32(2)}, (1, 2))
+    for low, high in (("-1.0", "1.0"), ("0.0", "1.0"), ("0." + "0" * 37 + "1", "1.0")):
+        network, regions = tc.load(data, tools.property_text(2, 2, ["(assert (>= Y_0 100000.0))"], low, high))
+        with pytest.raises(CheckError, match=r"not shown to be finite|overflow of float32 is not excluded"):
+            tc.Kernel(network, regions[0])
+    network, regions = tc.load(data, tools.property_text(2, 2, ["(assert (>= Y_0 100000.0))"], "0.01", "1.0"))
+    assert tc.Kernel(network, regions[0]).start().open.all()

@@ -1,0 +1,262 @@
+"""Random networks with curves, products and choices: no execution lies below a proved bound or in a refuted clause.
+
+Executions are computed from the ONNX nodes with rationals: exactly (functions to 2^-200), or with every operation
+erring by nearly all that SEMANTICS 2 and 3 allow, in random directions.
+"""
+
+import itertools
+import math
+from fractions import Fraction
+
+import flint
+import numpy as np
+import pytest
+
+import torchlean_check as tc
+
+U, TINY = Fraction(1, 2**24), Fraction(1, 2**126)
+TABLE = {  # absolute, relative
+    "Exp": (2.0**-124, 2.0**-20),
+    "Log": (2.0**-126, 2.0**-20),
+    "Sqrt": (2.0**-62, 2.0**-22),
+    "Sin": (2.0**-125, 2.0**-20),
+    "Cos": (2.0**-125, 2.0**-20),
+    "Tanh": (2.0**-125, 2.0**-20),
+    "Sigmoid": (2.0**-21, 2.0**-20),
+    "Reciprocal": (2.0**-126, 3 * 2.0**-24),
+}
+RANGE = {"Exp": (0, None), "Sqrt": (0, None), "Sigmoid": (0, 1), "Tanh": (-1, 1), "Sin": (-1, 1), "Cos": (-1, 1)}
+ARB = {
+    "Exp": lambda x: x.exp(),
+    "Log": lambda x: x.log(),
+    "Sqrt": lambda x: x.sqrt(),
+    "Sin": lambda x: x.sin(),
+    "Cos": lambda x: x.cos(),
+    "Tanh": lambda x: x.tanh(),
+    "Sigmoid": lambda x: 1 / (1 + (-x).exp()),
+    "Reciprocal": lambda x: 1 / x,
+}
+KINDS = [*2 * ("curve", "times"), "affine", "relu", "guarded", "over", "matmul", "softmax", "extreme", "clip", "leaky",
+         "abs", "sum", "step", "pow"]  # fmt: skip
+
+
+def function(name, x):
+    with flint.ctx.workprec(260):
+        y = ARB[name](flint.arb(flint.fmpq(x.numerator, x.denominator))).mid()
+        mantissa, exponent = y.man_exp()
+        return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+
+
+class Graph:
+    """A random graph whose values stay of ordinary size; `run` executes it."""
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.weights, self.nodes, self.shapes, self.last = {}, [], {"x": (2, 2)}, "x"
+        for kind in self.rng.choice(KINDS, int(self.rng.integers(2, 7))):
+            self.grow(str(kind))
+        self.add("Reshape", [self.last, self.constant(np.array([1, 4], np.int64))], (1, 4))
+        self.add("MatMul", [self.last, self.constant(self.rng.normal(size=(4, 2)).astype(np.float32))], (1, 2))
+
+    def constant(self, values):
+        self.weights[f"w{len(self.weights)}"] = values
+        return f"w{len(self.weights) - 1}"
+
+    def floats(self, *shape, scale=0.7):
+        return self.constant((scale * self.rng.normal(size=shape)).astype(np.float32))
+
+    def add(self, op, inputs, shape, **attributes):
+        self.last = f"t{len(self.nodes)}"
+        self.nodes.append((op, inputs, self.last, attributes))
+        self.shapes[self.last] = shape
+        return self.last
+
+    def grow(self, kind):
+        rng, x, shape = self.rng, self.last, (2, 2)
+        other = str(rng.choice([name for name, s in self.shapes.items() if s == shape]))
+        if kind == "affine":
+            self.add("MatMul", [x, self.floats(2, 2)], shape)
+            self.add("Add", [self.last, self.floats(2)], shape)
+        elif kind == "relu":
+            self.add("Relu", [x], shape)
+        elif kind == "curve":
+            self.add(str(rng.choice(["Sin", "Cos", "Tanh", "Sigmoid"])), [x], shape)
+        elif kind == "guarded":  # an argument that is at least 1/2 and not large
+            positive = self.add("Add", [self.add("Sigmoid", [x], shape), self.constant(np.float32([0.5]))], shape)
+            self.add(str(rng.choice(["Log", "Sqrt", "Reciprocal", "Exp"])), [positive], shape)
+        elif kind == "times":
+            self.add("Mul", [self.add("Tanh", [x], shape), str(rng.choice([other, self.last]))], shape)
+        elif kind == "over":
+            below = self.add("Add", [self.add("Sigmoid", [x], shape), self.constant(np.float32([[0.25]]))], shape)
+            self.add("Div", [other, below], shape)
+        elif kind == "matmul":
+            self.add("MatMul", [self.add("Sin", [x], shape), other], shape)
+        elif kind == "softmax":
+            self.add("Softmax", [x], shape, axis=int(rng.integers(-1, 2)))
+        elif kind == "extreme":
+            ends = [x, other, self.floats(1, 2)][: int(rng.integers(2, 4))]
+            self.add(str(rng.choice(["Max", "Min"])), ends, shape)
+        elif kind == "clip":
+            self.add("Clip", [x, self.constant(np.float32(-0.3)), self.constant(np.float32(0.4))], shape)
+        elif kind == "leaky":
+            self.add("LeakyRelu", [x], shape, alpha=float(np.float32(0.1)))
+        elif kind == "abs":
+            self.add("Abs", [x], shape)
+        elif kind == "sum":
+            op = str(rng.choice(["ReduceSum", "ReduceMean"]))
+            axes = {"ReduceMean": {"axes": [1]}}.get(op, {})
+            inputs = [x, self.constant(np.array([1], np.int64))] if op == "ReduceSum" else [x]
+            self.add("Add", [self.add(op, inputs, (2, 1), keepdims=1, **axes), other], shape)
+        elif kind == "step":
+            self.add(str(rng.choice(["Floor", "Sign"])), [x], shape)
+        elif kind == "pow":
+            self.add("Pow", [self.add("Tanh", [x], shape), self.constant(np.float32(2.0))], shape)
+
+    # -- executions ----------------------------------------------------------------------------------------------------
+
+    def run(self, point, errs):
+        values = {"x": np.array(point, object).reshape(2, 2)}
+        for name, array in self.weights.items():
+            values[name] = np.array([Fraction(v) for v in array.ravel().tolist()], object).reshape(array.shape)
+        self.errs = errs
+        for op, inputs, name, attributes in self.nodes:
+            v = [values[i] for i in inputs]
+            values[name] = np.array(self.entries(op, v, attributes), object).reshape(self.shapes[name])
+        return values[self.last].ravel()
+
+    def part(self):
+        return Fraction(float(self.rng.choice([-1.0, 1.0, self.rng.uniform(-1, 1)]))) * Fraction(999, 1000) * self.errs
+
+    def rounded(self, y, units=1):
+        return y + self.part() * (units * U * abs(y) + TINY) if y else y
+
+    def near(self, name, x):
+        y = function(name, x)
+        absolute, relative = (Fraction(t) for t in TABLE[name])
+        y = y + self.part() * (absolute + relative * abs(y))
+        low, high = RANGE.get(name, (None, None))
+        y = y if low is None else max(y, Fraction(low))
+        return y if high is None else min(y, Fraction(high))
+
+    def total(self, terms):
+        terms = [terms[i] for i in self.rng.permutation(len(terms))]
+        y = terms[0]
+        for t in terms[1:]:
+            y = self.rounded(y + t)
+        return y
+
+    def softmax(self, row):
+        shift = max(row) + (self.part() if self.errs else 0)
+        terms = []
+        for e in row:
+            gap = e - shift
+            terms.append(self.near("Exp", gap + self.part() * U * abs(gap)))
+        total = self.total(terms)
+        return [self.rounded(t / total, 3) for t in terms]
+
+    def entries(self, op, v, attributes):
+        x = v[0]
+        if op in TABLE:
+            return [self.near(op, e) for e in x.ravel()]
+        if op == "Softmax":
+            axis = attributes["axis"] % 2
+            rows = np.array([self.softmax(list(r)) for r in np.moveaxis(x, axis, -1)], object)
+            return np.moveaxis(rows, -1, axis)
+        if op == "MatMul":
+            return [
+                self.total([self.rounded(a * b) for a, b in zip(x[i], v[1][:, j], strict=True)])
+                for i, j in itertools.product(range(x.shape[0]), range(v[1].shape[1]))
+            ]
+        if op in ("ReduceSum", "ReduceMean"):
+            totals = [self.total(list(row)) for row in x]
+            return totals if op == "ReduceSum" else [self.rounded(self.rounded(t / x.shape[1])) for t in totals]
+        if op == "Clip":
+            return [min(max(e, v[1].item()), v[2].item()) for e in x.ravel()]
+        if op in ("Max", "Min"):
+            return [
+                (max if op == "Max" else min)(e)
+                for e in zip(*(a.ravel() for a in np.broadcast_arrays(*v)), strict=True)
+            ]
+        do = {
+            "Add": lambda a, b: self.rounded(a + b),
+            "Mul": lambda a, b: self.rounded(a * b),
+            "Div": lambda a, b: self.rounded(a / b, 3),
+            "Pow": lambda a, b: self.rounded(a * a, 31),
+        }
+        if op in do:
+            return [do[op](a, b) for a, b in zip(*(e.ravel() for e in np.broadcast_arrays(*v)), strict=True)]
+        one = {
+            "Relu": lambda e: max(e, Fraction(0)),
+            "LeakyRelu": lambda e: e if e >= 0 else self.rounded(e * Fraction(attributes["alpha"])),
+            "Abs": abs,
+            "Floor": lambda e: Fraction(math.floor(e)),
+            "Sign": lambda e: Fraction((e > 0) - (e < 0)),
+            "Reshape": lambda e: e,
+        }[op]
+        return [one(e) for e in x.ravel()]
+
+
+def make(tools, seed):
+    graph = Graph(seed)
+    rng = graph.rng
+    model = tools.model_bytes(graph.nodes, graph.weights, (2, 2), outputs=(graph.last,))
+    width = float(rng.choice([0.0, 1e-4, 0.05, 0.6]))
+    low = rng.normal(size=4).round(3)
+    lines = [f"(declare-const {v}_{i} Real)" for v, n in (("X", 4), ("Y", 2)) for i in range(n)]
+    lines += [f"(assert (>= X_{i} {v:.3f}))(assert (<= X_{i} {v + width:.7f}))" for i, v in enumerate(low)]
+    y = [float(e) for e in graph.run([Fraction(v) for v in low], 0)]
+    lines += [f"(assert (or (<= Y_0 {y[0] - width:.9f}) (>= Y_0 {y[0] + width:.9f}) (and (>= Y_1 {y[1]:.9f}) "
+              f"(<= (+ Y_0 Y_1 X_0) {y[0] + y[1] + width:.9f}))))"]  # fmt: skip
+    network, (region,) = tc.load(model, "\n".join(lines).encode())
+    semantics, arithmetic = ("float32", "real")[seed % 2], ("rounded", "rounded", "exact")[seed % 3]
+    return graph, tc.Kernel(network, region, semantics, arithmetic, ("derive", "interval")[seed % 5 == 4])
+
+
+def value_at(region, x, y):
+    both = np.concatenate([region.rows_y, region.rows_x], axis=1).tolist()
+    at = [*y, *x]
+    return [
+        sum((Fraction(a) * b for a, b in zip(row, at, strict=True)), Fraction(c))
+        for row, c in zip(both, region.rows_c.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_no_execution_is_below_a_bound(tools, part):
+    bounds, finite = 0, 0
+    for seed in range(part, 160, 4):
+        graph, kernel = make(tools, seed)
+        state = kernel.start()
+        for _ in range(int(graph.rng.integers(0, 3))):
+            state = kernel.split(state, graph.rng.integers(0, 4, 1))[int(graph.rng.integers(2))]
+        found = kernel.bound(state, derive=bool(graph.rng.integers(2)))
+        for n in range(6):
+            lo, hi = state.lo[0].tolist(), state.hi[0].tolist()
+            mix = graph.rng.random(4) if n % 2 else graph.rng.integers(0, 2, 4)
+            x = [
+                Fraction(a) + Fraction(float(m)) * (Fraction(b) - Fraction(a))
+                for a, b, m in zip(lo, hi, mix, strict=True)
+            ]
+            g = value_at(kernel.region, x, graph.run(x, int(kernel.semantics == "float32")))
+            for row, margin in enumerate(found.margin[0].tolist()):
+                if np.isfinite(margin):
+                    finite += 1
+                    assert Fraction(margin) <= g[row] + Fraction(1, 2**60), (
+                        seed,
+                        row,
+                    )  # the clause's decimals as floats
+        bounds += int(found.refuted.sum())
+    assert bounds > 15 and finite > 500
+
+
+def test_the_bounds_are_near_where_the_box_is_a_point(tools):
+    """What is lost at a point is rounding alone: no rule is wasteful."""
+    for seed in range(0, 400, 2):
+        graph, kernel = make(tools, seed + 1)
+        if (kernel.region.hi > kernel.region.lo).any() or kernel.arith.name != "rounded":
+            continue
+        if any(op in ("Floor", "Sign") for op, *_ in graph.nodes):
+            continue
+        x = [Fraction(v) for v in kernel.region.lo.tolist()]
+        g, margin = value_at(kernel.region, x, graph.run(x, 0)), kernel.bound(kernel.start(), derive=False).margin[0]
+        assert all(abs(float(a) - b) < 1e-9 for a, b in zip(g, margin.tolist(), strict=True)), seed
