@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 import torchlean_check as tc
 from torchlean.cli.main import main
@@ -387,6 +388,16 @@ def test_files_that_are_no_artefact_are_refused(name, task, capsys) -> None:
         import_proof(task.model, task.claim, data)
     assert any(word in str(error.value) for word in words.split("|")), str(error.value)
     assert error.value.fix and "must not run" not in capsys.readouterr().out
+
+
+def test_a_network_of_curves_is_refused(files) -> None:
+    nodes = [helper.make_node("Tanh", ["x"], ["y"])]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    claim = files[1](["-1.0"] * 2, ["1.0"] * 2, 2, ["(assert (>= Y_0 2.0))"])
+    with pytest.raises(Unsupported, match="affine nodes and relus"):
+        import_proof(model, claim, saved([{}]))
 
 
 def test_the_command(task, tmp_path, capsys) -> None:

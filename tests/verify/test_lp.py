@@ -287,6 +287,17 @@ def test_clauses_are_closed_one_by_one(prove, problem_of, mlp, files, monkeypatc
     assert unused_tables(verdict.certificate) == set()
 
 
+def test_a_network_of_curves_is_refused(files) -> None:
+    nodes = [helper.make_node("Tanh", ["x"], ["a"]), helper.make_node("Add", ["a", "x"], ["y"])]
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
+    network, (region,) = tc.load(model, files[1](["-1.0"] * 2, ["1.0"] * 2, 2, ["(assert (>= Y_0 1.0))"]))
+    problem = Problem(Files(model, b""), network, region, "float32", Deadline(60), np.random.default_rng(0))
+    with pytest.raises(Unsupported, match="affine nodes and relus"):
+        triangle_of(problem)
+
+
 def test_a_network_that_is_too_large_is_refused(problem_of, monkeypatch) -> None:
     monkeypatch.setattr(triangle, "LARGEST", 20)
     with pytest.raises(Unsupported, match="too large"):

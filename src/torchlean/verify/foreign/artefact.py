@@ -17,6 +17,7 @@ from torchlean.verify.dual import Boxes
 from torchlean.verify.foreign.cases import Hints, refuse
 from torchlean.verify.foreign.crown import HISTORY, read_bounds, read_domains
 from torchlean.verify.problem import Problem
+from torchlean_check.network import Affine, Input, Relu
 
 WHERE = "artefact"
 KNOWN = ("Marabou's JSON proof, alpha-beta-CROWN histories (torch.save or JSON), "
@@ -25,6 +26,11 @@ KNOWN = ("Marabou's JSON proof, alpha-beta-CROWN histories (torch.save or JSON),
 
 def read_artefact(data: bytes, problem: Problem) -> Hints:
     """What the bytes say about the problem's network and region. Raises FileError, Unsupported."""
+    others = {type(node).__name__ for node in problem.network.nodes if not isinstance(node, (Input, Affine, Relu))}
+    if others:
+        raise Unsupported("artefacts are read for networks of affine nodes and relus", where=WHERE,
+                          expected="Affine and Relu", got=", ".join(sorted(others)),
+                          fix="torchlean verify")  # fmt: skip
     boxes: Boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in problem.kernel.start().boxes.items()}
     content = _load(data)
     if isinstance(content, Mapping) and "proof" in content:
