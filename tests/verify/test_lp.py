@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import torchlean_check as tc
-from torchlean.errors import Unsupported
+from torchlean.errors import Unsupported, UsageError
 from torchlean.files import read_bytes
 from torchlean.verify.attack import descend
 from torchlean.verify.clock import Deadline
@@ -32,6 +32,13 @@ def test_without_highs_the_strategy_says_what_to_install(monkeypatch, mlp, files
     with pytest.raises(Unsupported) as error:
         verify_files(model, claim, strategy="lp")
     assert error.value.fix == "pip install torchlean[lp]" and error.value.exit_code == 3
+
+
+def test_an_unknown_strategy_is_refused(mlp, files) -> None:
+    _, model = mlp((2, 3, 1), 0)
+    claim = files[1](["-1.0"] * 2, ["1.0"] * 2, 1, ["(assert (>= Y_0 100.0))"])
+    with pytest.raises(UsageError, match="no such strategy"):
+        verify_files(model, claim, strategy="simplex")
 
 
 highspy = pytest.importorskip("highspy", reason="the extra lp is not installed")

@@ -21,6 +21,7 @@ from torchlean_check.network import Curve, Network, Product
 from torchlean_check.vnnlib_reader import Region
 from torchlean_check.wire import unpack
 
+STRATEGIES = ("auto", "lp")
 Strategy = str | Callable[[Problem], Proof]  # a name, or what makes the proof
 LOW_DIMENSION = 20  # inputs that vary; with more of them neurons are split instead
 
@@ -47,6 +48,9 @@ def verify_files(
     if semantics not in SEMANTICS:
         raise UsageError("no such semantics", where="verify", expected=" or ".join(SEMANTICS), got=repr(semantics),
                          fix='semantics="float32"')  # fmt: skip
+    if not callable(strategy) and strategy not in STRATEGIES:
+        raise UsageError("no such strategy", where="verify", expected=" or ".join(STRATEGIES), got=repr(strategy),
+                         fix='strategy="auto"')  # fmt: skip
     deadline = deadline or Deadline(timeout)
     model, claim = plain(model, "ONNX model"), plain(claim, "VNN-LIB property")
     files = Files(model, claim)
