@@ -62,6 +62,7 @@ def task(mlp, files):
 def accepted(task, artefact) -> tc.Certificate:
     verdict = import_proof(task.model, task.claim, artefact)
     assert verdict.status is Status.UNSAT and verdict.semantics == "float32", verdict
+    assert verdict.strategy.startswith("artefact: completed from ")
     for arithmetic in ("rounded", "exact"):
         assert tc.check(task.model, task.claim, verdict.certificate, arithmetic=arithmetic).status == "valid"
     return tc.decode(verdict.certificate)

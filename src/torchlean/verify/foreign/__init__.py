@@ -12,6 +12,7 @@ from torchlean.verify.foreign.completion import complete
 from torchlean.verify.foreign.crown import BOUNDS, LEAVES
 from torchlean.verify.foreign.marabou import SOURCE
 from torchlean.verify.problem import Files, Problem, Proof
+from torchlean.verify.strategy import Strategy
 from torchlean.verify.verdict import Verdict
 from torchlean_check.vnnlib_reader import Region
 
@@ -48,7 +49,9 @@ def import_proof(
     def prove(problem: Problem) -> Proof:
         return complete(problem, hints[_box(problem.region)])
 
-    return verify_files(model, claim, timeout, semantics, seed, deadline=deadline, strategy=prove)
+    told = ", ".join(dict.fromkeys(f"{h.source}, {h.leaves} leaves" for h in hints.values()))
+    way = Strategy("artefact", f"completed from {told}", prove)
+    return verify_files(model, claim, timeout, semantics, seed, deadline=deadline, strategy=way)
 
 
 def _box(region: Region) -> tuple[bytes, bytes]:

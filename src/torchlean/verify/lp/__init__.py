@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from torchlean.verify.lp.highs import load_highspy
 from torchlean.verify.problem import Problem, Proof
+from torchlean.verify.strategy import FEW
 
 __all__ = ["prove_by_linear_programs"]
-
-LOW_DIMENSION = 20  # inputs that vary; with more of them relus are split instead
 
 
 def prove_by_linear_programs(problem: Problem) -> Proof:
@@ -21,7 +20,7 @@ def prove_by_linear_programs(problem: Problem) -> Proof:
              other nodes than affine ones and relus
     """
     load_highspy()
-    if len(problem.varying) <= LOW_DIMENSION:
+    if len(problem.varying) <= FEW:  # with more of them relus are split instead
         from torchlean.verify.lp.regions import prove_by_inputs
 
         return prove_by_inputs(problem)
