@@ -37,10 +37,13 @@ def tighten(problem: Problem, state: tc.State, share: Deadline) -> tuple[tc.Deri
 
 def _value(problem: Problem, state: tc.State, value: int, share: Deadline) -> list[tc.Derivation]:
     kernel, tables = problem.kernel, problem.files.tables
-    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in state.boxes.items()}
-    triangle = Triangle(kernel, boxes, state.lo[0], state.hi[0])
+    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in state.boxes.items() if k < value}
+    unstable = np.flatnonzero((state.boxes[value][0][0] < 0) & (state.boxes[value][1][0] > 0))
+    if not len(unstable):
+        return []
+    triangle = Triangle(kernel, boxes, state.lo[0], state.hi[0], (value, unstable))
     found: list[tc.Derivation] = []
-    for entry in triangle.neurons.index[value].tolist():
+    for entry in unstable.tolist():
         for sign in (1.0, -1.0):
             lo, hi = (float(side[0, entry]) for side in state.boxes[value])
             if not lo < 0 < hi:  # the other end has decided it

@@ -29,6 +29,7 @@ CHUNK = 1 << 24  # numbers of a map's matrix that are made at once
 class Triangle:
     """The relaxation where the values that relus read lie in `boxes`, and the inputs in [lo, hi].
 
+    target    (value, entries) whose bounds are asked for in place of clauses; `boxes` are then those before that value
     place     value -> the column of each entry, -1 where it is 0
     z, a      [U] the columns of each unstable neuron's input and output; -1 where nothing reads it
     over, chord   [U] the rows a >= z and a <= chord of each
@@ -36,7 +37,9 @@ class Triangle:
     Raises   Unsupported: other nodes than affine ones and relus, or too large
     """
 
-    def __init__(self, kernel: tc.Kernel, boxes: Boxes, lo: F64, hi: F64) -> None:
+    def __init__(
+        self, kernel: tc.Kernel, boxes: Boxes, lo: F64, hi: F64, target: tuple[int, Ints] | None = None
+    ) -> None:
         self.kernel, self.boxes, self.neurons = kernel, boxes, Neurons.of(boxes)
         self._col_lo, self._col_hi = [lo], [hi]
         self._columns = len(lo)
@@ -49,10 +52,11 @@ class Triangle:
         self.place: dict[int, Ints] = {0: np.arange(len(lo))}
         count = len(self.neurons)
         self.z, self.a, self.over, self.chord = (np.full(count, -1) for _ in range(4))
-        self._build(kernel.network)
+        self._build(kernel.network, target)
         self.t = self._new_columns(1, -INF, INF)[0]
         self.first_clause_row = self._rows
-        self._clause_rows()
+        if target is None:
+            self._clause_rows()
         start = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))]).astype(np.int64)
         rows = Rows(np.concatenate(self._col_lo), np.concatenate(self._col_hi), np.zeros(self._columns),
                     np.concatenate(self._row_lo), np.concatenate(self._row_hi),
@@ -70,9 +74,7 @@ class Triangle:
         return self.program.minimise(np.array([self.t]), np.ones(1), seconds)
 
     def entry(self, value: int, entry: int, sign: float, seconds: float) -> Solution | None:
-        """The least sign * z of one entry."""
-        self._split(np.zeros(len(self.neurons)))
-        self._ask(None)
+        """The least sign * z of one of the target's entries."""
         return self.program.minimise(self.place[value][[entry]], np.array([sign]), seconds)
 
     def clause_only(self, clause: int) -> None:
@@ -84,11 +86,11 @@ class Triangle:
         """Where the rows t - g_i >= 0 of a clause stand."""
         return np.flatnonzero(self.kernel.region.row_clause == clause) + self.first_clause_row
 
-    def _ask(self, clause: int | None) -> None:
+    def _ask(self, clause: int) -> None:
         if clause == self._clause:
             return
         region = self.kernel.region
-        on = region.row_clause == clause if clause is not None else np.zeros(len(region.rows_c), bool)
+        on = region.row_clause == clause
         index = np.arange(len(on)) + self.first_clause_row
         self.program.set_rows(index, np.where(on, region.rows_c, -INF), np.full(len(on), INF))
         self._clause = clause
@@ -109,23 +111,22 @@ class Triangle:
 
     # -- building ----------------------------------------------------------------------------------------------------
 
-    def _build(self, network: Network) -> None:
-        needed = self._needed(network)
-        for k, node in enumerate(network.nodes):
+    def _build(self, network: Network, target: tuple[int, Ints] | None) -> None:
+        last, entries = target or (network.output, np.arange(network.outputs))
+        needed = self._needed(network, last, entries)
+        for k, node in enumerate(network.nodes[: last + 1]):
             if isinstance(node, Affine):
                 self._affine(k, node, needed[k])
             elif isinstance(node, Relu):
                 self._relu(k, node, needed[k])
 
-    def _needed(self, network: Network) -> list[NDArray[np.bool_]]:
-        """The entries of each value that the output may depend on, or that are unstable."""
+    def _needed(self, network: Network, last: int, entries: Ints) -> list[NDArray[np.bool_]]:
+        """The entries of each value that these ones may depend on."""
         needed = [np.zeros(node.size, np.bool_) for node in network.nodes]
-        needed[network.output][:] = True
-        for k in range(len(network.nodes) - 1, -1, -1):
+        needed[last][entries] = True
+        for k in range(last, -1, -1):
             node = network.nodes[k]
             if isinstance(node, Affine):
-                if k in self.boxes:
-                    needed[k] |= (self.boxes[k][0] < 0) & (self.boxes[k][1] > 0)
                 if needed[k].any():
                     for _, source in node.terms:
                         relu = network.nodes[source]
