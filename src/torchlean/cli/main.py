@@ -22,6 +22,7 @@ COMMANDS = {
     "verify": "prove or refute a VNN-LIB property of an ONNX network",
     "sweep": "run a list of VNN-COMP instances, resumable, with a page of results",
     "robustness": "certified accuracy of a classifier over a dataset, radius by radius",
+    "import-proof": "complete another verifier's proof, leaves or bounds to a certificate",
     "check": "check a certificate with the independent checker",
     "meanings": "one program in several arithmetics, side by side",
     "floats": "a number in every format, an expression in every direction, a program in each arithmetic",
@@ -143,7 +144,7 @@ def _run(arguments: list[str]) -> int:
         from torchlean_check.cli import main as check
 
         return int(check(arguments[1:]))
-    module = importlib.import_module(f"torchlean.cli.{name}_command")
+    module = importlib.import_module(f"torchlean.cli.{name.replace('-', '_')}_command")
     parser = Parser(prog=f"torchlean {name}", description=COMMANDS[name], given=arguments[1:])
     module.arguments(parser)
     options = parser.parse_args(arguments[1:])

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
@@ -29,6 +29,7 @@ class Options:
 
     models        (name, path): one without a name, or one for each network that a query of VNN-LIB 2.0 names
     form          of the answer: "text", "json", or "standard", VNN-LIB 2.0's own
+    strategy      one of `strategy.NAMES`
     assignments   a folder for the witness's tensors, in the standard form
     """
 
@@ -40,6 +41,7 @@ class Options:
     seed: int = 0
     form: str = "text"
     assignments: str | None = None
+    strategy: str = "auto"
 
 
 def run_verify(options: Options) -> int:
@@ -134,15 +136,14 @@ def _end(child: int) -> None:
 
 
 @contextmanager
-def _named(options: Options) -> Iterator[None]:
-    """Name the files in errors that speak of "ONNX model" and "VNN-LIB property"."""
+def naming(names: Sequence[tuple[str, str]]) -> Iterator[None]:
+    """Errors that speak of "ONNX model" and the like speak of files: (words, the file's path)."""
     try:
         yield
     except (FileError, Unsupported) as error:
         where = error.where
-        models, claim = ", ".join(path for _, path in options.models), options.property
-        for kind, path in (("ONNX model", models), ("VNN-LIB property", claim), ("the query", claim)):
-            where = where.replace(kind, path, 1) if where.startswith(kind) else where
+        for words, path in names:
+            where = where.replace(words, path, 1) if where.startswith(words) else where
         raise type(error)(error.what, where=where, expected=error.expected, got=error.got, fix=error.fix) from None
 
 
@@ -163,19 +164,20 @@ def _decide(options: Options, start: float) -> int:
     lowered = None
     if options.certificate:
         check_target(options.certificate)
-    with _named(options):
+    model = ", ".join(path for _, path in options.models)
+    with naming((("ONNX model", model), ("VNN-LIB property", options.property), ("the query", options.property))):
         if is_query(claim):
             from torchlean.verify.query import verify_query
 
             verdict, lowered = verify_query(models, claim, options.timeout, options.semantics, options.seed,
-                                            deadline=deadline)  # fmt: skip
+                                            deadline=deadline, strategy=options.strategy)  # fmt: skip
         elif options.form == "standard" or list(models) != [""]:
             raise FileError("only a query of VNN-LIB 2.0 names networks", where=options.property,
                             expected="(vnnlib-version <2.0>) first", got="VNN-LIB 1.0, or another file",
                             fix="torchlean verify MODEL.onnx PROPERTY.vnnlib")  # fmt: skip
         else:
             verdict = verify_files(models[""], claim, options.timeout, options.semantics, options.seed,
-                                   deadline=deadline)  # fmt: skip
+                                   deadline=deadline, strategy=options.strategy)  # fmt: skip
     if verdict.certificate is not None and options.certificate:
         files: dict[str | os.PathLike[str], bytes] = {options.certificate: verdict.certificate}
         files.update(lowered.beside(options.certificate) if lowered is not None else {})

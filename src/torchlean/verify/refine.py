@@ -6,7 +6,10 @@ Source   Xu et al. 2021, arXiv:2011.13824
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.clock import Deadline
@@ -15,13 +18,19 @@ from torchlean.verify.maps import Engine
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_table
 
+Ints = NDArray[np.int64]
+NONE = np.zeros(0, np.int64)
 STEPS = 24
 SHARE = 0.3  # of the time that is left
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
 
 
-def refine(problem: Problem, state: tc.State, engine: Engine) -> tuple[tc.Derivation, ...]:
+def refine(
+    problem: Problem, state: tc.State, engine: Engine, only: Mapping[int, Ints] | None = None
+) -> tuple[tc.Derivation, ...]:
     """Derivations, value by value, each applied to `state` by the kernel; their tables join the problem's.
+
+    only   the entries of each value that are worth slopes of their own; None: all
 
     It stops early when its share of the time is used: what was derived by then stands.
     """
@@ -35,11 +44,13 @@ def refine(problem: Problem, state: tc.State, engine: Engine) -> tuple[tc.Deriva
             break
         kernel.derive_at(state, value, None, None, ())
         found.append(tc.Derivation(value))
-        found += _value(problem, state, engine, value, share)
+        found += _value(problem, state, engine, value, share, None if only is None else only.get(value, NONE))
     return tuple(found)
 
 
-def _value(problem: Problem, state: tc.State, engine: Engine, value: int, share: Deadline) -> list[tc.Derivation]:
+def _value(
+    problem: Problem, state: tc.State, engine: Engine, value: int, share: Deadline, only: Ints | None
+) -> list[tc.Derivation]:
     """Both sides of every unstable neuron of one value."""
     kernel, tables = problem.kernel, problem.files.tables
     boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in state.boxes.items() if k < value}
@@ -50,6 +61,7 @@ def _value(problem: Problem, state: tc.State, engine: Engine, value: int, share:
     put, get = engine.maps.put, engine.maps.get
     lo, hi = (side[0].copy() for side in state.boxes[value])
     unstable = np.flatnonzero((lo < 0) & (hi > 0))
+    unstable = unstable if only is None else np.intersect1d(unstable, only)
     entries, signs = np.concatenate([unstable, unstable]), np.repeat([1.0, -1.0], len(unstable))
     found = []
     size = engine.batch(len(neurons))
