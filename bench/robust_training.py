@@ -64,7 +64,7 @@ def main() -> None:
         row = {"training": name, "nominal": measured.nominal, "attacked": ~level.attacked, "IBP": level.ibp,
                "CROWN": level.crown}  # fmt: skip
         if options.proved:
-            row["complete"] = proved(found, held, options)
+            row[f"complete, first {options.proved}"] = proved(found, held, options)
         rows.append({k: v if isinstance(v, str) else round(100 * float(np.mean(v)), 1) for k, v in row.items()}
                     | {"seconds of training": round(seconds)})  # fmt: skip
     report("robust_training", rows, {"network": "784-128-128-10", "eps": options.eps, "steps": options.steps,
