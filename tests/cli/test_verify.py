@@ -138,3 +138,25 @@ def test_a_bug_is_an_internal_error_and_no_verdict(
     monkeypatch.setattr(files, "verify_files", lambda *a, **k: 1 // 0)
     ran = run(*HOLDS)
     assert ran.code == 5 and ran.out == "" and ran.err.startswith("InternalError: a bug in torchlean")
+
+
+def test_a_memory_budget_is_kept_and_said(folder: Path, run: Callable[..., Any], make: Any) -> None:
+    from torchlean.io.onnx import write_onnx
+
+    assert run(*HOLDS, "--memory", "1GB", "--certificate", "proof").out.startswith("unsat")
+    for words, said in ((("--memory", "100MB"), "leave room"), (("--memory", "much"), "a size such as 4GB"),
+                        (("--memory", "4iB"), "a size such as 4GB"), (("--memory", "-1"), "expected")):  # fmt: skip
+        run(*HOLDS, *words).fails(2, said)
+    write_onnx(make.network((40, 2500, 2500, 2)), "large.onnx")
+    Path("large.vnnlib").write_text(make.claim(40, 2, "(assert (>= Y_0 1000000.0))"))
+    large = ("verify", "large.onnx", "large.vnnlib", "--timeout", "60")
+    ran = run(*large, "--memory", "256MiB", "--certificate", "none")
+    assert ran.code == 4 and ran.out.split()[:4] == ["unknown", "out", "of", "memory"] and not Path("none").exists()
+    found = run(*HOLDS, "--memory", "1GB", "--json").out
+    assert json.loads(found)["verdict"] == "unsat"
+
+
+def test_deterministic_runs_repeat(folder: Path, run: Callable[..., Any]) -> None:
+    for name in ("a", "b"):
+        assert run(*HOLDS, "--deterministic", "--certificate", name).out.startswith("unsat")
+    assert Path("a").read_bytes() == Path("b").read_bytes()

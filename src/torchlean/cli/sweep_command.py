@@ -20,6 +20,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timeout-cap", type=values.seconds, help="seconds an instance has at most")
     parser.add_argument("--semantics", choices=("float32", "real"), default="float32")
     parser.add_argument("--seed", type=values.seed, default=0, help="of the attacks' random starts (default 0)")
+    parser.add_argument("--memory", type=values.memory, help="budget of each verifier, 4GB", metavar="SIZE")
+    parser.add_argument("--deterministic", action="store_true", help="certificates whose bytes repeat")
     parser.add_argument("--logs", help="folder for one log per instance", metavar="DIR")
     parser.add_argument("--certificates", help="folder for the proofs of unsat verdicts", metavar="DIR")
     parser.add_argument("--check", action="store_true", help="run torchlean-check on every proof")
@@ -32,6 +34,7 @@ def run(options: Any) -> int:
     from torchlean.apps.sweep import Paths, Results, Row, Settings, make_record, read_instances, summarise, sweep
     from torchlean.errors import FileError, InternalError
     from torchlean.files import check_target, make_folder
+    from torchlean.verify.budget import Memory
 
     instances, problems = read_instances(options.instances)
     if problems:
@@ -44,7 +47,9 @@ def run(options: Any) -> int:
         plots.require()
         check_target(options.html)
     paths = Paths(*(make_folder(folder) if folder else None for folder in (options.logs, options.certificates)))
-    settings = Settings(options.timeout_cap, options.semantics, options.seed, options.check)
+    Memory(options.memory)  # refuses one too small before anything runs
+    settings = Settings(options.timeout_cap, options.semantics, options.seed, options.check, options.memory,
+                        options.deterministic)  # fmt: skip
     out = Path(options.out)
 
     def told(row: Row) -> None:

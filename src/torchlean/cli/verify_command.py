@@ -17,6 +17,8 @@ def arguments(parser: Any) -> None:
     parser.add_argument("--certificate", help="where to write the proof of an unsat verdict")
     parser.add_argument("--semantics", choices=("float32", "real"), default="float32")
     parser.add_argument("--seed", type=values.seed, default=0, help="of the attack's random starts")
+    parser.add_argument("--memory", type=values.memory, help="budget, 4GB: kept to, by smaller batches", metavar="SIZE")
+    parser.add_argument("--deterministic", action="store_true", help="same seed and machine: same certificate bytes")
     parser.add_argument("--json", action="store_true", help="one machine-readable line")
 
 
@@ -24,4 +26,5 @@ def run(options: Any) -> int:
     """Decide and print; returns the exit code."""
     return run_verify(Options(parse_networks(options.model, "MODEL"), options.property, options.timeout,
                               options.certificate, options.semantics, options.seed,
-                              "json" if options.json else "text"))  # fmt: skip
+                              "json" if options.json else "text", memory=options.memory,
+                              deterministic=options.deterministic))  # fmt: skip

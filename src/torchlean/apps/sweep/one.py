@@ -26,12 +26,15 @@ class Settings:
 
     timeout_cap   seconds; an instance has this time or its own, whichever is less
     check         run the independent checker on every certificate
+    memory        bytes that each verifier may take      deterministic   its certificate's bytes repeat
     """
 
     timeout_cap: float | None = None
     semantics: str = "float32"
     seed: int = 0
     check: bool = False
+    memory: int | None = None
+    deterministic: bool = False
 
     def limit(self, instance: Instance) -> float:
         """The seconds that an instance has."""
@@ -125,6 +128,8 @@ def verify_command(instance: Instance, settings: Settings, proof: Path | None) -
     command = [sys.executable, "-m", "torchlean", "verify", model, str(instance.claim)]
     command += ["--timeout", repr(settings.limit(instance)), "--semantics", settings.semantics]
     command += ["--seed", str(settings.seed), "--json"]
+    command += ["--memory", str(settings.memory)] if settings.memory is not None else []
+    command += ["--deterministic"] if settings.deterministic else []
     return command if proof is None else [*command, "--certificate", str(proof)]
 
 
