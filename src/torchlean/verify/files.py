@@ -75,9 +75,11 @@ def verify_files(
     except Stuck as stuck:
         return answer(Status.UNKNOWN, str(stuck))
     except (MemoryError, RuntimeError) as problem:
-        if not ran_out(problem):
+        if ran_out(problem):
+            return answer(Status.UNKNOWN, OUT_OF_MEMORY)
+        if "CUDA error" not in str(problem):
             raise
-        return answer(Status.UNKNOWN, OUT_OF_MEMORY)
+        return answer(Status.UNKNOWN, f"the device failed: {' '.join(str(problem).split())[:120]}")
     leaves, boxes = sum(p.leaves for p in proofs), sum(p.boxes for p in proofs)
     return answer(Status.UNSAT, "proved", leaves=leaves, boxes=boxes, certificate=certificate)
 
