@@ -63,11 +63,11 @@ class Steps(Deadline):
 
     def __init__(self, seconds: float, memory: Memory | None = None) -> None:
         super().__init__(seconds, memory)
-        self._wall, self.count = Deadline(seconds), 0
+        self._wall, self._seconds, self.count = Deadline(seconds), seconds, 0
 
     @property
     def left(self) -> float:
-        return (self._wall.end - self._wall.start) - self.spent
+        return self._seconds - self.spent
 
     @property
     def spent(self) -> float:
