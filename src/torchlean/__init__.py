@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Program": "torchlean.run.program",
     "agree": "torchlean.run.agree",
+    "ball": "torchlean.bounds.balls",
     "box": "torchlean.bounds.region",
     "check": "torchlean.verify",
     "equivalent": "torchlean.verify.pairs",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from torchlean.errors import FileError
 
@@ -27,7 +28,7 @@ def read_bytes(path: str | os.PathLike[str], *, limit: int = LIMIT, empty: bool 
     found = find(path)
     try:
         with open(found, "rb") as file:
-            raw = file.read(limit + 1)
+            raw = _read(file, limit + 1)
     except OSError as error:
         raise _unreadable(found, error) from error
     if raw.startswith(_GZIP):
@@ -43,6 +44,15 @@ def read_bytes(path: str | os.PathLike[str], *, limit: int = LIMIT, empty: bool 
             fix="write the file again, or name another one",
         )
     return raw
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+    """At most so many bytes, in buffers no larger than the file is: `read(most)` would reserve them all."""
+    each, parts, left = max(os.fstat(file.fileno()).st_size + 1, _CHUNK), [], most
+    while left and (part := file.read(min(each, left))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 def find(path: str | os.PathLike[str]) -> Path:

@@ -88,8 +88,6 @@ def test_an_example_written_for_lirpa(program) -> None:
         y = program(images).astype(np.float64)
         value = np.einsum("bso,bo->bs", C, y)
         assert (low <= value).all() and (value <= high).all()
-    with pytest.raises(Unsupported, match="boxes"):
-        PerturbationLpNorm(eps=0.1, norm=2)
     with pytest.raises(UsageError, match="go together"):
         PerturbationLpNorm(x_L=images)
     with pytest.raises(UsageError, match="one input"):

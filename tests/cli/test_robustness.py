@@ -64,6 +64,16 @@ def test_the_table_says_what_it_rests_on(data: Path, run: Callable[..., Any]) ->
     assert "not cut" in ran.out and "every float32 execution" in ran.out and "not charged; not certified" in ran.out
 
 
+def test_balls_are_measured_and_small_l1_balls_are_proved(data: Path, run: Callable[..., Any]) -> None:
+    ran = run("robustness", *DATA, "0.05,0.5", "--norm", "2", "--method", "crown", "--json", "--count", "2")
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["norm"] == "2" and found["levels"][0]["crown"]
+    ran = run("robustness", *DATA, "0.05", "--norm", "1", "--count", "1", "--timeout", "30", "--certificates", "proofs")
+    assert ran.code == 0, ran.err
+    assert "balls     |x - example|_1 <= eps" in ran.out and list(Path("proofs").glob("*.tlcert"))
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -74,7 +84,8 @@ def test_the_table_says_what_it_rests_on(data: Path, run: Callable[..., Any]) ->
         ((*DATA, "1/3"), 2, "finite decimal"),
         ((*DATA, "0.1,,0.2"), 2, "finite decimal"),
         ((*DATA, "1e99999999"), 2, "finite decimal"),
-        ((*DATA, "0.1", "--norm", "2"), 3, "maximum norm"),
+        ((*DATA, "0.1", "--norm", "2"), 3, "an L2 ball"),
+        ((*DATA, "0.1", "--norm", "3"), 2, "invalid choice"),
         ((*DATA, "0.1", "--domain", "1,0"), 2, "LO < HI"),
         ((*DATA, "0.1", "--domain", "0,0.25"), 2, "outside the input domain"),
         ((*DATA, "0.1", "--scale", "0"), 2, "above 0"),

@@ -66,6 +66,14 @@ def test_a_finished_sweep_runs_nothing_again(listed: Path, run: Callable[..., An
     assert len(json.loads(Path("results.csv.run.json").read_text())["stretches"]) == 2
 
 
+def test_memory_and_determinism_are_passed_on(folder: Path, run: Callable[..., Any]) -> None:
+    Path("list.csv").write_text("net.onnx,holds.vnnlib,30\n")
+    assert run(*SWEEP, "--memory", "512MiB", "--deterministic", "--logs", "logs").code == 0
+    (log,) = Path("logs").iterdir()
+    assert "--memory 536870912 --deterministic" in log.read_text() and rows()[0]["status"] == "unsat"
+    run(*SWEEP[:-1], "other.csv", "--memory", "1MB").fails(2, "leave room")
+
+
 def test_results_of_another_run_are_refused(listed: Path, run: Callable[..., Any]) -> None:
     Path("list.csv").write_text("net.onnx,holds.vnnlib,30\n")
     assert run(*SWEEP).code == 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import numpy as np
 import pytest
 
 from torchlean.errors import UsageError
+import torchlean
 from torchlean.io.onnx import read_onnx
 from torchlean.verify.files import verify_files
 
@@ -160,3 +164,30 @@ def test_a_bug_is_an_internal_error_and_no_verdict(
     monkeypatch.setattr(files, "verify_files", lambda *a, **k: 1 // 0)
     ran = run(*HOLDS)
     assert ran.code == 5 and ran.out == "" and ran.err.startswith("InternalError: a bug in torchlean")
+
+
+def test_a_memory_budget_is_kept_and_said(folder: Path, run: Callable[..., Any], make: Any) -> None:
+    from torchlean.io.onnx import write_onnx
+
+    def alone(*words: str) -> subprocess.CompletedProcess[str]:
+        """A process of its own: a fork of this one would have all of this one's memory."""
+        source = str(Path(torchlean.__file__).parent.parent)
+        return subprocess.run([sys.executable, "-m", "torchlean", *words], capture_output=True, text=True, check=False,
+                              env={**os.environ, "PYTHONPATH": source})  # fmt: skip
+
+    assert alone(*HOLDS, "--memory", "1GB", "--certificate", "proof").stdout.startswith("unsat")
+    for words, said in ((("--memory", "100MB"), "leave room"), (("--memory", "much"), "a size such as 4GB"),
+                        (("--memory", "4iB"), "a size such as 4GB"), (("--memory", "-1"), "expected")):  # fmt: skip
+        run(*HOLDS, *words).fails(2, said)
+    write_onnx(make.network((40, 2500, 2500, 2)), "large.onnx")
+    Path("large.vnnlib").write_text(make.claim(40, 2, "(assert (>= Y_0 1000000.0))"))
+    large = ("verify", "large.onnx", "large.vnnlib", "--timeout", "60")
+    ran = alone(*large, "--memory", "256MiB", "--certificate", "none")
+    assert ran.returncode == 4 and not Path("none").exists(), ran.stderr
+    assert ran.stdout.split()[0] == "unknown" and "out of memory" in ran.stdout
+
+
+def test_deterministic_runs_repeat(folder: Path, run: Callable[..., Any]) -> None:
+    for name in ("a", "b"):
+        assert run(*HOLDS, "--deterministic", "--certificate", name).out.startswith("unsat")
+    assert Path("a").read_bytes() == Path("b").read_bytes()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from torchlean.bounds.balls import Ball, ball
 from torchlean.bounds.region import Box, box
 from torchlean.bounds.specification import margins, matrices, specified
 from torchlean.callable_module import make_callable
@@ -22,7 +23,7 @@ BUDGET = 1 << 30  # bytes of coefficients walked at once
 
 def bounds(
     program: Any,
-    region: Box | Sequence[Box],
+    region: Box | Ball | Sequence[Box | Ball],
     method: str = "crown",
     *,
     semantics: str = "real",
@@ -34,6 +35,8 @@ def bounds(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lower and upper bounds of an output over each region.
 
+    region      boxes, or balls: over a ball both methods bound the first linear layer by dual norms, and CROWN every
+                linear form of the input (rounded outward)
     method      `interval` or `IBP` (rigorous), or `CROWN`: the backward linear walk, tighter; its own rounding is not
                 charged. In any case of letters
     semantics   `real`, or `float32`: of every float32 execution, in any order of sums, and of the reals
@@ -59,8 +62,8 @@ def bounds(
             got=repr(semantics),
             fix="tl.bounds(program, region, 'CROWN', semantics='float32')",
         )
-    several = not isinstance(region, Box)
-    regions: list[Box] = list(region) if several else [region]  # type: ignore[arg-type, list-item]
+    several = not isinstance(region, Box | Ball)
+    regions: list[Box | Ball] = list(region) if several else [region]  # type: ignore[arg-type, list-item]
     if C is not None:
         parts = [
             (rows, bounds(specified(program, c, output), [regions[i] for i in rows], method, semantics=semantics,
@@ -127,5 +130,5 @@ def _crown(
     return np.maximum(low.reshape(shape), box.lo), np.minimum(high.reshape(shape), box.hi)
 
 
-__all__ = ["Box", "bounds", "box", "margins"]
+__all__ = ["Ball", "Box", "ball", "bounds", "box", "margins"]
 make_callable(__name__, bounds)

@@ -10,16 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchlean import ops
+from torchlean.bounds.balls import Ball
+from torchlean.bounds.dual_norm import Balls, first_layer
 from torchlean.bounds.region import Box
 from torchlean.errors import ShapeError, UsageError
 from torchlean.ir import EXPAND, Graph
 from torchlean.passes import drop_unreachable, expand, freeze, vmap
 from torchlean.run.program import Program
+
+if TYPE_CHECKING:
+    from torchlean.meaning import Ranges
 
 F64 = NDArray[np.float64]
 
@@ -32,6 +39,7 @@ class Boxed:
     arrays       parameters by name
     dependent    the nodes whose value depends on the input
     semantics    `real` or `float32`: what the boxes are to enclose
+    balls        where a region is a ball: then lo and hi are of the boxes around them
     """
 
     graph: Graph
@@ -40,6 +48,12 @@ class Boxed:
     arrays: dict[str, np.ndarray]
     dependent: frozenset[int]
     semantics: str
+    balls: Balls | None = None
+
+    @cached_property
+    def first_layer(self) -> dict[int, Ranges]:
+        """The boxes that balls give to the first linear nodes; see `dual_norm`."""
+        return first_layer(self)
 
     @property
     def boxes(self) -> int:
@@ -52,7 +66,7 @@ class Boxed:
         return number
 
 
-def boxed(program: Program, regions: Sequence[Box], semantics: str = "real") -> Boxed:
+def boxed(program: Program, regions: Sequence[Box | Ball], semantics: str = "real") -> Boxed:
     """The program with one leading axis for the boxes.
 
     A symbolic leading axis of the input becomes that axis; where every size is known, a new one is added in front.
@@ -60,7 +74,7 @@ def boxed(program: Program, regions: Sequence[Box], semantics: str = "real") -> 
     """
     if not regions:
         raise UsageError(
-            "there is no region", where="bounds", expected="a box or more", got="none", fix="pass tl.box(...)"
+            "there is no region", where="bounds", expected="a region or more", got="none", fix="pass tl.box(...)"
         )
     program = program.inference() if program.graph.states or program.graph.updates else program
     t = program.input_type
@@ -87,10 +101,10 @@ def boxed(program: Program, regions: Sequence[Box], semantics: str = "real") -> 
                 got=f"{region.size} coordinates",
                 fix="build the box from an input of the program",
             )
-    ends = [region.outer64() for region in regions]
+    ends = [(region.box if isinstance(region, Ball) else region).outer64() for region in regions]
     lo, hi = (np.stack([e[side].reshape(shape) for e in ends]) for side in (0, 1))
     dependent = {graph.inputs[name]}
     for number, node in enumerate(graph.nodes):
         if any(v.node in dependent for v in node.inputs):
             dependent.add(number)
-    return Boxed(graph, lo, hi, dict(program.parameters), frozenset(dependent), semantics)
+    return Boxed(graph, lo, hi, dict(program.parameters), frozenset(dependent), semantics, Balls.of(regions))

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 from inspect import Parameter, signature
-from operator import index
+from operator import index, or_
 from typing import Any, NoReturn
 
+from torchlean.bounds.balls import Ball
 from torchlean.bounds.dnf import And, Atom, Logic, Not, Or, clauses_of
 from torchlean.bounds.exact import Number, exact
 from torchlean.bounds.property import Clause, Violation, inequality
@@ -54,7 +56,7 @@ class Formula:
     def _operands(self, kind: type[And] | type[Or]) -> tuple[Formula, ...]:
         return self._parts if self._kind is kind else (self,)
 
-    def __rrshift__(self, region: Box) -> Property:
+    def __rrshift__(self, region: Box | Ball) -> Property:
         """region >> formula: the formula holds for every input of the region."""
         return forall(region, self)
 
@@ -241,12 +243,18 @@ class Property:
         return Violation(self.region.size, outputs, clauses)
 
 
-def forall(region: Box, claim: Callable[..., Formula] | Formula) -> Property:
+def forall(region: Box | Ball, claim: Callable[..., Formula] | Formula) -> Property:
     """The property that `claim` holds for every x in `region`.
 
+    region   a box; or an L1 ball of few inputs, which is stated by its facets on the box around it
     claim    a function of y, or of x and y, that gives a formula; or a formula over `output`
-    Errors   UsageError when the region is no Box or the claim gives no formula
+    Errors   UsageError when the region is none or the claim gives no formula; Unsupported for a ball that linear
+             inequalities do not state
     """
+    if isinstance(region, Ball):
+        outside = [Formula(lambda _, g=g: Atom(g.negated())) for g in region.facets()]  # type: ignore[misc]
+        inner = forall(region.box, claim)
+        return Property(inner.region, reduce(or_, outside) | inner.claim)
     if not isinstance(region, Box):
         raise UsageError(
             "a property is stated on a region",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torchlean import floats, ops
 from torchlean.bounds.boxed import Boxed
 from torchlean.bounds.rounding import error_box, magnitude
+from torchlean.errors import InternalError
 from torchlean.ir import DERIVED, Node
 from torchlean.meaning import IntervalReal, Ranges
 
@@ -32,16 +33,29 @@ def node_box(boxed: Boxed, number: int, inputs: Sequence[Ranges]) -> tuple[tuple
         return (N.enclose(boxed.lo, boxed.hi, node.type.dtype.numpy),), None
     if node.op == "parameter":
         return (N.constant(boxed.arrays[node.name]),), None
-    found = _real_boxes(node, inputs)
+    found = real_boxes(node, inputs)
+    if number in boxed.first_layer:
+        found = (_both(found[0], boxed.first_layer[number]), *found[1:])
     error = error_box(node, inputs, found[0]) if boxed.semantics == "float32" else None
     return (found, None) if error is None else ((widened(found[0], error), *found[1:]), error)
 
 
-def _real_boxes(node: Node, inputs: Sequence[Ranges]) -> tuple[Ranges, ...]:
+def real_boxes(node: Node, inputs: Sequence[Ranges]) -> tuple[Ranges, ...]:
+    """The boxes of a node's results over the reals, by its interval rule."""
     op = ops.ALL[node.op]
     rule: Any = op.rule("interval")
     result = (op.rule("meaning") if rule is DERIVED else rule)(N, *inputs, **node.attributes)
     return result if isinstance(result, tuple) and len(node.types) > 1 else (result,)
+
+
+def _both(a: Ranges, b: Ranges) -> Ranges:
+    """What lies in both boxes, each of which holds the value."""
+    lo, hi = np.maximum(a.lo, b.lo), np.minimum(a.hi, b.hi)
+    if not (lo <= hi).all():
+        raise InternalError("two bounds of one value contradict each other", where="bounds over a ball",
+                            expected="boxes that meet", got="none of either in the other",
+                            fix="report it, with the program and the region")  # fmt: skip
+    return Ranges(lo, hi, a.nan, a.dtype)
 
 
 def widened(box: Ranges, error: F64) -> Ranges:

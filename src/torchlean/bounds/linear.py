@@ -126,7 +126,8 @@ class Walk:
             node = graph.nodes[at]
             if at == self.boxed.input:
                 box = self.boxes[at][0]
-                offset = offset + self._least(rows, (box.lo + box.hi) / 2, (box.hi - box.lo) / 2)
+                least = self._least(rows, (box.lo + box.hi) / 2, (box.hi - box.lo) / 2)
+                offset = offset + (least if self.boxed.balls is None else self._within_balls(rows, least))
                 continue
             if self.errors[at] is not None:
                 offset = offset - self._spread(rows, np.broadcast_to(self.errors[at], shape_of(node)))
@@ -266,6 +267,12 @@ class Walk:
     def _least(self, rows: Any, middle: F64, radius: F64) -> Any:
         """[R, B]: the least of rows . x over x in middle +- radius."""
         return self._total(rows * self.put(middle)) - self._spread(rows, radius)
+
+    def _within_balls(self, rows: Any, least: Any) -> Any:
+        """The larger of the bounds by the boxes and by the balls in them."""
+        assert self.boxed.balls is not None
+        flat = _numpy(rows).astype(np.float64).reshape(*rows.shape[:2], -1)
+        return self.xp.maximum(least, self.put(self.boxed.balls.least(flat)))
 
     def _spread(self, rows: Any, radius: F64) -> Any:
         return self._total(self.xp.abs(rows) * self.put(np.ascontiguousarray(radius)))

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean.bounds import bounds, box
+from torchlean.bounds import Ball, Box, ball, bounds, box
 from torchlean.errors import Unsupported, UsageError
 
 
 @dataclass(frozen=True)
 class PerturbationLpNorm:
-    """All x with |x - center| <= eps in every coordinate, or x_L <= x <= x_U where these are given."""
+    """All x with |x - center| <= eps in the norm, or x_L <= x <= x_U where these are given."""
 
     eps: Any = 0
     norm: float = np.inf
@@ -29,9 +29,9 @@ class PerturbationLpNorm:
     x_U: Any = None
 
     def __post_init__(self) -> None:
-        if self.norm != np.inf:
-            raise Unsupported("only boxes are bounded", where="PerturbationLpNorm", expected="norm=inf",
-                              got=f"norm={self.norm}", fix="enclose the ball in a box: its radius is eps")  # fmt: skip
+        if self.norm not in (1, 2, np.inf) or (self.norm != np.inf and self.x_L is not None):
+            raise Unsupported("no such region", where="PerturbationLpNorm", expected="norm=1, 2 or inf; inf where x_L "
+                              "and x_U are given", got=f"norm={self.norm}", fix="norm=2")  # fmt: skip
         if np.shape(self.x_L) != np.shape(self.x_U) or (self.x_L is None) != (self.x_U is None):
             raise UsageError(
                 "x_L and x_U go together",
@@ -66,7 +66,7 @@ class BoundedModule:
                              fix="x=(BoundedTensor(data, PerturbationLpNorm(eps=0.1)),)")  # fmt: skip
         data, ptb = np.asarray(x[0].data), x[0].ptb
         if ptb.x_L is None and ptb.x_U is None:
-            regions = [box(row, ptb.eps) for row in data]
+            regions: list[Box | Ball] = [ball(row, ptb.eps, ptb.norm) for row in data]
         else:
             ends = zip(np.asarray(ptb.x_L), np.asarray(ptb.x_U), strict=True)
             regions = [box(lo=lo, hi=hi) for lo, hi in ends]

@@ -17,10 +17,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("program", help="a classifier up to its logits: ONNX, plain or gzipped, or a program file")
     parser.add_argument("data", help=".npz with x (or X, images) and y (or Y, labels); else CSV")
     parser.add_argument("--eps", required=True, type=values.radii, help="radii, 0.01,0.02,...", metavar="E,E,...")
-    parser.add_argument("--norm", default="inf", help="of the radii: inf alone")
+    parser.add_argument("--norm", default="inf", choices=("inf", "2", "1"), help="of the radii (default inf)")
     parser.add_argument("--count", type=values.count, help="the first N examples (default: all)", metavar="N")
     parser.add_argument("--scale", type=values.positive, default="1", help="divide the data by this (255 for pixels)")
-    parser.add_argument("--domain", type=values.domain, help="cut every box with it (default: no cut)", metavar="LO,HI")
+    parser.add_argument("--domain", type=values.domain, help="cut each region with it (default: none)", metavar="LO,HI")
     parser.add_argument("--target", default="label", help="the label's column in CSV (default label)")
     parser.add_argument("--method", choices=("complete", "crown", "ibp"), default="complete")
     parser.add_argument("--semantics", choices=("float32", "real"), default="float32")
@@ -39,18 +39,15 @@ def run(options: Any) -> int:
     from torchlean.cli.columns import columns
     from torchlean.cli.programs import load
     from torchlean.cli.terminable import terminable
-    from torchlean.errors import Unsupported
     from torchlean.files import check_target, make_folder
 
-    if options.norm not in ("inf", "Linf", "linf"):
-        raise Unsupported("only the maximum norm is measured", where="--norm", expected="inf", got=options.norm,
-                          fix="--norm inf")  # fmt: skip
     if options.html:
         from torchlean.report import plots
 
         plots.require()
         check_target(options.html)
-    settings = app.Settings(options.eps, options.domain, options.method, options.semantics, options.seed)
+    settings = app.Settings(options.eps, options.domain, options.method, options.semantics, options.seed,
+                            norm=options.norm)  # fmt: skip
     program = load(options.program)
     examples = app.read_examples(options.data, program, options.count, options.scale, options.target)
 
@@ -102,7 +99,10 @@ def _notes(options: Any, count: int) -> list[str]:
     scaled = "as they stand" if options.scale == 1 else f"divided by {float(options.scale):g}, rounded to float32"
     domain = options.domain and ", ".join(f"{float(end):g}" for end in options.domain)
     cut = f"cut with [{domain}]" if domain else "not cut"
+    around = "boxes     |x - example| <= eps in each of the program's inputs"
+    if options.norm != "inf":
+        around = f"balls     |x - example|_{options.norm} <= eps over the program's inputs"
     said = "of every float32 execution" if options.semantics == "float32" else "of the real function"
     return [f"examples  the first {count} of {options.data}, {scaled}",
-            f"boxes     |x - example| <= eps in each of the program's inputs, {cut}",
+            f"{around}, {cut}",
             f"claims    {said}"]  # fmt: skip

@@ -17,9 +17,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("instances", help="a list of network, property, timeout (VNN-COMP)", metavar="INSTANCES.csv")
     parser.add_argument("--out", required=True, help="results, one line per finished instance; resumed where it exists")
     parser.add_argument("--jobs", type=values.count, default=1, help="instances at a time (default 1)")
+    parser.add_argument("--engine", choices=("local", "ray"), default="local",
+                        help="where instances run: processes here, or tasks of a ray cluster (extra ray)")  # fmt: skip
+    parser.add_argument("--ray-address", help="of a cluster (default: one of this machine)", metavar="HOST:PORT")
     parser.add_argument("--timeout-cap", type=values.seconds, help="seconds an instance has at most")
     parser.add_argument("--semantics", choices=("float32", "real"), default="float32")
     parser.add_argument("--seed", type=values.seed, default=0, help="of the attacks' random starts (default 0)")
+    parser.add_argument("--memory", type=values.memory, help="budget of each verifier, 4GB", metavar="SIZE")
+    parser.add_argument("--deterministic", action="store_true", help="certificates whose bytes repeat")
     parser.add_argument("--logs", help="folder for one log per instance", metavar="DIR")
     parser.add_argument("--certificates", help="folder for the proofs of unsat verdicts", metavar="DIR")
     parser.add_argument("--check", action="store_true", help="run torchlean-check on every proof")
@@ -30,9 +35,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: Any) -> int:
     """Run what has no result yet. Lines that are no instance are each one error, and then nothing runs."""
     from torchlean.apps.sweep import Paths, Results, Row, Settings, make_record, read_instances, summarise, sweep
-    from torchlean.errors import FileError, InternalError
+    from torchlean.errors import FileError, InternalError, UsageError
     from torchlean.files import check_target, make_folder
+    from torchlean.verify.budget import Memory
 
+    if options.ray_address and options.engine != "ray":
+        raise UsageError("an address goes with --engine ray", where="--ray-address", expected="--engine ray",
+                         got=f"--engine {options.engine}", fix="add --engine ray")  # fmt: skip
     instances, problems = read_instances(options.instances)
     if problems:
         for problem in problems:
@@ -44,7 +53,9 @@ def run(options: Any) -> int:
         plots.require()
         check_target(options.html)
     paths = Paths(*(make_folder(folder) if folder else None for folder in (options.logs, options.certificates)))
-    settings = Settings(options.timeout_cap, options.semantics, options.seed, options.check)
+    Memory(options.memory)  # refuses one too small before anything runs
+    settings = Settings(options.timeout_cap, options.semantics, options.seed, options.check, options.memory,
+                        options.deterministic)  # fmt: skip
     out = Path(options.out)
 
     def told(row: Row) -> None:
@@ -56,7 +67,7 @@ def run(options: Any) -> int:
                              options.jobs)  # fmt: skip
         if results.rows and not options.json:
             print(f"{len(results.rows)} of {len(instances)} instances have a result in {out}", flush=True)
-        rows = sweep(instances, results, settings, paths, options.jobs, told)
+        rows = sweep(instances, results, settings, paths, options.jobs, told, _engine(options))
     summary = summarise(rows)
     if options.html:
         from torchlean.report.sweep import page
@@ -72,6 +83,14 @@ def run(options: Any) -> int:
                             expected="valid", got=f"{refused[0].checked}, {len(refused)} in all",
                             fix="report it, with the two files and the certificate")  # fmt: skip
     return 0
+
+
+def _engine(options: Any) -> Any:
+    if options.engine == "local":
+        return None
+    from torchlean.apps.sweep.cluster import Ray
+
+    return Ray(options.ray_address)
 
 
 def _line(row: Any) -> str:

@@ -36,6 +36,15 @@ def count(text: str) -> int:
     return value
 
 
+def memory(text: str) -> int:
+    """Bytes: a whole number of them, or a decimal and kB, MB, GB or TB (powers of 1000; KiB, MiB, GiB: of 1024)."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kKMGT]?)(i?)[bB]?", text.strip())
+    if not found or (found[3] and not found[2]) or len(text) > 20:
+        raise ArgumentTypeError(f"expected a size such as 4GB or 512MiB, got {text[:60]!r}")
+    power = "KMGT".index(found[2].upper()) + 1 if found[2] else 0
+    return int(Fraction(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
 def seed(text: str) -> int:
     """An int from 0, as the generators of random numbers take it."""
     value = _number(text, int, "an int from 0")

@@ -20,6 +20,8 @@ def arguments(parser: Any) -> None:
     parser.add_argument("--strategy", choices=NAMES, default="auto",
                         help="what is split; auto chooses, and the answer says which and why")  # fmt: skip
     parser.add_argument("--seed", type=values.seed, default=0, help="of the attack's random starts")
+    parser.add_argument("--memory", type=values.memory, help="budget, 4GB: kept to, by smaller batches", metavar="SIZE")
+    parser.add_argument("--deterministic", action="store_true", help="same seed and machine: same certificate bytes")
     parser.add_argument("--json", action="store_true", help="one machine-readable line")
 
 
@@ -27,4 +29,5 @@ def run(options: Any) -> int:
     """Decide and print; returns the exit code."""
     return run_verify(Options(parse_networks(options.model, "MODEL"), options.property, options.timeout,
                               options.certificate, options.semantics, options.seed,
-                              "json" if options.json else "text", strategy=options.strategy))  # fmt: skip
+                              "json" if options.json else "text", strategy=options.strategy, memory=options.memory,
+                              deterministic=options.deterministic))  # fmt: skip

@@ -99,6 +99,15 @@ class Tensor:
     def __ge__(self, other: Any) -> Tensor:
         return self._call("less_equal", other, self)
 
+    def __and__(self, other: Any) -> Tensor:
+        return self._call("logical_and", self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return self._call("logical_or", self, other)
+
+    def __invert__(self) -> Tensor:
+        return self._call("logical_not", self)
+
     def reshape(self, *shape: Any) -> Tensor:
         sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         return self._call("reshape", self, shape=tuple(sizes))

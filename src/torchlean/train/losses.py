@@ -3,6 +3,7 @@
 A loss is a function of two tensors, (prediction, target) -> f32[]; write your own with the tensors' operators.
 Regression       prediction, target: [batch, *s], equal shapes
 Classification   logits [batch, classes], labels i64[batch]
+Certified        IBP, CrownIBP, SABR: the worst case over a box around each input (`certified`)
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Callable
 
 from torchlean.errors import ShapeError
 from torchlean.ir import Tensor
+from torchlean.train.certified import IBP, SABR, CrownIBP, RegionLoss
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor] | RegionLoss
 
 
 def mse(prediction: Tensor, target: Tensor) -> Tensor:
@@ -53,3 +55,6 @@ def cross_entropy(prediction: Tensor, target: Tensor) -> Tensor:
     """
     loss: Tensor = prediction.builder.cross_entropy(prediction, target)
     return loss
+
+
+__all__ = ["IBP", "SABR", "CrownIBP", "Loss", "RegionLoss", "cross_entropy", "huber", "mae", "mse"]

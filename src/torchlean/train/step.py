@@ -14,9 +14,11 @@ from torchlean.ir import Builder, Graph, Node, Tensor, TensorType, f32, type_of
 from torchlean.optim import Optimizer
 from torchlean.passes import simplify, specialise
 from torchlean.run.program import Program
+from torchlean.train.certified import RegionLoss, Subject
 from torchlean.train.losses import Loss
 
 TARGET, RATE, LOSS = "target", "learning_rate", "loss"
+DONE = "loss/updates"  # how many were made: a state, where the loss is a RegionLoss
 OPTIMIZER = "optimizer/"
 
 
@@ -39,9 +41,10 @@ class Step:
         return specialise(self.graph, **dict.fromkeys(self.graph.symbols(), batch))
 
 
-def loss_graph(program: Program, loss: Loss, target: TensorType) -> Graph:
+def loss_graph(program: Program, loss: Loss, target: TensorType, training: bool = False) -> Graph:
     """The program's graph with the input `target`, the one output `loss`, and the program's updates.
 
+    training   whether a loss that changes over the updates does so, by a state `loss/updates`; else it is the last one
     Raises   GraphError unless the loss is a float scalar; UsageError unless the program has one output
     """
     graph = program.graph
@@ -54,9 +57,18 @@ def loss_graph(program: Program, loss: Loss, target: TensorType) -> Graph:
             fix="return one tensor from the model",
         )
     g = Builder(ops.ALL, where="loss")
-    results = g.inline(graph, {n: g.input(n, t) for n, t in graph.source_types("input").items()})
+    inputs = {n: g.input(n, t) for n, t in graph.source_types("input").items()}
+    results = g.inline(graph, inputs)
     updates = {n: results[f"update:{n}"] for n, _ in graph.updates}
-    value = loss(results[graph.outputs[0][0]], g.input(TARGET, target))
+    prediction, wanted = results[graph.outputs[0][0]], g.input(TARGET, target)
+    if isinstance(loss, RegionLoss):
+        done = g.state(DONE, f32[()]) if training else None
+        value = loss.over(Subject(graph, next(iter(inputs.values())), prediction, done), wanted)
+        g.line = "loss"
+        if done is not None:
+            updates[DONE] = done + 1.0
+    else:
+        value = loss(prediction, wanted)
     if not isinstance(value, Tensor) or value.shape or value.dtype.kind != "float":
         raise GraphError(
             "a loss is one number",
@@ -70,7 +82,7 @@ def loss_graph(program: Program, loss: Loss, target: TensorType) -> Graph:
 
 def build_step(program: Program, loss: Loss, optimizer: Optimizer, target: TensorType) -> Step:
     """The step of a program. Raises as `loss_graph`; ShapeError when prediction and target do not fit."""
-    differentiated = value_and_grad(loss_graph(program, loss, target), list(program.parameters))
+    differentiated = value_and_grad(loss_graph(program, loss, target, training=True), list(program.parameters))
     first = optimizer.states(program.graph.source_types("parameter"))
     g = Builder(ops.ALL, where="step")
     inputs = {n: g.input(n, t) for n, t in differentiated.source_types("input").items()}
@@ -88,6 +100,8 @@ def build_step(program: Program, loss: Loss, optimizer: Optimizer, target: Tenso
         _fits(name, g, t)
     step = simplify(g.finish({LOSS: results[LOSS]}, updates), ops.ALL)
     values = {**program.parameters, **program.states, **{OPTIMIZER + n: a for n, a in first.items()}}
+    if DONE in updates:
+        values[DONE] = np.zeros((), np.float32)
     return Step(step, next(iter(program.graph.inputs)), values)
 
 

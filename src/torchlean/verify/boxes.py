@@ -41,8 +41,13 @@ def some_with_kernel(
             cut = np.arange(len(nodes)) < len(nodes) - kernel.chunk
             waiting.append((nodes[cut], state.take(np.flatnonzero(cut))))
             nodes, state = nodes[~cut], state.take(np.flatnonzero(~cut))
+        memory = problem.deadline.memory
+        bounds = memory.attempt(lambda state=state: kernel.bound(state, derive=True), len(nodes))  # type: ignore[misc]
+        if bounds is None:
+            kernel.chunk = len(nodes) // 2
+            waiting.append((nodes, state))
+            continue
         boxes += len(nodes)
-        bounds = kernel.bound(state, derive=True)
         builder.flag(nodes, tc.DERIVE)
         closed = kernel.refuted(state, bounds.margin, slack).all(axis=1)
         left = np.flatnonzero(~closed)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from torchlean.errors import Exhausted, UsageError
+from torchlean.verify.budget import Memory
 
 
 class OutOfTime(Exhausted):
@@ -17,14 +18,29 @@ class OutOfTime(Exhausted):
 
 
 class Deadline:
-    """A point in monotonic time, `seconds` from now."""
+    """A point in monotonic time, `seconds` from now; and the memory that the run may take.
 
-    def __init__(self, seconds: float) -> None:
+    steps    whether the search's choices rest on a count of steps and not on the time (`Steps`)
+    """
+
+    steps = False
+
+    def __init__(self, seconds: float, memory: Memory | None = None) -> None:
         if not seconds > 0:
             raise UsageError("a time limit must be positive", where="timeout", expected="seconds > 0", got=str(seconds),
                              fix="--timeout 60")  # fmt: skip
         self.start = time.monotonic()
         self.end = self.start + seconds
+        self.memory = memory or Memory()
+
+    def part(self, seconds: float) -> Deadline:
+        """A deadline within this one, `seconds` from now."""
+        return Deadline(seconds, self.memory)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of wall clock since the start, whatever the clock counts."""
+        return time.monotonic() - self.start
 
     @property
     def left(self) -> float:
@@ -38,6 +54,49 @@ class Deadline:
         """Raises OutOfTime."""
         if not self.left > 0:
             raise out_of_time(self.end - self.start)
+
+
+class Steps(Deadline):
+    """A clock that each `check` moves on by STEP; the wall clock ends the run all the same, then without a proof."""
+
+    steps = True
+
+    def __init__(self, seconds: float, memory: Memory | None = None) -> None:
+        super().__init__(seconds, memory)
+        self._wall, self._seconds, self.count = Deadline(seconds), seconds, 0
+
+    @property
+    def left(self) -> float:
+        return self._seconds - self.spent
+
+    @property
+    def spent(self) -> float:
+        return self.count * STEP
+
+    def part(self, seconds: float) -> Deadline:
+        return _Part(self, seconds)
+
+    def check(self) -> None:
+        self.count += 1
+        self._wall.check()
+
+
+class _Part(Steps):
+    """A share of the steps of another clock."""
+
+    def __init__(self, whole: Steps, seconds: float) -> None:
+        super().__init__(seconds, whole.memory)
+        self._whole, self._from = whole, whole.spent
+
+    @property
+    def spent(self) -> float:
+        return self._whole.spent - self._from
+
+    def check(self) -> None:
+        self._whole.check()
+
+
+STEP = 0.005  # seconds that a step stands for
 
 
 def out_of_time(seconds: float) -> OutOfTime:

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError, Unsupported, UsageError
+from torchlean.verify.budget import OUT_OF_MEMORY, Memory, resident
 
+LOOK = 0.02  # seconds between looks at the memory
 GRACE = 3.0  # seconds after the limit that the child has for saying `timeout` itself
 
 
@@ -31,6 +33,8 @@ class Options:
     form          of the answer: "text", "json", or "standard", VNN-LIB 2.0's own
     strategy      one of `strategy.NAMES`
     assignments   a folder for the witness's tensors, in the standard form
+    memory        bytes that the search and all that it starts may take
+    deterministic the same files, seed and machine: the same tree and certificate bytes
     """
 
     models: tuple[tuple[str, str], ...]
@@ -42,6 +46,8 @@ class Options:
     form: str = "text"
     assignments: str | None = None
     strategy: str = "auto"
+    memory: int | None = None
+    deterministic: bool = False
 
 
 def run_verify(options: Options) -> int:
@@ -50,6 +56,7 @@ def run_verify(options: Options) -> int:
         raise UsageError("a time limit must be positive and finite", where="--timeout", expected="seconds > 0",
                          got=str(options.timeout), fix="--timeout 60")  # fmt: skip
     start = time.monotonic()
+    Memory(options.memory)  # refuses one too small before anything starts
     if not hasattr(os, "fork"):
         return _decide(options, start)
     sys.stdout.flush()
@@ -60,7 +67,7 @@ def run_verify(options: Options) -> int:
         _child(options, start)
     os.close(done)
     try:
-        return _watch(child, ready, start + options.timeout + GRACE, options.form == "standard")
+        return _watch(child, ready, start + options.timeout + GRACE, options)
     except BaseException:
         _end(child)
         raise
@@ -74,6 +81,8 @@ def _child(options: Options, start: float) -> NoReturn:
     except TorchLeanError as error:
         print(error, file=sys.stderr)
         code = error.exit_code
+    except MemoryError:  # before or after the search: reading the files, writing the proof
+        code = _gave_up("unknown", OUT_OF_MEMORY, options.form == "standard")
     except BrokenPipeError:  # whoever reads the answer has gone
         code = 0
     except Exception as problem:
@@ -97,10 +106,19 @@ def _child(options: Options, start: float) -> NoReturn:
         os._exit(code)
 
 
-def _watch(child: int, ready: int, end: float, standard: bool) -> int:
-    """Wait for the child (its end of the pipe closes when it ends), not longer than `end`."""
-    readable, _, _ = select.select([ready], [], [], max(end - time.monotonic(), 0.0))
+def _watch(child: int, ready: int, end: float, options: Options) -> int:
+    """Wait for the child (its end of the pipe closes when it ends), not longer than `end`, not beyond the memory."""
+    standard, over = options.form == "standard", False
+    while True:
+        left = max(end - time.monotonic(), 0.0)
+        readable, _, _ = select.select([ready], [], [], left if options.memory is None else min(left, LOOK))
+        over = options.memory is not None and not readable and resident(child) > options.memory
+        if readable or over or left == 0.0:
+            break
     os.close(ready)
+    if over:
+        _end(child)
+        return _gave_up("unknown", f"{OUT_OF_MEMORY}: the search took more than --memory and was ended", standard)
     if not readable:
         _end(child)
         why = "the time limit was reached; the search did not answer and was ended"
@@ -153,11 +171,14 @@ def _decide(options: Options, start: float) -> int:
     prepare()
     from torchlean.files import atomic_write_all, check_target, read_bytes
     from torchlean.io.vnnlib_version import is_query
-    from torchlean.verify.clock import Deadline
+    from torchlean.verify.clock import Deadline, Steps
     from torchlean.verify.files import verify_files
-    from torchlean.verify.verdict import Status
 
-    deadline = Deadline(options.timeout)
+    memory = Memory(options.memory)
+    memory.keep()
+    if options.deterministic:  # read when CUDA starts: its matrix products repeat then
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    deadline = (Steps if options.deterministic else Deadline)(options.timeout, memory)
     deadline.start, deadline.end = start, start + options.timeout
     models = {name: read_bytes(path) for name, path in options.models}
     claim = read_bytes(options.property)
@@ -193,4 +214,4 @@ def _decide(options: Options, start: float) -> int:
 
     told = show.as_json if options.form == "json" else show.as_text
     print(told(verdict, options.certificate, spent, lowered), flush=True)
-    return Exhausted.exit_code if verdict.status is Status.TIMEOUT else 0
+    return Exhausted.exit_code if verdict.exhausted else 0

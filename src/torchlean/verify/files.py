@@ -12,6 +12,7 @@ import numpy as np
 import torchlean_check as tc
 from torchlean.errors import FileError, Unsupported, UsageError
 from torchlean.verify.attack import attack
+from torchlean.verify.budget import OUT_OF_MEMORY, ran_out
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
 from torchlean.verify.inputs import prove_by_inputs
 from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck
@@ -36,6 +37,7 @@ def verify_files(
     """Decide the property of the VNN-LIB bytes for the network of the ONNX bytes (plain or gzipped).
 
     timeout     seconds, over everything until the certificate's bytes are made
+    deadline    in its place; it brings the memory that may be used. With `Steps`, one process searches
     semantics   "float32" asks for a proof about every float32 execution; where rounding alone stands against it, the
                 verdict is about the real function, and says so. "real" asks for that from the start
     strategy    "inputs" or "neurons": what is split; "lp": linear programs by HiGHS, for small networks (extra `lp`);
@@ -53,13 +55,13 @@ def verify_files(
     said, how = semantics, "attack: before any proof"
 
     def answer(status: Status, reason: str, **more: Any) -> Verdict:
-        return Verdict(status, said, reason, deadline.spent, model=model, claim=claim, strategy=how, **more)
+        return Verdict(status, said, reason, deadline.elapsed, model=model, claim=claim, strategy=how, **more)
 
     try:
         with alarm(deadline):
             network, regions = read(model, claim)
             rng = np.random.default_rng(seed)
-            count = workers or min(2, os.cpu_count() or 1)
+            count = 1 if deadline.steps else workers or min(2, os.cpu_count() or 1)
             problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
             first_attacks(problems)
             strategies = [choose(strategy, problem) for problem in problems]
@@ -79,8 +81,12 @@ def verify_files(
         return answer(Status.TIMEOUT, "the time limit was reached")
     except Stuck as stuck:
         return answer(Status.UNKNOWN, str(stuck))
-    except MemoryError:
-        return answer(Status.UNKNOWN, "out of memory")
+    except (MemoryError, RuntimeError) as problem:
+        if ran_out(problem):
+            return answer(Status.UNKNOWN, OUT_OF_MEMORY)
+        if "CUDA error" not in str(problem):
+            raise
+        return answer(Status.UNKNOWN, f"the device failed: {' '.join(str(problem).split())[:120]}")
     leaves, boxes = sum(p.leaves for p in proofs), sum(p.boxes for p in proofs)
     return answer(Status.UNSAT, "proved", leaves=leaves, boxes=boxes, certificate=certificate, rules=network.rules,
                   table=network.table)  # fmt: skip

@@ -89,7 +89,10 @@ def _search(problem: Problem, stack: Stack, search: Search, pile: Pile, builder:
                 _merge(problem, search, pile, builder, worker)
                 worker = None
                 continue
-            search.step(pile)
+            open_boxes, memory = pile.size, problem.deadline.memory
+            if memory.attempt(lambda: search.step(pile) or True, search.chunk, builder) is None:
+                pile.size, search.chunk = open_boxes, search.chunk // 2
+                continue
             chunks += 1
             if search.candidates is not None:
                 look_at(problem, search.candidates, chunks % DESCEND_EVERY == 0)

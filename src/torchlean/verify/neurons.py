@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.attack import attack, descend
 from torchlean.verify.boxes import search_with_kernel
-from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Best, Boxes, Dual, Forms, Neurons
 from torchlean.verify.maps import Engine
 from torchlean.verify.problem import Budget, Problem, Proof, Stuck
@@ -68,7 +67,7 @@ def prove_by_neurons(problem: Problem) -> Proof:
     if kernel.refuted(state, bounds.margin, problem.slack()).all():
         return Proof(builder.build()[0], 1, 1)
     search = _Search(problem, builder, state)
-    share = Deadline(max(0.01, min(10.0, 0.15 * problem.deadline.left)))
+    share = problem.deadline.part(max(0.01, min(10.0, 0.15 * problem.deadline.left)))
     problem.try_points(attack(problem.target, problem.rng, 64, 300, 50, share))
     if len(search.neurons) == 0 and len(problem.varying) <= FEW:
         boxes = search_with_kernel(problem, builder, np.zeros(1, np.int64), kernel.start())
@@ -118,9 +117,12 @@ class _Search:
             self.problem.deadline.check()
             if self.engine.move(self.problem.deadline.spent):
                 self._take_maps()
-            size = self.engine.batch(len(self.neurons))
-            batch, waiting = waiting[-size:], waiting[:-size]
-            waiting += self._visit(batch)
+            memory = self.problem.deadline.memory
+            size = memory.size(self.engine.batch(len(self.neurons)))
+            batch = [replace(node, start=dict(node.start)) for node in waiting[-size:]]
+            children = memory.attempt(lambda batch=batch: self._visit(batch), len(batch), self.builder)  # type: ignore[misc]
+            if children is not None:
+                waiting = waiting[:-size] + children
         tree, _ = self.builder.build()
         # Each leaf was refuted by the kernel when it was found; the whole tree is replayed as the checker will.
         tables = tuple(self.problem.files.tables)

@@ -36,7 +36,7 @@ def refine(
     """
     found: list[tc.Derivation] = []
     kernel = problem.kernel
-    share = Deadline(max(0.01, SHARE * problem.deadline.left))
+    share = problem.deadline.part(max(0.01, SHARE * problem.deadline.left))
     for value in sorted(kernel.network.relu_inputs):
         if kernel.tight[value]:
             continue
@@ -64,7 +64,7 @@ def _value(
     unstable = unstable if only is None else np.intersect1d(unstable, only)
     entries, signs = np.concatenate([unstable, unstable]), np.repeat([1.0, -1.0], len(unstable))
     found = []
-    size = engine.batch(len(neurons))
+    size = problem.deadline.memory.size(engine.batch(len(neurons)))
     for start in range(0, len(entries), size):
         problem.deadline.check()
         if share.left < 0:
@@ -76,7 +76,12 @@ def _value(
         nothing = put(np.zeros(shape))
         alpha = put(np.broadcast_to(neurons.default(), shape))
         forms = Forms(value, put(seed), None, put(np.zeros(len(entry))))
-        best = dual.maximise(forms, nothing, alpha, nothing, STEPS, target=np.inf)
+        best = problem.deadline.memory.attempt(
+            lambda f=forms, a=alpha, b=nothing: dual.maximise(f, b, a, b, STEPS, target=np.inf),  # type: ignore[misc]
+            len(entry),
+        )
+        if best is None:
+            break
         before = np.where(sign > 0, lo[entry], -hi[entry])
         gained = get(best.value) > before + GAIN * (hi[entry] - lo[entry])
         slopes = get(best.alpha)

@@ -15,7 +15,7 @@ DEFAULT = -32768  # the checker's own rule
 
 def slope_table(network: Network, neurons: Neurons, alpha: NDArray[np.float64]) -> tc.SlopeTable:
     """The lower slopes of unstable neurons.   Shapes  alpha: [U]"""
-    units = np.rint(alpha * UNIT).astype(np.int16)
+    units = np.rint(np.nan_to_num(alpha, nan=0.0, posinf=1.0, neginf=0.0).clip(0, 1) * UNIT).astype(np.int16)
     slopes: dict[int, NDArray[np.int16]] = {}
     for value, part in neurons.at.items():
         if part.start < part.stop:

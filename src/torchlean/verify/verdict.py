@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchlean.errors import UsageError
+from torchlean.verify.budget import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from torchlean.verify.witness import Witness
@@ -74,6 +75,11 @@ class Verdict:
         files = root / "model.onnx", root / "claim.vnnlib", root / "proof.tlcert"
         atomic_write_all(dict(zip(files, (self.model, self.claim, self.certificate), strict=True)))
         return files
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether time or memory ran out."""
+        return self.status is Status.TIMEOUT or (self.status is Status.UNKNOWN and self.reason == OUT_OF_MEMORY)
 
     @property
     def holds(self) -> bool:

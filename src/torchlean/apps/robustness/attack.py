@@ -2,7 +2,8 @@
 
 It proposes; the reference executor decides.
 
-Source   Madry et al. 2018, arXiv:1706.06083; targets in turn as in Gowal et al. 2019, arXiv:1910.09338
+Source   Madry et al. 2018, arXiv:1706.06083; targets in turn as in Gowal et al. 2019, arXiv:1910.09338; over an L1 ball
+         the largest slopes alone are followed, Tramer and Boneh 2019, arXiv:1904.13000
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean import grad, ops
+from torchlean.apps.robustness.projection import Inside
+from torchlean.bounds.balls import Ball
 from torchlean.bounds.region import Box, Membership
 from torchlean.ir import Builder, Graph, f32
 from torchlean.passes import vmap
@@ -38,7 +41,11 @@ class Strength:
 
 
 def attack(
-    program: Program, regions: Sequence[Box], labels: NDArray[np.int64], seed: int, strength: Strength | None = None
+    program: Program,
+    regions: Sequence[Box | Ball],
+    labels: NDArray[np.int64],
+    seed: int,
+    strength: Strength | None = None,
 ) -> list[F32 | None]:
     """For each region a float32 point inside it whose reference output has another class at or above the label's.
 
@@ -54,17 +61,16 @@ def attack(
         open_ = [i for i, point in enumerate(found) if point is None]
         for start in range(0, len(open_), CHUNK):
             chosen = open_[start : start + CHUNK]
-            ends = [regions[i].floats32() for i in chosen]
-            lo, hi = (np.stack([e[side].reshape(program.input_type.sizes) for e in ends]) for side in (0, 1))
+            inside = Inside.of([regions[i] for i in chosen], program.input_type.sizes)
             target = None if restart < 2 else restart - 2
-            points = _ascend(program, loss, name, lo, hi, labels[chosen], rng, restart == 0, target, strength.steps)
+            points = _ascend(program, loss, name, inside, labels[chosen], rng, restart == 0, target, strength.steps)
             for i, x in zip(chosen, points, strict=True):
                 if violates(program, regions[i], int(labels[i]), x):
                     found[i] = x
     return found
 
 
-def violates(program: Program, region: Box, label: int, x: F32) -> bool:
+def violates(program: Program, region: Box | Ball, label: int, x: F32) -> bool:
     """Whether x lies in the region and the reference executor puts another class at or above the label's."""
     y = program(x).ravel()
     others = np.delete(y, label)
@@ -90,20 +96,18 @@ def _ascend(
     program: Program,
     loss: Graph,
     name: str,
-    lo: F32,
-    hi: F32,
+    inside: Inside,
     labels: NDArray[np.int64],
     rng: np.random.Generator,
     center: bool,
     target: int | None,
     steps: int,
 ) -> F32:
-    """The points of greatest loss on the way, steps shrinking from a quarter of the box to a hundredth of that.
+    """The points of greatest loss on the way, steps shrinking from a quarter of the region to a hundredth of that.
 
     target   None: any other class; else the class that comes so many places after the best other one at the start
     """
-    width = hi - lo
-    x = (lo + width * np.float32(0.5)).clip(lo, hi)
+    x = inside.middle()
     classes = loss.source_types("input")["label"].sizes[0]
     label = np.eye(classes, dtype=np.float32)[labels]
     aim = 1 - label
@@ -119,10 +123,10 @@ def _ascend(
         aim = np.eye(classes, dtype=np.float32)[order[:, target % (classes - 1)]]
     best, most = x, np.full(len(x), -np.inf, np.float32)
     each = (len(x),) + (1,) * (x.ndim - 1)
-    draws = DRAWS if lo[0].size <= LOW_DIMENSION else 1
+    draws = DRAWS if x[0].size <= LOW_DIMENSION else 1
     for k in range(0 if center else draws):  # start from the best of a few random points, every other one a corner
-        drawn = rng.random(lo.shape, np.float32)
-        at = (lo + width * (np.rint(drawn) if k % 2 else drawn)).clip(lo, hi)
+        drawn = rng.random(x.shape, np.float32)
+        at = inside.at(np.rint(drawn) if k % 2 else drawn)
         value, _ = run(at)
         better = value > most
         best, most = np.where(better.reshape(each), at, best), np.where(better, value, most)
@@ -134,7 +138,7 @@ def _ascend(
         if step == steps or bool((most >= 0).all()):
             break
         size = np.float32(0.25 * 0.01 ** (step / max(steps - 1, 1)))
-        x = (x + size * width * np.sign(slope)).clip(lo, hi).astype(np.float32)
+        x = inside.step(x, slope, size)
     return best
 
 

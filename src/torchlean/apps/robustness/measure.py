@@ -1,8 +1,8 @@
 """Certified accuracy of a classifier over examples, radius by radius.
 
-An example is *robust* at a radius where every float32 execution on every point of its box puts its label strictly above
-every other class. Nominal and attacked are upper bounds of the robust share, each by an execution; IBP, CROWN and
-complete are lower bounds.
+An example is *robust* at a radius where every float32 execution on every point of its box or ball puts its label
+strictly above every other class. Nominal and attacked are upper bounds of the robust share, each by an execution; IBP,
+CROWN and complete are lower bounds.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torchlean.apps.robustness.attack import Strength, attack
 from torchlean.apps.robustness.examples import Examples, classes_of
 from torchlean.apps.robustness.proofs import Proofs
-from torchlean.bounds import bounds, margins
-from torchlean.bounds.region import Box, box
+from torchlean.bounds import Ball, ball, bounds, margins
+from torchlean.bounds.region import Box
 from torchlean.errors import DataError, InternalError, UsageError
 from torchlean.io.decimals import decimal_text
 from torchlean.run.program import Program
@@ -32,7 +32,8 @@ CHUNK = 32  # regions bounded at once
 class Settings:
     """What is measured.
 
-    epsilons   radii in the maximum norm, rising        domain   every box is cut with [domain[0], domain[1]]
+    epsilons   radii, rising      norm   inf (boxes), 2 or 1 (balls)
+    domain     every region is cut with [domain[0], domain[1]]
     method     the last of the lower bounds that is computed: ibp, crown, complete
     semantics  float32: of every float32 execution; real: of the real function
     """
@@ -43,12 +44,16 @@ class Settings:
     semantics: str = "float32"
     seed: int = 0
     strength: Strength = field(default_factory=Strength)
+    norm: str = "inf"
 
     def __post_init__(self) -> None:
         rising = list(self.epsilons) == sorted(set(self.epsilons))
         if not self.epsilons or not rising or self.epsilons[0] < 0 or None in map(decimal_text, self.epsilons):
             raise UsageError("the radii must rise from 0 or more", where="eps", expected="finite decimals, each once",
                              got=", ".join(map(str, self.epsilons)) or "none", fix="0.01,0.02,0.05")  # fmt: skip
+        if self.norm not in ("inf", "2", "1"):
+            raise UsageError("no such norm", where="robustness", expected='"inf", "2" or "1"', got=repr(self.norm),
+                             fix='Settings(epsilons, norm="2")')  # fmt: skip
         if self.method not in METHODS or self.semantics not in ("float32", "real"):
             raise UsageError("no such method or semantics", where="robustness",
                              expected=f"{', '.join(METHODS)}; float32 or real", got=f"{self.method}, {self.semantics}",
@@ -107,10 +112,15 @@ def measure(
     """Nominal, attacked and certified accuracy.
 
     proofs   needed for the method `complete`
-    Raises   MissingRule, Unsupported where the program has an op that the method lacks; DataError for an example
+    Raises   MissingRule, Unsupported where the program has an op that the method lacks, or no certificate can be about
+             the balls; DataError for an example
              outside the domain; InternalError where a lower bound and an attack contradict each other
     """
     classes = classes_of(program)
+    if settings.method == "complete":
+        some = _regions(examples, np.arange(1), settings.epsilons[-1], settings)[0]
+        if isinstance(some, Ball):
+            some.facets()
     nominal = _nominal(program, examples)
     rows = np.flatnonzero(nominal)
     n, levels = len(examples), []
@@ -143,7 +153,7 @@ def _nominal(program: Program, examples: Examples) -> Bools:
     return result
 
 
-def _regions(examples: Examples, rows: NDArray[np.intp], eps: Fraction, settings: Settings) -> dict[int, Box]:
+def _regions(examples: Examples, rows: NDArray[np.intp], eps: Fraction, settings: Settings) -> dict[int, Box | Ball]:
     if settings.domain is not None:
         lo, hi = settings.domain
         for i, x in enumerate(examples.x):
@@ -153,14 +163,14 @@ def _regions(examples: Examples, rows: NDArray[np.intp], eps: Fraction, settings
                                 expected=f"values in [{float(lo):g}, {float(hi):g}]",
                                 got=f"{float(least):g} to {float(most):g}",
                                 fix="correct --domain, or divide the values with --scale")  # fmt: skip
-    return {i: box(examples.x[i], eps, clip=settings.domain) for i in rows.tolist()}
+    return {i: ball(examples.x[i], eps, settings.norm, clip=settings.domain) for i in rows.tolist()}
 
 
 def _bound(
     program: Program,
     examples: Examples,
     rows: NDArray[np.intp],
-    regions: dict[int, Box],
+    regions: dict[int, Box | Ball],
     classes: int,
     settings: Settings,
     level: Level,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.apps.sweep import Instance, Paths, Results, Row, Settings, sweep
+from torchlean.bounds.balls import Ball
 from torchlean.bounds.claim import forall, output
 from torchlean.bounds.region import Box
 from torchlean.files import atomic_write
@@ -37,11 +38,11 @@ class Proofs:
     jobs: int = 1
 
     def decide(
-        self, regions: Mapping[int, Box], labels: NDArray[np.int64], classes: int, eps: Fraction
+        self, regions: Mapping[int, Box | Ball], labels: NDArray[np.int64], classes: int, eps: Fraction
     ) -> dict[int, Row]:
         """The verifier's row of every region, by example.
 
-        Raises   Unsupported where the checker cannot read the model
+        Raises   Unsupported where the checker cannot read the model, or no linear inequalities state a ball
         """
         name = decimal_text(eps)
         model = self.folder / "model.onnx"

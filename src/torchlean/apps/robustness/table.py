@@ -42,7 +42,7 @@ def as_json(measured: Measured) -> dict[str, Any]:
     domain = None if settings.domain is None else [text(v) for v in settings.domain]
     last = METHODS.index(settings.method)
     return {
-        "examples": len(measured.nominal), "norm": "inf", "domain": domain, "method": settings.method,
+        "examples": len(measured.nominal), "norm": settings.norm, "domain": domain, "method": settings.method,
         "semantics": settings.semantics, "seed": settings.seed, "nominal": _indices(measured.nominal),
         "levels": [
             {"eps": text(level.eps), "attacked": _indices(level.attacked & measured.nominal),

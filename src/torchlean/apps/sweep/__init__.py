@@ -6,10 +6,12 @@ from torchlean.apps.sweep.process import Processes, Stopped
 from torchlean.apps.sweep.record import machine, make_record
 from torchlean.apps.sweep.results import Results
 from torchlean.apps.sweep.summary import Summary, summarise
-from torchlean.apps.sweep.sweep import sweep
+from torchlean.apps.sweep.sweep import Engine, Local, sweep
 
 __all__ = [
+    "Engine",
     "Instance",
+    "Local",
     "Paths",
     "Processes",
     "Results",

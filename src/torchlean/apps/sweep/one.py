@@ -26,12 +26,15 @@ class Settings:
 
     timeout_cap   seconds; an instance has this time or its own, whichever is less
     check         run the independent checker on every certificate
+    memory        bytes that each verifier may take      deterministic   its certificate's bytes repeat
     """
 
     timeout_cap: float | None = None
     semantics: str = "float32"
     seed: int = 0
     check: bool = False
+    memory: int | None = None
+    deterministic: bool = False
 
     def limit(self, instance: Instance) -> float:
         """The seconds that an instance has."""
@@ -86,36 +89,71 @@ class Row:
         return (self.solved and known and self.status != self.expected) or self.checked in ("invalid", "holey")
 
 
+@dataclass(frozen=True)
+class Verified:
+    """What the verifier's process came to.
+
+    about   the names of files beside the proof that it is about, where a query of VNN-LIB 2.0 was converted
+    witness the input that an answer of sat names, flat
+    log     the command and all that it printed
+    """
+
+    status: str
+    reason: str
+    semantics: str
+    leaves: int
+    about: tuple[str, ...]
+    witness: tuple[float, ...]
+    ended: Ended
+    log: str
+
+
+def verify_one(instance: Instance, settings: Settings, proof: Path | None, processes: Processes) -> Verified:
+    """The verifier on one instance; an unsat leaves its proof at `proof`. Raises Stopped."""
+    command = verify_command(instance, settings, proof)
+    limit = settings.limit(instance)
+    ended = processes.run(command, limit + GRACE)
+    status, reason, answer = outcome(ended, limit)
+    about = tuple(Path(str(name)).name for name in answer.get("about", ()))
+    witness = tuple(float(v) for v in (answer.get("witness") or {}).get("x", ()))
+    return Verified(status, reason, str(answer.get("semantics", "")), int(answer.get("leaves") or 0), about, witness,
+                    ended, _told(command, ended))  # fmt: skip
+
+
+def counted(
+    instance: Instance, settings: Settings, verified: Verified, proof: Path, paths: Paths, processes: Processes
+) -> Row:
+    """The row of an instance, its proof checked where the settings ask for it. Raises Stopped, FileError."""
+    checked, check_seconds, check_cpu_seconds, size = "", 0.0, 0.0, 0
+    log = [verified.log]
+    if verified.status == "unsat" and proof.exists():
+        size = proof.stat().st_size
+        if settings.check:
+            command = check_command(instance, proof, [str(proof.with_name(name)) for name in verified.about])
+            check = processes.run(command, LONGEST_CHECK)
+            checked, check_seconds, check_cpu_seconds = check_outcome(check), check.seconds, check.cpu_seconds
+            log.append(_told(command, check))
+    elif verified.status == "unsat" and settings.check:
+        checked = "error"  # an unsat without a proof
+    ended = verified.ended
+    row = Row(
+        instance.number, instance.onnx, instance.vnnlib, settings.limit(instance), verified.status, verified.semantics,
+        round(ended.seconds, 3), round(ended.cpu_seconds, 3), round(ended.memory / 1e6, 1), checked,
+        round(check_seconds, 3), round(check_cpu_seconds, 3), size, verified.leaves, instance.expected, verified.reason,
+    )  # fmt: skip
+    if paths.logs is not None:
+        atomic_write(paths.logs / f"{instance.title}.log", "\n".join([*log, f"status: {verified.status}", ""]).encode())
+    return row
+
+
 def run_one(instance: Instance, settings: Settings, paths: Paths, processes: Processes) -> Row:
     """Verify one instance, and check its certificate where the settings ask for it. Raises Stopped, FileError."""
     with tempfile.TemporaryDirectory(prefix="torchlean-sweep-") as scratch:
         proof = (paths.certificates or Path(scratch)) / f"{instance.title}.tlcert"
         proof.unlink(missing_ok=True)
         wanted = settings.check or paths.certificates is not None
-        command = verify_command(instance, settings, proof if wanted else None)
-        limit = settings.limit(instance)
-        ended = processes.run(command, limit + GRACE)
-        status, reason, answer = outcome(ended, limit)
-        log = [_told(command, ended)]
-        checked, check_seconds, check_cpu_seconds, size = "", 0.0, 0.0, 0
-        if status == "unsat" and proof.exists():
-            size = proof.stat().st_size
-            if settings.check:
-                command = check_command(instance, proof, answer.get("about", ()))
-                check = processes.run(command, LONGEST_CHECK)
-                checked, check_seconds, check_cpu_seconds = check_outcome(check), check.seconds, check.cpu_seconds
-                log.append(_told(command, check))
-        elif status == "unsat" and settings.check:
-            checked = "error"  # an unsat without a proof
-    row = Row(
-        instance.number, instance.onnx, instance.vnnlib, limit, status, str(answer.get("semantics", "")),
-        round(ended.seconds, 3), round(ended.cpu_seconds, 3), round(ended.memory / 1e6, 1), checked,
-        round(check_seconds, 3), round(check_cpu_seconds, 3), size, int(answer.get("leaves") or 0), instance.expected,
-        reason,
-    )  # fmt: skip
-    if paths.logs is not None:
-        atomic_write(paths.logs / f"{instance.title}.log", "\n".join([*log, f"status: {status}", ""]).encode())
-    return row
+        verified = verify_one(instance, settings, proof if wanted else None, processes)
+        return counted(instance, settings, verified, proof, paths, processes)
 
 
 def verify_command(instance: Instance, settings: Settings, proof: Path | None) -> list[str]:
@@ -125,6 +163,8 @@ def verify_command(instance: Instance, settings: Settings, proof: Path | None) -
     command = [sys.executable, "-m", "torchlean", "verify", model, str(instance.claim)]
     command += ["--timeout", repr(settings.limit(instance)), "--semantics", settings.semantics]
     command += ["--seed", str(settings.seed), "--json"]
+    command += ["--memory", str(settings.memory)] if settings.memory is not None else []
+    command += ["--deterministic"] if settings.deterministic else []
     return command if proof is None else [*command, "--certificate", str(proof)]
 
 

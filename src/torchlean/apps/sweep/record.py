@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,7 +40,7 @@ def make_record(path: Path, results: Path, listed: str, instances: Sequence[Inst
 
     files = {str(file): _hash(file) for file in dict.fromkeys(f for i in instances for f in i.files)}
     record: dict[str, Any] = {
-        "torchlean": __version__, "source_sha256": _source(), "list": listed,
+        "torchlean": __version__, "source_sha256": source_hash(), "list": listed,
         "list_sha256": sha256(read_bytes(listed)).hexdigest(), "settings": asdict(settings), "stretches": [],
         "files": files,
     }  # fmt: skip
@@ -79,7 +80,8 @@ def _hash(path: Path) -> str:
     return sha256(read_bytes(path, empty=True)).hexdigest()
 
 
-def _source() -> str:
+@lru_cache(maxsize=1)
+def source_hash() -> str:
     """A hash of the program: every Python file of torchlean and of the checker."""
     import torchlean
     import torchlean_check

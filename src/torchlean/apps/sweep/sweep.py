@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 
@@ -12,6 +13,31 @@ from torchlean.apps.sweep.process import Processes, Stopped
 from torchlean.apps.sweep.results import Results
 
 
+class Engine(ABC):
+    """Where instances run."""
+
+    @abstractmethod
+    def run(self, instance: Instance, settings: Settings, paths: Paths) -> Row:
+        """One instance, from any thread. Raises Stopped, FileError."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End what runs; nothing is started after this."""
+
+
+class Local(Engine):
+    """Processes of this machine."""
+
+    def __init__(self) -> None:
+        self.processes = Processes()
+
+    def run(self, instance: Instance, settings: Settings, paths: Paths) -> Row:
+        return run_one(instance, settings, paths, self.processes)
+
+    def stop(self) -> None:
+        self.processes.stop()
+
+
 def sweep(
     instances: Sequence[Instance],
     results: Results,
@@ -19,15 +45,16 @@ def sweep(
     paths: Paths | None = None,
     jobs: int = 1,
     told: Callable[[Row], None] = lambda row: None,
+    engine: Engine | None = None,
 ) -> list[Row]:
     """Run every instance that `results` has no row of; returns all rows in the order of the list.
 
-    jobs     whole processes at a time
+    jobs     instances at a time      engine   where they run; None: here
     told     called after each row is on disk, in the order in which instances end
     Raises   what one instance raises (FileError: a full disk), or what interrupts this call: then every process is
              ended and the rows that are on disk stay; nothing else is lost
     """
-    processes = Processes()
+    engine = engine or Local()
     waiting: SimpleQueue[Instance] = SimpleQueue()
     for instance in instances:
         if instance.number not in results.rows:
@@ -38,7 +65,7 @@ def sweep(
     def work() -> None:
         try:
             while not failures:
-                row = run_one(waiting.get_nowait(), settings, paths or Paths(), processes)
+                row = engine.run(waiting.get_nowait(), settings, paths or Paths())
                 with writing:
                     results.append(row)
                     told(row)
@@ -46,7 +73,7 @@ def sweep(
             return
         except BaseException as failure:
             failures.append(failure)
-            processes.stop()
+            engine.stop()
 
     workers = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, waiting.qsize()))]
     try:
@@ -55,7 +82,7 @@ def sweep(
         for worker in workers:
             worker.join()
     finally:
-        processes.stop()
+        engine.stop()
         for worker in workers:
             if worker.ident is not None:
                 worker.join()
