@@ -20,7 +20,20 @@ from torchlean.ops.lines import Lines
 N = Real()
 CURVES = {"exp": (-6.0, 6.0), "log": (2.0**-10, 6.0), "sqrt": (2.0**-10, 6.0), "tanh": (-4.0, 4.0),
           "sigmoid": (-8.0, 8.0), "square": (-6.0, 6.0), "erf": (-3.0, 3.0),
-          "sin": (-9.0, 9.0), "cos": (-9.0, 9.0)}  # fmt: skip
+          "sin": (-9.0, 9.0), "cos": (-9.0, 9.0), "log1p": (-1 + 2.0**-10, 6.0), "expm1": (-6.0, 6.0),
+          "softplus": (-9.0, 9.0), "silu": (-9.0, 9.0), "gelu": (-5.0, 5.0), "gelu_tanh": (-5.0, 5.0),
+          "elu 0.5": (-6.0, 6.0), "elu 1.75": (-6.0, 6.0), "reciprocal": (2.0**-10, 6.0), "reciprocal -": (-6.0, -0.25),
+          "power 3": (-4.0, 4.0), "power 4": (-4.0, 4.0), "power 2.5": (2.0**-10, 6.0), "power 0.75": (2.0**-10, 6.0),
+          "power -1.5": (0.25, 6.0), "power -2": (-6.0, -0.25), "power -3": (-6.0, -0.25)}  # fmt: skip
+
+
+def named(text: str) -> tuple[Any, dict[str, float]]:
+    """An op and its attribute, as `CURVES` spells them."""
+    name, _, number = text.partition(" ")
+    attribute = {"elu": "alpha", "power": "exponent"}.get(name)
+    return ops.ALL[name], {attribute: float(number)} if attribute else {}
+
+
 PARTS = np.linspace(0, 1, 17)
 CLOSE = {np.float32: 2.0**-16, np.float64: 2.0**-40}  # of the sizes that the lines' biases are computed from
 
@@ -36,7 +49,8 @@ def boxes(op: str, dtype: type, count: int = 60) -> tuple[np.ndarray, np.ndarray
 
 def lines(op: str, lo: np.ndarray, hi: np.ndarray, slope: float | None) -> Lines:
     free = None if slope is None else np.full_like(lo, slope)
-    found: Lines = ops.ALL[op].rule("relax")(xp, ((lo, hi),), free)
+    record, attrs = named(op)
+    found: Lines = record.rule("relax")(xp, ((lo, hi),), free, **attrs)
     return found
 
 
@@ -50,7 +64,8 @@ def inside(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
 def test_curved_lines_enclose_the_function(op: str, dtype: type) -> None:
     lo, hi = boxes(op, dtype)
     x: Any = N.constant(inside(lo, hi))
-    exact = ops.ALL[op].rule("meaning")(N, x)
+    record, attrs = named(op)
+    exact = record.rule("meaning")(N, x, **attrs)
     for slope in (None, 0.0, 0.35, 1.0):
         made = lines(op, lo, hi, slope)
         below, above = (
@@ -67,7 +82,9 @@ def test_curved_lines_touch_the_function(op: str, dtype: type) -> None:
     """A chord at the box's ends, a tangent at its point: at some point of a fine grid the line is close to f."""
     lo, hi = boxes(op, dtype)
     grid = lo.astype(np.float64) + (hi - lo).astype(np.float64) * np.linspace(0, 1, 4097)[:, None]
-    f = ops.ALL[op].rule("lower")(array_api_compat.torch, torch.from_numpy(grid)).numpy()
+    grid = np.concatenate([grid, np.clip(0.0, lo, hi)[None]])  # the kink of elu
+    record, attrs = named(op)
+    f = record.rule("lower")(array_api_compat.torch, torch.from_numpy(grid), **attrs).numpy()
     size = 1 + np.abs(f).max(axis=0) + np.abs(grid).max(axis=0) * 2
     for slope in (None, 0.0, 0.5, 1.0):
         made = lines(op, lo, hi, slope)
@@ -76,6 +93,7 @@ def test_curved_lines_touch_the_function(op: str, dtype: type) -> None:
         width = (hi - lo).astype(np.float64)
         near = CLOSE[dtype] * size * steep + 2.0**-20 * width**2 * np.exp(np.maximum(hi, 0) if op == "exp" else 1.0)
         near += np.where(constant, 2.0, 0.0)
+        near += 2.0**-20 * (1 + width) * (op == "gelu_tanh")  # constants of float32 and of float64 alike
         near += 2.0**-9 * width * steep * (op in ("log", "sqrt"))  # of great curvature near 0, where the grid is coarse
         assert np.all((f - made.lower[0] * grid - made.lower_bias).min(axis=0) <= near)
         assert np.all((made.upper[0] * grid + made.upper_bias - f).min(axis=0) <= near)

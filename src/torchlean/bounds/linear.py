@@ -244,7 +244,7 @@ class Walk:
 
     def _spread_back(self, rows: Any, slope: Any, node: Node) -> Any:
         """rows * slope; a reduction's rows are repeated over the axes that it took away."""
-        if node.op == "max":
+        if node.op in ("max", "min"):
             rank = len(slope.shape)
             kept = tuple(1 if i - rank in node.attributes["axes"] else n for i, n in enumerate(slope.shape))  # type: ignore[operator]
             rows = self.xp.reshape(rows, (rows.shape[0], *kept))
