@@ -1,4 +1,4 @@
-"""CROWN on the sri_resnet_a and oval21 networks: time, peak memory, and tightness beside the interval walk.
+"""CROWN on networks of sri_resnet_a, oval21, vit_2023 and cgan_2023: time, peak memory, and tightness beside the interval walk.
 
     python bench/bounds.py [--device cpu|cuda] [--eps 0.002] [--write]
 
@@ -63,7 +63,7 @@ def main() -> None:
         print(json.dumps(measure(Path(options.one[0]), Path(options.one[1]), options.eps, options.device)))
         return
     rows = []
-    for name in ("sri_resnet_a", "oval21"):
+    for name in ("sri_resnet_a", "oval21", "vit_2023", "cgan_2023"):
         claim = sorted(Path(options.sets, name, "vnnlib").glob("*.gz"))[0]
         for path in sorted(Path(options.sets, name, "onnx").glob("*.onnx.gz")):
             command = [sys.executable, __file__, "--one", str(path), str(claim)]
