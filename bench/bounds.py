@@ -1,4 +1,4 @@
-"""CROWN on networks of sri_resnet_a, oval21, vit_2023 and cgan_2023: time, peak memory, and tightness beside the interval walk.
+"""CROWN on networks of four benchmark sets: time, peak memory, and tightness beside the interval walk.
 
     python bench/bounds.py [--device cpu|cuda] [--eps 0.002] [--write]
 

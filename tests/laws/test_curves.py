@@ -173,3 +173,23 @@ def test_lines_over_an_axis_close_in_on_a_point(op: str) -> None:
     wide = ops.ALL[op].rule("relax")(xp, ((x - 1e308, x + 1e308),), None, axis=-1)
     assert not np.isnan(wide.lower_bias).any() and not np.isnan(wide.upper_bias).any()
     assert np.isfinite(wide.lower[0]).all() and np.isfinite(wide.upper[0]).all()
+
+
+def test_softmax_is_closer_at_the_middle_than_by_exponential_and_reciprocal() -> None:
+    """Of the size of a vision transformer's rows; the other lines are those of arXiv:2002.06622."""
+    rng = np.random.default_rng(9)
+    eye = np.eye(17, dtype=bool)
+    for width in (0.01, 0.1, 1.0):
+        x, r = rng.normal(size=(40, 17)), width * rng.random((40, 17))
+        lo, hi = x - r, x + r
+        made = ops.ALL["softmax"].rule("relax")(xp, ((lo, hi),), None, axis=-1)
+        below, above = (
+            (s[0] @ x[..., None])[..., 0] + b
+            for s, b in ((made.lower, made.lower_bias), (made.upper, made.upper_bias))
+        )
+        d = x[:, None, :] - x[:, :, None]
+        least, most = (np.where(eye, 0, a[:, None, :] - b[:, :, None]) for a, b in ((lo, hi), (hi, lo)))
+        chords = np.exp(least) + (np.exp(most) - np.exp(least)) / np.where(eye, 1, most - least) * (d - least)
+        p, first, last = (1 / np.exp(v).sum(-1) for v in (d, most, least))
+        assert np.all(p - below < (p - 1 / chords.sum(-1)) / 2)
+        assert np.all(above - p < (first + last - first * last / p - p) * 0.8)
