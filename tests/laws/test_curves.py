@@ -4,16 +4,19 @@ first; the second says how close.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import array_api_compat.numpy as xp
 import array_api_compat.torch
+import flint
 import numpy as np
 import pytest
 import torch
 
 from torchlean import ops
 from torchlean.meaning import Real
+from torchlean.ops import gates
 from torchlean.ops.curves import Curve, curved
 from torchlean.ops.lines import Lines
 
@@ -194,3 +197,33 @@ def test_softmax_is_closer_at_the_middle_than_by_exponential_and_reciprocal() ->
         theirs, over = p - 1 / chords.sum(-1), first + last - first * last / p - p
         assert np.all(p - below < theirs) and np.mean(p - below) < np.mean(theirs) / 2
         assert np.all(above - p < over * 0.6)
+
+
+@pytest.mark.parametrize("constants", [np.float32, np.float64])
+def test_the_tanh_gelu_bends_where_its_pieces_say(constants: type) -> None:
+    """The sign of its second derivative, by balls over all of [0, 12] but 2^-24 around the knot; it is even.
+
+    f'' = tanh'(u) (u' + x u'' / 2 - x u'^2 tanh u). Beyond 12, f is x to 2^-100, and 0 on the left.
+    """
+    root, cubic = (flint.arb(float(constants(c))) for c in (gates.ROOT, gates.CUBIC))
+
+    def bend(x: Any) -> Any:
+        u, once, twice = root * (x + cubic * x**3), root * (1 + 3 * cubic * x**2), 6 * root * cubic * x
+        return once + x * twice / 2 - x * once**2 * u.tanh()
+
+    apart = [2.0**-24]
+    while apart[-1] < 12:
+        apart.append(apart[-1] * 1.04)
+    for near, far in pairwise(apart):
+        right = flint.arb(gates.TANH_KNOT + (near + far) / 2, (far - near) / 2 * 1.001)
+        assert bend(right) < 0
+        if near < gates.TANH_KNOT:
+            left = flint.arb(gates.TANH_KNOT - (near + far) / 2, (far - near) / 2 * 1.001)
+            assert bend(left) > 0
+
+
+def test_knots_are_the_zeros_of_second_derivatives() -> None:
+    """gelu'' is phi(x) (2 - x^2); silu'' has the sign of 2 - x tanh(x / 2), which falls for x > 0."""
+    assert abs(flint.arb(gates.GELU_KNOT) ** 2 - 2) < 2.0**-50
+    knot = flint.arb(gates.SILU_KNOT)
+    assert abs(2 - knot * (knot / 2).tanh()) < 2.0**-48
