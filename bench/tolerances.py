@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,15 @@ def by_scalar(function: Callable[[float], float]) -> Callable[[Array], Array]:
 
 @dataclass(frozen=True)
 class Function:
-    """truth   in float64        torch   (torch, *tensors) -> tensor        onnx   operator, where ONNX has one"""
+    """truth   in float64        torch   (torch, *tensors) -> tensor
+    onnx    operator, where ONNX has one, and its attributes
+    """
 
     truth: Callable[..., Array]
     torch: Callable[..., Any]
     onnx: str | None = None
     operands: int = 1
+    attributes: dict[str, str] = field(default_factory=dict)
 
 
 def plain(name: str, truth: Callable[..., Array], onnx: str | None = None, operands: int = 1) -> Function:
@@ -57,6 +60,13 @@ def sigmoid(x: Array) -> Array:
 def gelu(x: Array) -> Array:
     """x Phi(x) by erfc, which does not cancel on the left."""
     return 0.5 * x * by_scalar(math.erfc)(-x / math.sqrt(2.0))
+
+
+def gelu_tanh(x: Array) -> Array:
+    """x s(2 u), s the sigmoid, u by the constants as float32 has them; inf - inf is avoided where u is large."""
+    root, cubic = (float(np.float32(c)) for c in (math.sqrt(2 / math.pi), 0.044715))
+    near = np.clip(x, -100.0, 100.0)
+    return x * sigmoid(2 * root * (near + cubic * near**3))
 
 
 FUNCTIONS = {
@@ -82,6 +92,12 @@ FUNCTIONS = {
     "sigmoid": plain("sigmoid", sigmoid, "Sigmoid"),
     "erf": plain("erf", by_scalar(math.erf), "Erf"),
     "gelu": Function(gelu, lambda torch, x: torch.nn.functional.gelu(x), "Gelu"),
+    "gelu_tanh": Function(
+        gelu_tanh,
+        lambda torch, x: torch.nn.functional.gelu(x, approximate="tanh"),
+        "Gelu",
+        attributes={"approximate": "tanh"},
+    ),
     "silu": Function(lambda x: x * sigmoid(x), lambda torch, x: torch.nn.functional.silu(x)),
     "softplus": Function(
         lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
@@ -159,9 +175,8 @@ def by_onnxruntime(name: str, operands: tuple[Array, ...]) -> Array | None:
         return helper.make_tensor_value_info(at, TensorProto.FLOAT, ["n"])
 
     names = [f"x{i}" for i in range(len(operands))]
-    graph = helper.make_graph(
-        [helper.make_node(operator, names, ["y"])], "one", [tensor(n) for n in names], [tensor("y")]
-    )
+    node = helper.make_node(operator, names, ["y"], **FUNCTIONS[name].attributes)
+    graph = helper.make_graph([node], "one", [tensor(n) for n in names], [tensor("y")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

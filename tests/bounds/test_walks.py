@@ -245,9 +245,15 @@ def test_any_slope_is_sound_and_slopes_matter() -> None:
 
 
 def test_a_missing_relaxation_raises() -> None:
-    p = program(lambda g, x: g.cast(g.argmax(x, axis=-1), dtype="f32"), f32["n", 4])
+    p = program(lambda g, x: g.cast(g.cast(x, dtype="i32"), dtype="f32"), f32["n", 4])
     with pytest.raises(MissingRule):
         tl.bounds(p, tl.box(np.zeros(4), 1))
+
+
+def test_a_position_is_bounded_by_those_that_may_win() -> None:
+    p = program(lambda g, x: g.cast(g.argmax(x, axis=-1), dtype="f32") * 2.0, f32["n", 4])
+    low, high = tl.bounds(p, tl.box(np.array([-9.0, 0.0, 1.0, -9.0]), 1))
+    assert low.tolist() == [2.0] and high.tolist() == [4.0]
 
 
 def test_an_index_that_varies_raises() -> None:

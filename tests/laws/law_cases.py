@@ -125,7 +125,10 @@ INT8 = {"lo": -128, "hi": 127}
 POOL1 = {"kernel": (3,), "stride": (2,), "padding": ((1, 1),)}
 POOL2 = {"kernel": (2, 3), "stride": (2, 1), "padding": ((0, 1), (1, 2))}
 
-UNARY = ("neg", "square", "abs", "exp", "tanh", "sigmoid", "erf", "sin", "cos", "relu", "detach", "barrier")
+UNARY = (
+    "neg", "square", "abs", "exp", "expm1", "tanh", "sigmoid", "erf", "sin", "cos", "relu", "softplus", "silu", "gelu",
+    "gelu_tanh", "mish", "sign", "detach", "barrier",
+)  # fmt: skip
 BINARY = ("add", "sub", "mul", "maximum", "minimum", "less", "less_equal", "equal")
 SHAPES = (("b, 3", "b, 3"), ("b, 3", ""), ("b, 3", "3"), ("b, 1, 3", "1, 4, 1"))
 
@@ -135,7 +138,11 @@ CASES: tuple[Case, ...] = (
     Case("add", (Arg("i64[b, 3]", -9, 9), Arg("i64[3]", -9, 9))),
     *(Case("div", (F(x), F(y, 0.5, 3.0)), constant=(1,)) for x, y in SHAPES),
     Case("log", (F("b, 3", 0.1, 4.0),)),
+    Case("log1p", (F("b, 3", 0.0, 4.0),)),
     Case("sqrt", (F("b, 3", 0.1, 4.0),)),
+    Case("reciprocal", (F("b, 3", 0.5, 4.0),)),
+    *(Case("power", (F("b, 3"),), {"exponent": n}) for n in (3.0, 6.0)),
+    *(Case("power", (F("b, 3", 0.5, 2.0),), {"exponent": n}) for n in (2.5, 0.75, -1.5, -2.0, -3.0)),
     *(Case(op, (Arg("bool[b, 3]"), Arg("bool[3]"))) for op in ("logical_and", "logical_or")),
     Case("logical_not", (Arg("bool[b, 3]"),)),
     Case("where", (Arg("bool[b, 3]"), F("b, 3"), F("3"))),
@@ -164,6 +171,7 @@ CASES: tuple[Case, ...] = (
          constant=(1, 2)),
     Case("leaky_relu", (F("b, 3"),), {"slope": 0.1}),
     Case("leaky_relu", (F("b, 3"),), {"slope": 0.0}),
+    *(Case("elu", (F("b, 3"),), {"alpha": a}) for a in (0.5, 1.0, 1.75)),
     Case("matmul", (F("b, 4"), F("4, 3")), constant=(1,)),
     Case("matmul", (F("b, 2, 4"), F("b, 4, 3")), constant=(1,)),
     Case("matmul", (F("3, 4"), F("b, 4, 2")), constant=(1,)),
@@ -195,6 +203,8 @@ CASES: tuple[Case, ...] = (
     Case("mean", (F("b, 3, 4"),), {"axes": (-3, -2, -1), "keepdims": False}),
     Case("max", (F("b, 3, 4"),), {"axes": (-2,), "keepdims": False}),
     Case("max", (F("b, 3, 4"),), {"axes": (-1, -2), "keepdims": True}),
+    Case("min", (F("b, 3, 4"),), {"axes": (-2,), "keepdims": False}),
+    Case("min", (F("b, 3, 4"),), {"axes": (-1, -2), "keepdims": True}),
     Case("argmax", (F("b, 3, 4"),), {"axis": -2}),
     Case("reshape", (F("b, 3, 4"),), {"shape": (-1, 12)}),
     Case("flatten", (F("b, 3, 4"),)),
@@ -209,6 +219,26 @@ CASES: tuple[Case, ...] = (
     Case("gather", (F("5, 3"), Arg("i32[b, 3]", 0, 5)), {"axis": -2}),
     Case("gather", (F("b, 5"), Arg("i64[]", 0, 5)), {"axis": -1}),
     Case("scatter_add", (F("b, 4, 3"), Arg("i64[4]", 0, 6)), {"axis": -2, "size": 6}),
+    Case("one_hot", (Arg("i64[b, 3]", -4, 4),), {"depth": 4, "dtype": "f32"}),
+    Case("one_hot", (Arg("i64[b]", 0, 9),), {"depth": 5, "dtype": "f32"}),
+    Case("scatter_nd", (F("4, 3"), Arg("i64[1, 1]", 0, 4), F("1, 3"))),
+    Case("scatter_nd", (F("1, 3, b"), Arg("i64[1, 2]", -1, 0), F("1, b"))),
+    *(
+        Case("resize_nearest", (F("b, 1, 3, 4"),), {"size": (6, 8), "mode": mode, "align": align})
+        for mode, align in (
+            ("floor", "asymmetric"), ("round_prefer_floor", "half_pixel"), ("round_prefer_ceil", "align_corners"),
+        )
+    ),
+    *(
+        Case("resize_linear", (F("b, 1, 3, 4"),), {"size": (6, 6), "align": align})
+        for align in ("half_pixel", "align_corners")
+    ),
+    Case("resize_linear", (F("b, 1, 4"),), {"size": (2,), "align": "asymmetric"}),
+    Case("layer_norm", (F("b, 4"), F("4"), F("4")), {"axis": -1, "epsilon": 1e-3}),
+    Case("layer_norm", (F("b, 2, 3"), F("2, 3")), {"axis": -2, "epsilon": 1e-3}),
+    Case("rms_norm", (F("b, 4"), F("4")), {"axis": -1, "epsilon": 1e-3}),
+    Case("attention", (F("b, 2, 3"), F("b, 4, 3"), F("b, 4, 2")), {"scale": 0.5}),
+    Case("attention", (F("b, 2, 2, 3"), F("b, 2, 4, 3"), F("b, 2, 4, 2"), F("2, 4")), {"scale": 0.5}),
     Case("softmax", (F("b, 3"),), {"axis": -1}),
     Case("softmax", (F("b, 3, 2"),), {"axis": -2}),
     Case("log_softmax", (F("b, 3"),), {"axis": -1}),

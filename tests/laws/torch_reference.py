@@ -74,6 +74,14 @@ def _max(x: Tensor, *, axes: Any, keepdims: bool) -> Tensor:
     return moved.reshape([1 if a in axes else n for a, n in enumerate(x.shape)]) if keepdims else moved
 
 
+def _min(x: Tensor, *, axes: Any, keepdims: bool) -> Tensor:
+    return -_max(-x, axes=axes, keepdims=keepdims)
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
 def _gather(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
     at = axis % x.dim()
     return x[(*(slice(None) for _ in range(at)), indices.long())]
@@ -82,6 +90,41 @@ def _gather(x: Tensor, indices: Tensor, *, axis: int) -> Tensor:
 def _scatter_add(x: Tensor, indices: Tensor, *, axis: int, size: int) -> Tensor:
     at = axis % x.dim()
     return x.new_zeros((*x.shape[:at], size, *x.shape[at + 1 :])).index_add(at, indices, x)
+
+
+def _scatter_nd(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    at = tuple(i.long() for i in indices.unbind(-1))
+    hit = torch.zeros(x.shape[: len(at)], dtype=torch.bool)
+    hit[at] = True
+    kept = torch.where(hit.reshape(*hit.shape, *(1,) * (x.dim() - len(at))), torch.zeros_like(x), x)
+    return kept.index_put(at, updates, accumulate=True)
+
+
+def _resize_linear(x: Tensor, *, size: Any, align: str) -> Tensor:
+    if align == "asymmetric":
+        return x[..., ::2]  # every other entry, exactly: the case that is tried
+    return F.interpolate(x, size, mode=("linear", "bilinear")[len(size) - 1], align_corners=align == "align_corners")
+
+
+def _resize_nearest(x: Tensor, *, size: Any, mode: str, align: str) -> Tensor:
+    """By the rule that ONNX states, in float64: PyTorch has some of its forms only."""
+    for axis, new in zip(range(-len(size), 0), size, strict=True):
+        old = x.shape[axis]
+        i = torch.arange(new, dtype=torch.float64)
+        at = {
+            "half_pixel": (i + 0.5) * old / new - 0.5, "asymmetric": i * old / new,
+            "align_corners": i * (old - 1) / max(new - 1, 1),
+        }[align]  # fmt: skip
+        near = {
+            "floor": torch.floor(at), "ceil": torch.ceil(at), "round_prefer_floor": torch.ceil(at - 0.5),
+            "round_prefer_ceil": torch.floor(at + 0.5),
+        }[mode]  # fmt: skip
+        x = x.index_select(axis % x.dim(), near.clamp(0, old - 1).long())
+    return x
+
+
+def _layer_norm(x: Tensor, scale: Tensor, bias: Tensor | None = None, *, axis: int, epsilon: float) -> Tensor:
+    return F.layer_norm(x, x.shape[axis:], scale, bias, epsilon)
 
 
 def _batch_norm(x: Tensor, *vectors: Tensor, epsilon: float) -> Tensor:
@@ -140,6 +183,17 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "abs": torch.abs,
     "exp": torch.exp,
     "log": torch.log,
+    "log1p": torch.log1p,
+    "expm1": torch.expm1,
+    "softplus": F.softplus,
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": _gelu_tanh,
+    "mish": F.mish,
+    "elu": lambda x, *, alpha: F.elu(x, alpha),
+    "sign": torch.sign,
+    "reciprocal": torch.reciprocal,
+    "power": lambda x, *, exponent: torch.pow(x, exponent),
     "sqrt": torch.sqrt,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
@@ -175,6 +229,7 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "sum": lambda x, *, axes, keepdims: torch.sum(x, dim=axes, keepdim=keepdims),
     "mean": lambda x, *, axes, keepdims: torch.mean(x, dim=axes, keepdim=keepdims),
     "max": _max,
+    "min": _min,
     "argmax": lambda x, *, axis: torch.argmax(x, dim=axis),
     "reshape": lambda x, *, shape: torch.reshape(x, shape),
     "flatten": lambda x: torch.flatten(x, 1),
@@ -185,6 +240,15 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "concat": lambda *xs, axis: torch.cat(xs, dim=axis),
     "gather": _gather,
     "scatter_add": _scatter_add,
+    "one_hot": lambda i, *, depth, dtype: (
+        torch.eye(depth + 1, dtype=DTYPES[dtype])[torch.where(i < depth, i % depth, depth).long()][..., :depth]
+    ),
+    "scatter_nd": _scatter_nd,
+    "resize_linear": _resize_linear,
+    "resize_nearest": _resize_nearest,
+    "layer_norm": _layer_norm,
+    "rms_norm": lambda x, scale, *, axis, epsilon: F.rms_norm(x, x.shape[axis:], scale, epsilon),
+    "attention": lambda q, k, v, mask=None, *, scale: F.scaled_dot_product_attention(q, k, v, mask, scale=scale),
     "softmax": lambda x, *, axis: torch.softmax(x, dim=axis),
     "log_softmax": lambda x, *, axis: torch.log_softmax(x, dim=axis),
     "batch_norm": _batch_norm,

@@ -211,5 +211,6 @@ def test_comparisons_with_nan_are_false():
 
 def test_functions_are_correctly_rounded_and_silent():
     x = np.array([0.0, 1.0, -1.0, np.nan, np.inf], np.float32)
-    for name in ("exp", "log", "tanh", "sigmoid", "expm1", "log1p", "sin", "cos", "erf", "sqrt"):
+    for name in ("exp", "log", "tanh", "sigmoid", "expm1", "log1p", "sin", "cos", "erf", "sqrt", "softplus", "silu",
+                 "gelu"):  # fmt: skip
         same_bits(getattr(N, name)(x), floats.rounded(name, x))

@@ -19,7 +19,10 @@ EXTREMES = [0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-126, 3.4028234663852886e38
 number = st.one_of(st.sampled_from(EXTREMES), st.floats(width=32, allow_nan=False), st.floats(-4, 4, width=32))
 finite = number.filter(np.isfinite)
 
-UNARY = ["neg", "abs", "sqrt", "floor", "round", "exp", "log", "tanh", "sigmoid", "expm1", "log1p", "sin", "cos", "erf"]
+UNARY = [
+    "neg", "abs", "sqrt", "floor", "round", "exp", "log", "tanh", "sigmoid", "expm1", "log1p", "sin", "cos", "erf",
+    "softplus", "silu", "gelu",
+]  # fmt: skip
 BINARY = ["add", "sub", "mul", "div", "maximum", "minimum", "less", "less_equal", "equal"]
 
 
@@ -79,7 +82,7 @@ def test_real_inside_interval(name, x, y):
 @example(x=(1.5, 1.6, 1.5703125))
 def test_real_inside_interval_for_functions(name, x):
     box = getattr(IR, name)(ranges(IR, *x[:2]))
-    if name in ("exp", "expm1", "sin", "cos") and abs(x[2]) > 1e5:
+    if name in ("exp", "expm1", "sin", "cos", "softplus", "silu", "gelu") and abs(x[2]) > 1e5:
         return  # the balls of Real are not for these; the float law covers them
     try:
         value = getattr(REAL, name)(real(x[2]))

@@ -18,7 +18,10 @@ from torchlean.rounding.twin import Twin, meet, ranges
 N, IR, REAL = Differences(), IntervalReal(), Real(precision=300)
 law = settings(deadline=None, derandomize=True, max_examples=60)
 
-UNARY = ("neg", "abs", "sqrt", "exp", "log", "tanh", "sigmoid", "expm1", "log1p", "sin", "cos", "erf", "floor", "round")
+UNARY = (
+    "neg", "abs", "sqrt", "exp", "log", "tanh", "sigmoid", "expm1", "log1p", "sin", "cos", "erf", "softplus", "silu",
+    "gelu", "floor", "round",
+)  # fmt: skip
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "less", "less_equal", "equal")
 FOLDS = {
     "sum": lambda S, x: S.sum(x, (-1,)),

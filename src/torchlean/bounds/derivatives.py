@@ -29,7 +29,9 @@ F64 = NDArray[np.float64]
 CONTINUOUS = frozenset({
     "add", "sub", "mul", "div", "neg", "square", "abs", "maximum", "minimum", "clip", "exp", "log", "sqrt", "tanh",
     "sigmoid", "relu", "leaky_relu", "matmul", "linear", "conv", "conv_transpose", "avg_pool", "max_pool", "sum",
-    "mean", "max", "reshape", "flatten", "permute", "broadcast", "slice", "pad", "concat", "softmax", "log_softmax",
+    "mean", "max", "min", "reshape", "flatten", "permute", "broadcast", "slice", "pad", "concat", "softmax",
+    "log_softmax", "expm1", "log1p", "erf", "sin", "cos", "softplus", "silu", "gelu", "gelu_tanh", "elu", "mish",
+    "reciprocal", "power", "layer_norm", "rms_norm", "attention", "resize_nearest", "resize_linear",
 })  # fmt: skip
 AT_ONCE = 32  # pieces cut in a round
 

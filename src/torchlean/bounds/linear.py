@@ -1,9 +1,10 @@
 """The backward linear walk (CROWN): linear lower bounds of chosen values over each box.
 
 Coefficients go backward from the values asked about. A linear node is crossed by its transpose, a nonlinear one by the
-lines of its `relax`; what a line or a constant adds goes to the offset. With `float32` semantics every rounding node's
-error box is charged by the full coefficient at its value (SEMANTICS 3). Written over an array namespace: numpy or torch
-on a device.
+lines of its `relax`; what a line or a constant adds goes to the offset. Values of an image are asked about tile by
+tile, and coefficients are kept in the window that they reach (`windows`). With `float32` semantics every rounding
+node's error box is charged by the full coefficient at its value (SEMANTICS 3). Written over an array namespace: numpy
+or torch on a device.
 
 Shapes   R rows (the values asked about), B boxes; coefficients of a node [R, *its shape], where its shape starts with B
 Floats   a search: the walk's own rounding is not charged. A claim rests on the certificate kernel, never on this
@@ -13,7 +14,7 @@ Source   Zhang et al. 2018, arXiv:1811.00866; Xu et al. 2020, arXiv:2002.12920, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,16 @@ from torchlean.bounds.boxed import Boxed
 from torchlean.bounds.crossing import cross
 from torchlean.bounds.interval import node_box
 from torchlean.bounds.rounding import magnitude
+from torchlean.bounds.windows import Window, around, convolved, cut, moved, one_hot, padded, tiles, union, whole
 from torchlean.errors import Exhausted, MissingRule
-from torchlean.ir import Linear, Node, TensorType, Value
+from torchlean.ir import ALIGNED, Linear, Node, TensorType, Value
 from torchlean.meaning import Ranges
 from torchlean.ops.lines import Relax
 
 F64 = NDArray[np.float64]
 
 KINK_AT_ZERO = frozenset({"relu", "leaky_relu", "abs"})  # exact unless 0 is inside: only then are tighter bounds wanted
+ACROSS = frozenset(("add", "sub", "neg", "mul", "div", "batch_norm"))  # linear ops that keep every entry in its place
 
 
 @dataclass
@@ -88,10 +91,13 @@ class Walk:
         """
         low, high = (np.empty((self.boxed.boxes, len(targets))) for _ in range(2))
         widest = max(int(np.prod(n.types[0].sizes)) for n in self.boxed.graph.nodes[: number + 1])
-        first = 0
-        while first < len(targets):
-            rows = max(1, min(len(targets) - first, self.budget // (widest * 8 * 6 * 2)))
-            chunk = targets[first : first + rows]
+        most = max(1, self.budget // (widest * 8 * 6 * 2))
+        place = np.empty(int(targets.max()) + 1 if len(targets) else 0, np.intp)
+        place[targets] = np.arange(len(targets))
+        left = tiles(shape_of(self.boxed.graph.nodes[number]), targets, most)[::-1]
+        while left:
+            chunk = left.pop()
+            rows = len(chunk)
             try:
                 both = self._walk(number, np.concatenate([chunk, chunk]), np.repeat([1.0, -1.0], rows))
             except (MemoryError, RuntimeError) as problem:
@@ -106,52 +112,84 @@ class Walk:
                         fix="bound fewer boxes at once",
                     ) from None
                 self.budget //= 2
+                left += [chunk[rows // 2 :], chunk[: rows // 2]]
                 continue
-            low[:, first : first + rows], high[:, first : first + rows] = both[:rows].T, -both[rows:].T
-            first += rows
+            low[:, place[chunk]], high[:, place[chunk]] = both[:rows].T, -both[rows:].T
         return low, high
 
     def _walk(self, number: int, targets: NDArray[np.intp], signs: F64) -> F64:
         """Lower bounds [R, B] of signs[r] * (entry targets[r] of the value) over each box."""
         graph = self.boxed.graph
         shape = graph.nodes[number].types[0].sizes
-        seed = np.zeros((len(targets), shape[0], int(np.prod(shape[1:]))))
-        seed[np.arange(len(targets)), :, targets] = signs[:, None]
-        pending: dict[int, Any] = {number: self.put(seed.reshape(len(targets), *shape))}
+        window = around(shape, targets)
+        seed = one_hot(shape, targets, signs, window)
+        pending: dict[int, tuple[Any, Window | None]] = {number: (self.put(seed), window)}
         offset = self.put(np.zeros((len(targets), shape[0])))
         for at in range(number, -1, -1):
-            rows = pending.pop(at, None)
-            if rows is None:
+            if at not in pending:
                 continue
+            rows, window = pending.pop(at)
             node = graph.nodes[at]
             if at == self.boxed.input:
                 box = self.boxes[at][0]
-                least = self._least(rows, (box.lo + box.hi) / 2, (box.hi - box.lo) / 2)
-                offset = offset + (least if self.boxed.balls is None else self._within_balls(rows, least))
+                lo, hi = cut(box.lo, window, shape_of(node)), cut(box.hi, window, shape_of(node))
+                least = self._least(rows, (lo + hi) / 2, (hi - lo) / 2)
+                if self.boxed.balls is not None:
+                    full = rows if window is None else whole(self.xp, rows, window, shape_of(node))
+                    least = self._within_balls(full, least)
+                offset = offset + least
                 continue
             if self.errors[at] is not None:
-                offset = offset - self._spread(rows, np.broadcast_to(self.errors[at], shape_of(node)))
-            for value, part in self._back(at, node, rows):
-                if isinstance(value, int):
-                    pending[value] = part if value not in pending else pending[value] + part
-                else:
+                error = np.broadcast_to(self.errors[at], shape_of(node))
+                offset = offset - self._spread(rows, cut(error, window, shape_of(node)))
+            if window is not None and not self._windowed(node):
+                rows, window = whole(self.xp, rows, window, shape_of(node)), None
+            for value, part, where in self._back(at, node, rows, window):
+                if value is None:
                     offset = offset + part
+                elif value in pending:
+                    pending[value] = self._sum(pending[value], (part, where), shape_of(graph.nodes[value]))
+                else:
+                    pending[value] = part, where
         result: F64 = _numpy(offset).astype(np.float64)
         return np.where(np.isnan(result), -np.inf, result)  # an infinite bias that no coefficient meets
 
-    def _back(self, at: int, node: Node, rows: Any) -> Any:
-        """(node number, coefficients) of each input, and (None, [R, B]) for what goes to the offset."""
+    def _sum(
+        self, first: tuple[Any, Window | None], second: tuple[Any, Window | None], shape: tuple[int, ...]
+    ) -> tuple[Any, Window | None]:
+        """Coefficients of a value that two nodes read."""
+        (a, here), (b, there) = first, second
+        if here is None or there is None:
+            return whole(self.xp, a, here, shape) + whole(self.xp, b, there, shape), None
+        both = union(here, there)
+        return moved(a, here, both, self.xp) + moved(b, there, both, self.xp), both
+
+    def _windowed(self, node: Node) -> bool:
+        """Whether the node can be crossed within a window."""
+        moving = self._moving(node)
+        types = [self.boxed.graph.type(node.inputs[i]) for i in moving]
+        if node.op in ("conv", "conv_transpose"):
+            return moving == [0] and node.type.rank == 4
+        if node.op == "reshape":
+            return types[0].rank > 2 and types[0].shape[-2:] == node.type.shape[-2:]
+        if self._nonlinear(node):
+            alike = all(t.shape == node.type.shape for t in types) and len(moving) == len(node.inputs)
+            return alike and ops.ALL[node.op].batch is ALIGNED
+        return node.op in ACROSS and all(t.shape == node.type.shape for t in types)
+
+    def _back(self, at: int, node: Node, rows: Any, window: Window | None) -> Any:
+        """(node number, coefficients, their window) of each input, and (None, [R, B], None) for the offset."""
         inputs = [self.boxes[v.node][v.index] for v in node.inputs]
         relax = ops.ALL[node.op].rule("relax")
         types = tuple(self.boxed.graph.type(v) for v in node.inputs)
         if not isinstance(relax, Linear):
-            yield from self._back_lines(at, node, rows, inputs, relax)
+            yield from self._back_lines(at, node, rows, window, inputs, relax)
         elif self._linear_here(node, relax):
-            yield from self._back_linear(at, node, rows, relax, inputs, types)
+            yield from self._back_linear(at, node, rows, window, relax, inputs, types)
         elif relax.lines is not None:
-            yield from self._back_lines(at, node, rows, inputs, relax.lines)
+            yield from self._back_lines(at, node, rows, window, inputs, relax.lines)
         elif set(self._moving(node)) <= set(relax.args) and len(node.inputs) == 2:
-            yield from self._back_product(node, rows, inputs, types)
+            yield from self._back_product(at, node, rows, inputs, types)
         else:
             raise MissingRule(
                 f"{node.op} has several factors that depend on the input",
@@ -174,32 +212,66 @@ class Walk:
         return not (isinstance(relax, Linear) and self._linear_here(node, relax))
 
     def _back_linear(
-        self, at: int, node: Node, rows: Any, relax: Linear, inputs: list[Ranges], types: tuple[TensorType, ...]
+        self,
+        at: int,
+        node: Node,
+        rows: Any,
+        window: Window | None,
+        relax: Linear,
+        inputs: list[Ranges],
+        types: tuple[TensorType, ...],
     ) -> Any:
         moving = self._moving(node)
         if at not in self._constants:
             self._constants[at] = self._constant_part(node, inputs, moving, relax)
         given, shift, spread = self._constants[at]
         for i in moving:
-            yield node.inputs[i].node, cross(self.xp, node, types, i, rows, given)
+            if window is None:
+                yield node.inputs[i].node, cross(self.xp, node, types, i, rows, given), None
+            else:
+                yield node.inputs[i].node, *self._cross_window(node, types, i, rows, given, window)
+        shape = shape_of(node)
         if shift is not None:
-            yield None, self._total(rows * self.put(shift))
+            yield None, self._dot(rows, self.put(cut(np.broadcast_to(shift, shape), window, shape))), None
         if spread is not None:
-            yield None, -self._spread(rows, spread)
+            yield None, -self._spread(rows, cut(np.broadcast_to(spread, shape), window, shape)), None
 
-    def _back_product(self, node: Node, rows: Any, inputs: list[Ranges], types: tuple[TensorType, ...]) -> Any:
+    def _cross_window(
+        self, node: Node, types: tuple[TensorType, ...], arg: int, rows: Any, given: list[Any], window: Window
+    ) -> tuple[Any, Window]:
+        """`cross` of a linear node within a window."""
+        xp = self.xp
+        if node.op in ("conv", "conv_transpose"):
+            small, sizes, reads, adds, keeps = convolved(node, types, window)
+            part = cross(xp, small, sizes, arg, padded(xp, rows, adds), given)
+            return cut(part, keeps, sizes[0].sizes), reads
+        if node.op == "reshape":
+            return xp.reshape(rows, (rows.shape[0], *types[0].sizes[:-2], *rows.shape[-2:])), window
+        if node.op == "batch_norm":
+            resized = types[0].with_shape((*types[0].shape[:-2], *rows.shape[-2:]))
+            return cross(xp, replace(node, types=(resized,)), (resized, *types[1:]), arg, rows, given), window
+        if node.op in ("mul", "div"):
+            factor = cut(xp.broadcast_to(given[1 - arg], shape_of(node)), window, shape_of(node))
+            return (rows * factor if node.op == "mul" else rows / factor), window
+        return (-rows if node.op == "neg" or (node.op == "sub" and arg == 1) else rows), window
+
+    def _back_product(self, at: int, node: Node, rows: Any, inputs: list[Ranges], types: tuple[TensorType, ...]) -> Any:
         """A form f that is linear in each of two varying inputs, with middles m, n and radii r, s:
 
             f(x, y) = f(x, n) + f(m, y) - f(m, n) + f(x - m, y - n),  |f(x - m, y - n)| <= f(r, s)
 
         since the forms here add products of entries. These are the planes between McCormick's two on each side.
         """
-        middles = [_middle(b) for b in inputs]
-        given = [self.put(m) for m in middles]
-        yield None, -self._total(rows * self.put(_value(node, middles)))
-        yield None, -self._spread(rows, _value(node, [(b.hi - b.lo) / 2 for b in inputs]))
+        if at not in self._constants:
+            middles = [_middle(b) for b in inputs]
+            radii = [(b.hi - b.lo) / 2 for b in inputs]
+            self._constants[at] = [self.put(m) for m in middles], _value(node, middles), _value(node, radii)
+        given, product, spread = self._constants[at]
+        yield None, -self._dot(rows, self.put(product)), None
+        yield None, -self._spread(rows, spread), None
         for i, v in enumerate(node.inputs):
-            yield v.node, cross(self.xp, node, types, i, rows, [None if j == i else g for j, g in enumerate(given)])
+            others = [None if j == i else g for j, g in enumerate(given)]
+            yield v.node, cross(self.xp, node, types, i, rows, others), None
 
     def _constant_part(self, node: Node, inputs: list[Ranges], moving: list[int], relax: Linear) -> Any:
         """The constant inputs at the middle of their ranges; the value that they alone give; and by how much either may
@@ -226,35 +298,50 @@ class Walk:
                 spread = part if spread is None else spread + part
         return given, shift, spread
 
-    def _back_lines(self, at: int, node: Node, rows: Any, inputs: list[Ranges], relax: Relax) -> Any:
+    def _back_lines(
+        self, at: int, node: Node, rows: Any, window: Window | None, inputs: list[Ranges], relax: Relax
+    ) -> Any:
         xp = self.xp
         if at not in self._lines:
             ends = tuple((self.put(b.lo), self.put(b.hi)) for b in inputs)
-            self._lines[at] = relax(xp, ends, self.slopes.get(at), **node.attributes)
-        lines = self._lines[at]
-        above, below = xp.maximum(rows, xp.zeros_like(rows)), xp.minimum(rows, xp.zeros_like(rows))
-        yield None, self._total(above * lines.lower_bias + below * lines.upper_bias)
+            found = relax(xp, ends, self.slopes.get(at), **node.attributes)
+            self._lines[at] = found, bool(xp.any(found.lower_bias != 0)), bool(xp.any(found.upper_bias != 0))
+        lines, lifted_below, lifted_above = self._lines[at]
+        above = xp.clip(rows, 0.0, None) if lifted_below or lines.mixes is not None else None
+        below = xp.clip(rows, None, 0.0) if lifted_above or lines.mixes is not None else None
+        shape = shape_of(node)
+        if lifted_below:
+            yield None, self._dot(above, cut(lines.lower_bias, window, shape)), None
+        if lifted_above:
+            yield None, self._dot(below, cut(lines.upper_bias, window, shape)), None
         for v, lower, upper in zip(node.inputs, lines.lower, lines.upper, strict=False):
             if lower is None:  # a condition
                 continue
             if lines.mixes is not None:
                 part = self._mixed_back(above, lower, lines.mixes) + self._mixed_back(below, upper, lines.mixes)
             else:
-                part = self._spread_back(above, lower, node) + self._spread_back(below, upper, node)
-            yield v.node, self._reduced(part, self.boxed.graph.type(v).sizes)
+                wide = self._repeated(rows, lower, node)
+                part = wide * xp.where(wide > 0, cut(lower, window, shape), cut(upper, window, shape))
+            if window is None:
+                part = self._reduced(part, self.boxed.graph.type(v).sizes)
+            yield v.node, part, window
 
-    def _spread_back(self, rows: Any, slope: Any, node: Node) -> Any:
-        """rows * slope; a reduction's rows are repeated over the axes that it took away."""
-        if node.op == "max":
-            rank = len(slope.shape)
-            kept = tuple(1 if i - rank in node.attributes["axes"] else n for i, n in enumerate(slope.shape))  # type: ignore[operator]
-            rows = self.xp.reshape(rows, (rows.shape[0], *kept))
-        return rows * slope
+    def _repeated(self, rows: Any, slope: Any, node: Node) -> Any:
+        """The rows of a reduction, with 1 for the axes that it took away."""
+        if node.op not in ("max", "min"):
+            return rows
+        rank = len(slope.shape)
+        kept = tuple(1 if i - rank in node.attributes["axes"] else n for i, n in enumerate(slope.shape))  # type: ignore[operator]
+        return self.xp.reshape(rows, (rows.shape[0], *kept))
 
     def _mixed_back(self, rows: Any, slope: Any, axis: int) -> Any:
-        """Rows [R, *s] times slopes [*s, n]: each result's coefficient to the n entries along the axis."""
-        moved, matrix = self.xp.moveaxis(rows, axis, -1), self.xp.moveaxis(slope, axis - 1, -2)
-        return self.xp.moveaxis((moved[..., None, :] @ matrix)[..., 0, :], -1, axis)
+        """Rows [R, *s] times slopes [*s, n]: each result's coefficient to the n entries along the axis.
+
+        As products of matrices [R, n] [n, n], one for each place beside the axis.
+        """
+        xp = self.xp
+        moved, matrix = xp.moveaxis(xp.moveaxis(rows, axis, -1), 0, -2), xp.moveaxis(slope, axis - 1, -2)
+        return xp.moveaxis(xp.moveaxis(moved @ matrix, -2, 0), -1, axis)
 
     def _reduced(self, part: Any, shape: tuple[int, ...]) -> Any:
         """Sum the coefficients over axes along which the input was broadcast."""
@@ -266,7 +353,7 @@ class Walk:
 
     def _least(self, rows: Any, middle: F64, radius: F64) -> Any:
         """[R, B]: the least of rows . x over x in middle +- radius."""
-        return self._total(rows * self.put(middle)) - self._spread(rows, radius)
+        return self._dot(rows, self.put(middle)) - self._spread(rows, radius)
 
     def _within_balls(self, rows: Any, least: Any) -> Any:
         """The larger of the bounds by the boxes and by the balls in them."""
@@ -275,12 +362,19 @@ class Walk:
         return self.xp.maximum(least, self.put(self.boxed.balls.least(flat)))
 
     def _spread(self, rows: Any, radius: F64) -> Any:
-        return self._total(self.xp.abs(rows) * self.put(np.ascontiguousarray(radius)))
+        return self._dot(self.xp.abs(rows), self.put(np.ascontiguousarray(radius)))
 
-    def _total(self, terms: Any) -> Any:
-        """Sum over all axes but the rows and the boxes."""
-        axes = tuple(range(2, len(terms.shape)))
-        return self.xp.sum(terms, axis=axes) if axes else terms
+    def _dot(self, rows: Any, values: Any) -> Any:
+        """[R, B]: the sum of rows * values, which broadcast to [B, *shape], over all axes but the rows and the boxes.
+
+        A product of matrices for each box: nothing of the size of the rows is made.
+        """
+        xp, shape = self.xp, rows.shape
+        values = xp.broadcast_to(values, shape[1:])
+        flat, columns = xp.reshape(rows, (*shape[:2], -1)), xp.reshape(values, (shape[1], -1))
+        if shape[1] == 1:
+            return flat[:, 0, :] @ columns[0][:, None]
+        return (xp.permute_dims(flat, (1, 0, 2)) @ columns[..., None])[..., 0].T
 
 
 def _middle(box: Ranges) -> np.ndarray:

@@ -38,3 +38,12 @@ class NamedFunctions(ABC):
 
     def erf(self, x: Any) -> Any:
         return self._function("erf", x)
+
+    def softplus(self, x: Any) -> Any:
+        return self._function("softplus", x)
+
+    def silu(self, x: Any) -> Any:
+        return self._function("silu", x)
+
+    def gelu(self, x: Any) -> Any:
+        return self._function("gelu", x)

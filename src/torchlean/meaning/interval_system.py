@@ -270,6 +270,15 @@ class IntervalReal(RangeStructure):
     def erf(self, x: Ranges) -> Ranges:
         return self._function("erf", x)
 
+    def softplus(self, x: Ranges) -> Ranges:
+        return self._function("softplus", x)
+
+    def silu(self, x: Ranges) -> Ranges:
+        return self._function("silu", x)
+
+    def gelu(self, x: Ranges) -> Ranges:
+        return self._function("gelu", x)
+
     # folds
 
     def sum(self, x: Ranges, axes: Sequence[int], keepdims: bool = False) -> Ranges:

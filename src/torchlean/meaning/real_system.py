@@ -393,6 +393,19 @@ class Real:
     def erf(self, x: Value) -> Value:
         return self._function("erf", x, lambda v: v.erf(), {0: 0})
 
+    def softplus(self, x: Value) -> Value:
+        def ball(v: flint.arb) -> flint.arb:
+            return v.exp().log1p() if v <= 0 else v + (-v).exp().log1p()
+
+        return self._function("softplus", x, ball, {})
+
+    def silu(self, x: Value) -> Value:
+        return self._function("silu", x, lambda v: v * floats.elementary.FUNCTIONS["sigmoid"].ball(v), {0: 0})
+
+    def gelu(self, x: Value) -> Value:
+        # Not the table's ball: far out it holds a value on the right side only.
+        return self._function("gelu", x, lambda v: v * (-v / flint.arb(2).sqrt()).erfc() / 2, {0: 0})
+
     # folds
 
     def sum(self, x: Value, axes: Sequence[int], keepdims: bool = False) -> Value:

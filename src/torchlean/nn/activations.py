@@ -30,6 +30,50 @@ class LeakyReLU(Layer):
 
 
 @dataclass(frozen=True)
+class ELU(Layer):
+    """x where x >= 0, else alpha (e^x - 1)."""
+
+    alpha: float = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.builder.elu(x, alpha=self.alpha)
+
+
+@dataclass(frozen=True)
+class Softplus(Layer):
+    """log(1 + e^x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.builder.softplus(x)
+
+
+@dataclass(frozen=True)
+class SiLU(Layer):
+    """x / (1 + e^-x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.builder.silu(x)
+
+
+@dataclass(frozen=True)
+class GELU(Layer):
+    """x times the normal distribution function; with `tanh`, its approximation by a hyperbolic tangent."""
+
+    tanh: bool = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.builder.gelu_tanh(x) if self.tanh else x.builder.gelu(x)
+
+
+@dataclass(frozen=True)
+class Mish(Layer):
+    """x tanh(softplus(x))."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.builder.mish(x)
+
+
+@dataclass(frozen=True)
 class Sigmoid(Layer):
     """1 / (1 + exp(-x))."""
 

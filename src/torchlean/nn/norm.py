@@ -95,6 +95,72 @@ class Normalize(Layer):
         return (x - mean) * scale
 
 
+@dataclass(frozen=True, init=False)
+class LayerNorm(Layer):
+    """Each example normalized over its trailing axes, then scaled and shifted.
+
+    Shapes   x: [*batch, *s] -> the same; weight, bias: [*s]
+    Source   Ba et al. 2016, arXiv:1607.06450; epsilon is PyTorch's
+    """
+
+    shape: tuple[int, ...]
+    epsilon: float
+
+    def __init__(self, *shape: int, epsilon: float = 1e-5) -> None:
+        _trailing("LayerNorm", self, shape, epsilon)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _fits("LayerNorm", self.shape, x, self._where)
+        weight, bias = self.parameter(x, "weight", self.shape, ones()), self.parameter(x, "bias", self.shape, zeros())
+        return x.builder.layer_norm(x, weight, bias, axis=-len(self.shape), epsilon=self.epsilon)
+
+
+@dataclass(frozen=True, init=False)
+class RMSNorm(Layer):
+    """Each example over the root of its mean square along the trailing axes, then scaled.
+
+    Shapes   x: [*batch, *s] -> the same; weight: [*s]
+    Source   Zhang and Sennrich 2019, arXiv:1910.07467
+    """
+
+    shape: tuple[int, ...]
+    epsilon: float
+
+    def __init__(self, *shape: int, epsilon: float = 1e-5) -> None:
+        _trailing("RMSNorm", self, shape, epsilon)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _fits("RMSNorm", self.shape, x, self._where)
+        weight = self.parameter(x, "weight", self.shape, ones())
+        return x.builder.rms_norm(x, weight, axis=-len(self.shape), epsilon=self.epsilon)
+
+
+def _trailing(name: str, layer: Layer, shape: tuple[int, ...], epsilon: float) -> None:
+    """Sets the sizes that are normalized. Raises ShapeError where there is none, or one is not positive."""
+    positive(name, **{f"size_{i}": n for i, n in enumerate(shape)})
+    if not shape:
+        raise ShapeError(
+            f"{name} needs the sizes of the axes that it normalizes",
+            where=f"nn.{name}",
+            expected="one size or more",
+            got="none",
+            fix=f"nn.{name}(64)",
+        )
+    object.__setattr__(layer, "shape", tuple(shape))
+    object.__setattr__(layer, "epsilon", epsilon)
+
+
+def _fits(name: str, shape: tuple[int, ...], x: Tensor, where: str) -> None:
+    if x.shape[-len(shape) :] != shape:
+        raise ShapeError(
+            f"{name}: the trailing axes of x must be those that are normalized",
+            where=f"{name}, {where}",
+            expected=f"x: [*batch, {', '.join(map(str, shape))}]",
+            got=f"x: {x.type}",
+            fix=f"nn.{name}({', '.join(map(str, x.shape[-len(shape) :]))})",
+        )
+
+
 @dataclass(frozen=True)
 class BatchNorm(Layer):
     """Each channel normalized over the batch and the spatial axes, then scaled and shifted.

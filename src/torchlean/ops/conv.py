@@ -348,17 +348,28 @@ def conv_transpose_lower(
         full = _torch("conv_transpose", axes)(x, weight, None, tuple(stride), 0, 0, groups, tuple(dilation))
     else:
         b, _, *out = x.shape
-        whole = tuple((n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(out, stride, dilation, kernel, strict=True))
         terms = np.swapaxes(weight.reshape(groups, o // groups, -1), -1, -2) @ x.reshape(b, groups, o // groups, -1)
-        terms = terms.reshape(b, groups * inner, *kernel, *out)
-        full = np.zeros((b, groups * inner, *whole), x.dtype)
-        for at in product(*(range(k) for k in kernel)):
-            where = tuple(
-                slice(i * d, i * d + (n - 1) * s + 1, s) for i, d, n, s in zip(at, dilation, out, stride, strict=True)
-            )
-            full[(slice(None), slice(None), *where)] += terms[(slice(None), slice(None), *at)]
+        full = _laid(terms.reshape(b, groups * inner, *kernel, *out), axes, stride, dilation)
     high = tuple(n + a - m for n, a, m in zip(size, low, full.shape[2:], strict=True))
     return pad_spatial(xp, full, tuple(-a for a in low), high)
+
+
+def _laid(terms: np.ndarray, axes: int, stride: Any, dilation: Any) -> np.ndarray:
+    """Terms [b, c, *kernel, *out] added up where windows overlap; moved only where they lie side by side."""
+    b, c, *sizes = terms.shape
+    kernel, out = sizes[:axes], sizes[axes:]
+    whole = tuple((n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(out, stride, dilation, kernel, strict=True))
+    if tuple(stride) == tuple(kernel) and all(d == 1 for d in dilation):
+        order = [v for i in range(axes) for v in (2 + axes + i, 2 + i)]
+        return terms.transpose(0, 1, *order).reshape(b, c, *whole)
+    full = np.zeros((b, c, *whole), terms.dtype)
+    for at in product(*(range(k) for k in kernel)):
+        where: Any = tuple(
+            slice(i * d, i * d + (n - 1) * s + 1, s) for i, d, n, s in zip(at, dilation, out, stride, strict=True)
+        )
+        entries: Any = (slice(None), slice(None), *at)
+        full[(..., *where)] += terms[entries]
+    return full
 
 
 def conv_transpose_rounding(

@@ -64,6 +64,18 @@ class Curve:
 
         return Curve(value, lambda v: self.rate(-v))
 
+    def negated(self) -> Curve:
+        """-f."""
+
+        def minus(bounds: Bounds) -> Bounds:
+            def turned(v: Any) -> Pair:
+                low, high = bounds(v)
+                return -high, -low
+
+            return turned
+
+        return Curve(minus(self.value), minus(self.rate))
+
 
 def curved(xp: Any, box: Pair, curve: Curve, bend: Any, free: Any | None, hull: Pair) -> Lines:
     """The lines of a curve that is convex up to `bend` and concave beyond.

@@ -13,7 +13,7 @@ import numpy as np
 
 from torchlean.floats.formats import BINARY32, Format
 from torchlean.floats.sums import any_order_bound, growth, stays_finite
-from torchlean.ir import COMPARED, DERIVED, EXACT, LEADING, Linear, Missing, Onnx, Op, TensorType, i64
+from torchlean.ir import COMPARED, DERIVED, EXACT, EXPAND, LEADING, Linear, Onnx, Op, TensorType, i64
 from torchlean.ir.dims import numel
 from torchlean.ops.common import UP, Attrs, Types, arity, is_float, normal_axes, only_attrs, refuse
 from torchlean.ops.elementwise import no_vjp
@@ -110,15 +110,19 @@ def mean_rounding(
     return np.where(stays_finite(total, grown, fmt), bound, np.inf)
 
 
-def max_type(attrs: Attrs, *types: TensorType) -> Types:
-    """As other reductions; an axis without entries has no maximum."""
-    found: Types = reduce_type("max")(attrs, *types)
-    (x,) = types
-    if any(isinstance(x.shape[a], int) and x.shape[a] == 0 for a in normal_axes("max", attrs["axes"], x.rank)):
-        raise refuse(
-            "max", "an empty axis has no maximum", "axes with at least one entry", str(x), "leave the axis out"
-        )
-    return found
+def extreme_type(op: str) -> Any:
+    """The type rule of max and min: as other reductions, but an axis without entries has neither."""
+
+    def rule(attrs: Attrs, *types: TensorType) -> Types:
+        found: Types = reduce_type(op)(attrs, *types)
+        (x,) = types
+        if any(is_empty(x.shape[a]) for a in normal_axes(op, attrs["axes"], x.rank)):
+            raise refuse(
+                op, f"an empty axis has no {op}imum", "axes with at least one entry", str(x), "leave the axis out"
+            )
+        return found
+
+    return rule
 
 
 def max_meaning(N: Any, x: Any, *, axes: Any, keepdims: bool) -> Any:
@@ -172,6 +176,18 @@ def max_relax(xp: Any, boxes: Any, slope: Any | None = None, *, axes: Any, keepd
     return Lines((lower,), xp.zeros_like(most), (upper,), xp.where(wins, xp.zeros_like(most), most))
 
 
+def min_meaning(N: Any, x: Any, *, axes: Any, keepdims: bool) -> Any:
+    """The smallest entry: -max(-x)."""
+    return N.neg(N.max(N.neg(x), axes=tuple(axes), keepdims=keepdims))
+
+
+def min_relax(xp: Any, boxes: Any, slope: Any | None = None, *, axes: Any, keepdims: bool) -> Lines:
+    """min(x) = -max(-x): the lines of `max_relax`, turned over."""
+    ((lo, hi),) = boxes
+    made = max_relax(xp, ((-hi, -lo),), slope, axes=axes, keepdims=keepdims)
+    return Lines(made.upper, -made.upper_bias, made.lower, -made.lower_bias)
+
+
 def argmax_type(attrs: Attrs, *types: TensorType) -> Types:
     """One axis, counted from the end, is dropped; the result is i64."""
     arity("argmax", types, 1)
@@ -200,6 +216,17 @@ def argmax_meaning(N: Any, x: Any, *, axis: int) -> Any:
     return N.argmax(x, axis=axis)
 
 
+def argmax_relax(xp: Any, boxes: Any, slope: Any | None = None, *, axis: int) -> Lines:
+    """Constants: the first and the last entry that may be the largest. x has no slope; `slope` is unused."""
+    ((lo, hi),) = boxes
+    possible = xp.astype(hi >= xp.max(lo, axis=axis, keepdims=True), lo.dtype)
+    place = xp.cumulative_sum(xp.ones_like(lo), axis=axis) - 1
+    count = lo.shape[axis]
+    first = xp.min(xp.where(possible > 0, place, xp.full_like(lo, count)), axis=axis)
+    last = xp.max(xp.where(possible > 0, place, xp.full_like(lo, -1.0)), axis=axis)
+    return Lines((None,), first, (None,), last)
+
+
 mean = Op(
     "mean",
     reduce_type("mean"),
@@ -215,7 +242,7 @@ mean = Op(
 )
 max_ = Op(
     "max",
-    max_type,
+    extreme_type("max"),
     max_meaning,
     max_vjp,
     batch=LEADING,
@@ -225,6 +252,19 @@ max_ = Op(
     lower=lambda xp, x, *, axes, keepdims: xp.max(x, axis=tuple(axes), keepdims=keepdims),
     onnx=Onnx("ReduceMax", since=18),
 )
+min_ = Op(
+    "min",
+    extreme_type("min"),
+    min_meaning,
+    EXPAND,
+    batch=LEADING,
+    interval=DERIVED,
+    relax=min_relax,
+    rounding=EXACT,
+    lower=lambda xp, x, *, axes, keepdims: xp.min(x, axis=tuple(axes), keepdims=keepdims),
+    onnx=Onnx("ReduceMin", since=18),
+    composite=True,
+)
 argmax = Op(
     "argmax",
     argmax_type,
@@ -232,10 +272,10 @@ argmax = Op(
     no_vjp,
     batch=LEADING,
     interval=DERIVED,
-    relax=Missing("a position: no line is tight; use the interval"),
+    relax=argmax_relax,
     rounding=COMPARED,
     lower=lambda xp, x, *, axis: xp.argmax(x, axis=axis),
     onnx=Onnx("ArgMax", since=13),
 )
 
-OPS = (sum_, mean, max_, argmax)
+OPS = (sum_, mean, max_, min_, argmax)

@@ -9,6 +9,7 @@ import numpy as np
 from torchlean.ir import EXACT, LEADING, Dim, DType, Linear, Literal, Missing, Op, TensorType, type_of
 from torchlean.ir.types import numpy_dtype
 from torchlean.ops.common import Attrs, Types, arity, only_attrs, refuse
+from torchlean.ops.namespace import cast_to, is_torch
 
 
 def named_type(attrs: Attrs, *types: TensorType) -> Types:
@@ -39,7 +40,10 @@ def no_inputs_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any, **attrs: A
 
 
 def constant_lower(xp: Any, *, value: Literal) -> Any:
-    return xp.asarray(value.array.copy())
+    array = value.array.copy()
+    if is_torch(xp) and array.dtype.kind == "V":  # bfloat16 and the like, which torch does not take from numpy
+        return cast_to(xp, xp.asarray(array.astype(np.float32)), array.dtype.name)
+    return xp.asarray(array)
 
 
 GIVEN = Missing("its value is given from outside")

@@ -1,4 +1,4 @@
-"""Step functions: floor.
+"""Step functions: floor and sign.
 
 Shapes   x: [*s] -> [*s]
 Floats   exact. An operand that may be flushed to 0 counts as 0 too
@@ -61,4 +61,67 @@ floor = Op(
     onnx=Onnx("Floor", since=6),
 )
 
-OPS = (floor,)
+
+def sign_meaning(N: Any, x: Any) -> Any:
+    """1 above 0, -1 below, x itself at a zero and for NaN."""
+    below = N.where(N.less(x, N.zero), N.literal(-1.0, x), x)
+    return N.where(N.less(N.zero, x), N.literal(1.0, x), below)
+
+
+def sign_vjp(g: Any, inputs: Any, outputs: Any, cotangents: Any) -> Any:
+    """Zero: what PyTorch gives for the derivative of a step."""
+    return (g.mul(cotangents[0], 0.0),)
+
+
+def sign_interval(N: Any, x: Any) -> Any:
+    """The ends' signs; a number that may be flushed counts as 0, too."""
+    lo, hi = np.sign(np.where(np.abs(x.lo) < TINY, np.minimum(x.lo, 0.0), x.lo)), np.sign(x.hi)
+    lo, hi = np.where((x.lo > 0) & (x.lo < TINY), 0.0, lo), np.where((x.hi < 0) & (x.hi > -TINY), 0.0, hi)
+    return replace(x, lo=lo, hi=hi)
+
+
+def sign_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
+    """On a box with numbers on both sides of 0, below: -1 + s x, 0 <= s <= 2 / hi, -1 at 0 and at most 1 at hi; above:
+    1 + s x, 0 <= s <= 2 / -lo. `slope` in [0, 1] is the part of the largest s, in both; by default the line that is
+    nearer on the whole has its largest, the other none. Where 0 is an end of the box, a line passes through it.
+
+    On one side of 0 both lines are constant. Numbers that may be flushed are on both: the biases give way by TINY.
+    """
+    ((lo, hi),) = boxes
+    zero, one = xp.zeros_like(lo), xp.ones_like(lo)
+    smaller = 1 - 4 * float(xp.finfo(lo.dtype).eps)
+    least = xp.where(lo < 0, -one, xp.where(lo < TINY, zero, one))
+    most = xp.where(hi > 0, one, xp.where(hi > -TINY, zero, -one))
+    free = None if slope is None else xp.clip(slope, 0.0, 1.0) * one
+
+    def rate(end: Any, start: Any, near: Any) -> Any:
+        """Of the line that starts at `start` (of size 0 or 1) at 0 and reaches at most 1 at `end`."""
+        t = xp.where(near, one, zero) if free is None else free
+        s = smaller * t * (1 - start) / xp.where(end >= TINY, end, one)
+        return xp.where((end >= TINY) & xp.isfinite(s), s, zero)
+
+    low = xp.where(least == most, zero, rate(hi, least, hi >= -lo))
+    high = xp.where(least == most, zero, rate(-lo, -most, -lo >= hi))
+    return Lines((low,), least - low * TINY, (high,), most + high * TINY)
+
+
+def sign_lower(xp: Any, x: Any) -> Any:
+    one = xp.ones_like(x)
+    return xp.where(x > 0, one, xp.where(x < 0, -one, x))
+
+
+sign = Op(
+    "sign",
+    elementwise("sign", 1),
+    sign_meaning,
+    sign_vjp,
+    batch=ALIGNED,
+    interval=sign_interval,
+    relax=sign_relax,
+    rounding=EXACT,
+    lower=sign_lower,
+    onnx=Onnx("Sign", since=9),
+    composite=True,
+)
+
+OPS = (floor, sign)

@@ -57,6 +57,7 @@ TOLERANCES: dict[str, Tolerance] = {
     "sigmoid": Tolerance(2.0**-21, 2.0**-20, why="onnxruntime: a clamp at 18, and up to 2^-22.9 before it"),
     "erf": Tolerance(2.0**-124, 2.0**-20),
     "gelu": Tolerance(2.0**-20, 2.0**-20, why="x (1 + erf(x / sqrt 2)) / 2 cancels for negative x: no relative bound"),
+    "gelu_tanh": Tolerance(2.0**-19, 2.0**-20, why="x (1 + tanh(u)) / 2 cancels for negative x: no relative bound"),
     "silu": Tolerance(2.0**-119, 2.0**-20, why="x / (1 + e^-x): e^-x overflows at -88.7"),
     "softplus": Tolerance(2.0**-124, 2.0**-20),
     "sqrt": Tolerance(2.0**-62, 2.0**-22, lo=0.0, why="the root of a flushed operand: up to 2^-63"),

@@ -259,6 +259,25 @@ class Differences:
 
         return self._smooth("erf", x, slope)
 
+    def softplus(self, x: Twin) -> Twin:
+        return self._smooth("softplus", x, IR.sigmoid)
+
+    def silu(self, x: Twin) -> Twin:
+        def slope(r: Ranges) -> Ranges:
+            s = IR.sigmoid(r)
+            return IR.mul(s, IR.add(_ONE, IR.mul(r, IR.sub(_ONE, s))))
+
+        return self._smooth("silu", x, slope)
+
+    def gelu(self, x: Twin) -> Twin:
+        def slope(r: Ranges) -> Ranges:
+            root_half, over_root_two_pi = ranges(0.7071067811865475, 0.7071067811865477), ranges(0.3989422, 0.3989423)
+            below = IR.mul(ranges(0.5, 0.5), IR.add(_ONE, IR.erf(IR.mul(r, root_half))))
+            density = IR.mul(over_root_two_pi, IR.exp(IR.mul(ranges(-0.5, -0.5), IR.mul(r, r))))
+            return IR.add(below, IR.mul(r, density))
+
+        return self._smooth("gelu", x, slope)
+
     # folds
 
     def sum(self, x: Twin, axes: Sequence[int], keepdims: bool = False) -> Twin:

@@ -164,7 +164,7 @@ def _node(
             kept = promises[name]
             open_ = special and any(e.open_at(node.op) for e in executors if e.name in (name, against))
             differences = [
-                compare(kept.kind, a, b, np.where(_not_finite(r), np.inf, limit) if open_ else limit)
+                compare(kept.kind, a, b, np.where(_reached(node, values, r), np.inf, limit) if open_ else limit)
                 for r, a, b, limit in zip(found[number], answers[against], answers[name], allowed, strict=True)
             ]
             worst = next((d for d in differences if not d.kept), max(differences, key=lambda d: d.use))
@@ -176,9 +176,18 @@ def _wide(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float64)
 
 
-def _not_finite(reference: np.ndarray) -> np.ndarray:
-    """Which entries a NaN or an infinity may have reached: of a discrete result, all."""
-    return ~np.isfinite(_wide(reference)) if is_float(reference) else np.ones(reference.shape, bool)
+def _reached(node: Node, values: Mapping[str, np.ndarray], reference: np.ndarray) -> np.ndarray:
+    """Which entries a NaN or an infinity may have reached: of a discrete result, all; of an elementwise function, also
+    those whose limit is finite.
+    """
+    if not is_float(reference):
+        return np.ones(reference.shape, bool)
+    found = ~np.isfinite(_wide(reference))
+    if ops.ALL[node.op].batch is ALIGNED:
+        for v in values.values():
+            if is_float(v):
+                found = found | ~np.isfinite(_wide(v))
+    return found
 
 
 def _report(

@@ -32,6 +32,9 @@ Run = Callable[[Graph, Arrays, Observe | None], dict[str, np.ndarray]]
 
 # What no executor is held to where a NaN or an infinity comes in.
 OPEN = {
+    "power": "pow(-inf, y) is an infinity or 0 where e^(y log x) is NaN",
+    "silu": "-inf times 0 is NaN where the limit is 0",
+    "gelu": "-inf times 0 is NaN where the limit is 0",
     "batch_norm": "either formula: inf - inf arises in one of them",
     **dict.fromkeys(
         ("conv", "conv_transpose", "conv_weight_grad"),

@@ -36,7 +36,8 @@ from torchlean.ir.dims import Floor
 from torchlean.ir.types import numpy_dtype
 from torchlean.run.program import Program
 
-OPSET, IR_VERSION = 18, 8
+OPSET, IR_VERSION = 18, 8  # of a file whose ops all exist there; newer ones raise both
+NEWER_IR = 9  # of opsets 19 and 20
 LIMIT = (1 << 31) - 1
 
 
@@ -95,6 +96,12 @@ def _check_outputs(graph: Graph) -> None:
                 )
 
 
+def opset_for(graph: Graph) -> int:
+    """The least opset from `OPSET` on that has every op of the graph."""
+    records = (ops.ALL[n.op].onnx for n in graph.nodes)
+    return max([OPSET, *(r.since for r in records if isinstance(r, Onnx))])
+
+
 def _writable(op: Op) -> bool:
     from torchlean.io.onnx.write_rules import WRITERS
 
@@ -144,6 +151,7 @@ class Exporter:
         for name, value in self.graph.outputs:
             if self.names[value] != name:
                 self.emit("Identity", [self.names[value]], [name])
+        opset = opset_for(self.graph)
         graph = helper.make_graph(
             self.nodes,
             "torchlean",
@@ -155,8 +163,8 @@ class Exporter:
             graph,
             producer_name="torchlean",
             producer_version=__version__,
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION if opset == OPSET else NEWER_IR,
+            opset_imports=[helper.make_opsetid("", opset)],
         )
 
     # What writers use

@@ -167,7 +167,16 @@ class Importer:
         return tuple(int(v) for v in entry.sizes)  # type: ignore[arg-type]
 
     def number(self, name: str) -> float:
-        """A float scalar that must be known now: an initializer or a constant."""
+        """A scalar that must be known now: an initializer or a constant."""
+        array = self.numbers(name)
+        if array.size != 1:
+            raise self.unsupported(
+                "one number is needed here", "a constant scalar", f"{array.size} numbers", "use a scalar constant"
+            )
+        return float(array.reshape(-1)[0])
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Numbers that must be known now: an initializer or a constant."""
         entry = self.entries.get(name)
         array = self.graph.initializers.get(name) if entry is None else None
         if isinstance(entry, Known) and entry.static:
@@ -176,14 +185,14 @@ class Importer:
             node = self.builder.node(entry.value)
             literal = node.attributes["value"] if node.op == "constant" else None
             array = literal.array if isinstance(literal, Literal) else self.parameters.get(name)
-        if array is None or array.size != 1:
+        if array is None:
             raise self.unsupported(
                 "a number must be known when the model is read",
-                "a constant scalar",
+                "a constant",
                 name,
                 "export the model with a constant here",
             )
-        return float(array.reshape(-1)[0])
+        return array
 
     @property
     def here(self) -> str:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torchlean.io.onnx.attributes import Need
-from torchlean.io.onnx.read_linear import aligned
+from torchlean.io.onnx.read_linear import aligned, elementwise
 from torchlean.io.onnx.reader import Reader, Readers
 from torchlean.ir import Tensor
 from torchlean.ir.dims import numel
+from torchlean.ops.powers import LARGEST
 
 if TYPE_CHECKING:
     from torchlean.io.onnx.importer import Importer
@@ -118,14 +119,42 @@ def leaky_relu(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
 
 
 def power(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
-    """Only the square."""
-    exponent = imp.number(node.inputs[1])
-    if exponent != 2.0:
+    """A constant exponent; those of simpler ops become these."""
+    x, y = imp.tensor(node.inputs[0]), imp.number(node.inputs[1])
+    g = imp.builder
+    if y == 0 or abs(y) > LARGEST:
         raise imp.unsupported(
-            "only the square is read", "exponent 2", str(exponent), "write the power as products or with Exp and Log"
+            "this exponent is not read", f"0 < |exponent| <= {LARGEST}", str(y), "write the power with Exp and Log"
         )
-    result: Tensor = imp.builder.apply("square", imp.tensor(node.inputs[0]))
+    if y in (1.0, -1.0):
+        return x if y == 1.0 else g.apply("reciprocal", x)
+    if y in (0.5, -0.5):
+        root = g.apply("sqrt", x)
+        return root if y == 0.5 else g.apply("reciprocal", root)
+    return g.apply("square", x) if y == 2.0 else g.apply("power", x, exponent=y)
+
+
+def gelu(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """By erf, or by tanh."""
+    form = {"none": "gelu", "tanh": "gelu_tanh"}.get(attrs["approximate"])
+    if form is None:
+        raise imp.unsupported("no such approximation of gelu", "none or tanh", attrs["approximate"])
+    result: Tensor = imp.builder.apply(form, imp.tensor(node.inputs[0]))
     return result
+
+
+def elu(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """x above 0, alpha (e^x - 1) below; Selu is gamma times it."""
+    if attrs["alpha"] < 0:
+        raise imp.unsupported("this alpha is not read", "alpha >= 0", str(attrs["alpha"]), "use Where")
+    y: Tensor = imp.builder.apply("elu", imp.tensor(node.inputs[0]), alpha=_f32(attrs["alpha"]))
+    return y * _f32(attrs["gamma"]) if "gamma" in attrs else y
+
+
+def swish(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """x sigmoid(alpha x)."""
+    x, alpha = imp.tensor(node.inputs[0]), _f32(attrs["alpha"])
+    return imp.builder.apply("silu", x) if alpha == 1.0 else x * imp.builder.apply("sigmoid", x * alpha)
 
 
 def _f32(value: float) -> float:
@@ -148,6 +177,7 @@ READERS: Readers = {
     "ReduceSum": _reduce("sum", 13),
     "ReduceMean": _reduce("mean", 18),
     "ReduceMax": _reduce("max", 18),
+    "ReduceMin": _reduce("min", 18),
     "ArgMax": (
         Reader(argmax, 1, 11, attributes={"axis": 0, "keepdims": 1}),
         Reader(argmax, 12, attributes={"axis": 0, "keepdims": 1, "select_last_index": 0}),
@@ -171,4 +201,9 @@ READERS: Readers = {
     ),
     "LeakyRelu": (Reader(leaky_relu, 6, attributes={"alpha": 0.01}),),
     "Pow": (Reader(power, 7, arity=(2, 2)),),
+    "Gelu": (Reader(gelu, 20, attributes={"approximate": "none"}),),
+    "Elu": (Reader(elu, 6, attributes={"alpha": 1.0}),),
+    "Selu": (Reader(elu, 6, attributes={"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),),
+    "Mish": (Reader(elementwise("mish"), 18),),
+    "Swish": (Reader(swish, 24, attributes={"alpha": 1.0}),),
 }

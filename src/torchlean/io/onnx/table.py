@@ -5,12 +5,31 @@ from __future__ import annotations
 from functools import cache
 
 from torchlean import ops
-from torchlean.io.onnx import read_layout, read_linear, read_quantize, read_reduce, read_values, read_window
+from torchlean.io.onnx import (
+    read_index,
+    read_layout,
+    read_linear,
+    read_norm,
+    read_quantize,
+    read_reduce,
+    read_values,
+    read_window,
+)
 from torchlean.io.onnx.reader import Reader, Readers
 from torchlean.ir import ALIGNED, Onnx
 
 FAMILIES: tuple[Readers, ...] = tuple(
-    family.READERS for family in (read_linear, read_window, read_reduce, read_layout, read_values, read_quantize)
+    family.READERS
+    for family in (
+        read_linear,
+        read_window,
+        read_reduce,
+        read_norm,
+        read_layout,
+        read_index,
+        read_values,
+        read_quantize,
+    )
 )
 
 

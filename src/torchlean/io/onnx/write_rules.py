@@ -150,6 +150,39 @@ def leaky_relu(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
     ex.emit("LeakyRelu", inputs, outputs, alpha=_float32(_attrs(node)["slope"], node))
 
 
+def gelu(form: str) -> Writer:
+    """Gelu by erf ("none") or by tanh."""
+
+    def write(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
+        ex.emit("Gelu", inputs, outputs, approximate=form)
+
+    return write
+
+
+def one_hot(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
+    depth = ex.integers((_attrs(node)["depth"],), f"{outputs[0]}_depth")
+    values = ex.array(np.array([0, 1], numpy_dtype(node.type.dtype.numpy)), node.type.dtype, f"{outputs[0]}_values")
+    ex.emit("OneHot", [inputs[0], depth, values], outputs, axis=-1)
+
+
+def resize(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
+    attrs = _attrs(node)
+    near = {"mode": "nearest", "nearest_mode": attrs["mode"]} if "mode" in attrs else {"mode": "linear"}
+    axes, size = range(-len(attrs["size"]), 0), ex.integers(attrs["size"], f"{outputs[0]}_size")
+    rank = node.type.rank
+    ex.emit("Resize", [inputs[0], "", "", size], outputs, axes=[rank + a for a in axes],
+            coordinate_transformation_mode=attrs["align"], **near)  # fmt: skip
+
+
+def elu(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
+    ex.emit("Elu", inputs, outputs, alpha=_float32(_attrs(node)["alpha"], node))
+
+
+def power(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
+    exponent = ex.scalar(_attrs(node)["exponent"], node.type.dtype, f"{outputs[0]}_exponent")
+    ex.emit("Pow", [inputs[0], exponent], outputs)
+
+
 def clip(ex: Exporter, node: Node, inputs: Names, outputs: Names) -> None:
     """Bounds as scalars; an infinite one is left out."""
     attrs, dtype = _attrs(node), node.type.dtype
@@ -236,6 +269,7 @@ WRITERS: dict[str, Writer] = {
     "sum": reduction("ReduceSum"),
     "mean": reduction("ReduceMean"),
     "max": reduction("ReduceMax"),
+    "min": reduction("ReduceMin"),
     "argmax": argmax,
     "softmax": along("Softmax"),
     "log_softmax": along("LogSoftmax"),
@@ -247,6 +281,13 @@ WRITERS: dict[str, Writer] = {
     "avg_pool": avg_pool,
     "batch_norm": batch_norm,
     "leaky_relu": leaky_relu,
+    "one_hot": one_hot,
+    "resize_nearest": resize,
+    "resize_linear": resize,
+    "elu": elu,
+    "gelu": gelu("none"),
+    "gelu_tanh": gelu("tanh"),
+    "power": power,
     "clip": clip,
     "cast": cast,
     "quantize": quantize,
