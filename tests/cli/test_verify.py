@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from torchlean.errors import UsageError
 import torchlean
+from torchlean.errors import UsageError
 from torchlean.io.onnx import read_onnx
 from torchlean.verify.files import verify_files
 
