@@ -14,13 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from torchlean import floats, ops
 from torchlean.bounds.balls import Ball
+from torchlean.bounds.crossing import cross
 from torchlean.bounds.exact import directed64
 from torchlean.bounds.region import Box
+from torchlean.ir import EXACT, Linear
+from torchlean.meaning import Ranges
 
 if TYPE_CHECKING:
     from torchlean.bounds.boxed import Boxed
-    from torchlean.meaning import Ranges
 
 F64 = NDArray[np.float64]
 CHUNK = 1 << 23  # coefficients at once
@@ -85,10 +88,7 @@ def first_layer(boxed: Boxed) -> dict[int, Ranges]:
     They are rigorous: the value at the center is an interval's, and a row of W is that of a unit vector, exact but for
     one rounding. Nodes further on have their interval rule alone.
     """
-    from torchlean import ops
-    from torchlean.bounds.crossing import cross
-    from torchlean.bounds.interval import N, real_boxes
-    from torchlean.ir import EXACT, Linear
+    from torchlean.bounds.interval import N, real_boxes  # which reads `Boxed`, and that reads this
 
     balls, graph = boxed.balls, boxed.graph
     if balls is None:
@@ -119,16 +119,13 @@ def first_layer(boxed: Boxed) -> dict[int, Ranges]:
             continue
         fixed = [near[v.node] for i, v in enumerate(node.inputs) if i != moving[0]]
         if all((f.lo == f.hi).all() for f in fixed):
-            found[number] = _spread(boxed, balls, near, steps, cross)
+            found[number] = _spread(boxed, balls, near, steps)
     return found
 
 
-def _spread(boxed: Boxed, balls: Balls, near: dict[int, Ranges], steps: tuple[int, ...], cross) -> Ranges:  # type: ignore[no-untyped-def]
+def _spread(boxed: Boxed, balls: Balls, near: dict[int, Ranges], steps: tuple[int, ...]) -> Ranges:
     """The box of the value at the center, wider by radius |row|_q in each entry."""
     from array_api_compat import numpy as xp
-
-    from torchlean import floats
-    from torchlean.meaning import Ranges
 
     graph = boxed.graph
     sizes = graph.nodes[steps[0]].type.sizes
@@ -144,13 +141,9 @@ def _spread(boxed: Boxed, balls: Balls, near: dict[int, Ranges], steps: tuple[in
             node = graph.nodes[at]
             (arg,) = (i for i, v in enumerate(node.inputs) if v.node in boxed.dependent)
             types = tuple(graph.type(v) for v in node.inputs)
-            given = [None if i == arg else _point(near[v.node]) for i, v in enumerate(node.inputs)]
+            given = [None if i == arg else near[v.node].lo for i, v in enumerate(node.inputs)]
             rows = cross(xp, node, types, arg, rows, given)
         radius[:, targets] = balls.reach(rows.reshape(*rows.shape[:2], -1) * (1 + 2.0**-40)).T
     at_center, radius = near[steps[0]], radius.reshape(sizes)
     return Ranges(floats.sub_down(at_center.lo, radius), floats.add_up(at_center.hi, radius), at_center.nan,
                   at_center.dtype)  # fmt: skip
-
-
-def _point(x: Ranges) -> np.ndarray:
-    return x.lo
