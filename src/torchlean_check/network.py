@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from torchlean_check.sparse import Sparse
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Product = Callable[[Floats, Floats], Floats]  # [R, k], [k, n] -> [R, n]
@@ -181,7 +183,12 @@ class Conv:
         return math.prod(self.weight.shape[1:]) + self.weight.shape[0] + math.prod(self.weight.shape[2:])
 
 
-Map = Dense | Scale | Select | Conv
+Map = Dense | Sparse | Scale | Select | Conv
+
+
+def matrix(weight: Floats) -> Dense | Sparse:
+    """The map y = weight x.   Shapes  weight: [out, in]"""
+    return Sparse.of(weight) or Dense(weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +249,11 @@ class Network:
     @property
     def outputs(self) -> int:
         return self.nodes[self.output].size
+
+    @property
+    def maps(self) -> set[type]:
+        """The kinds of linear maps in it."""
+        return {type(m) for node in self.nodes if isinstance(node, Affine) for m, _ in node.terms}
 
 
 def sources(node: AnyNode) -> Sequence[int]:

@@ -31,6 +31,7 @@ from torchlean_check.network import (
     Scale,
     Select,
     as_floats,
+    matrix,
 )
 from torchlean_check.wire import Array, Node, refuse, unsupported
 
@@ -478,8 +479,8 @@ class Reader:
                 raise self.bad(
                     node, "shapes do not fit", "value [..., k] times constant [k, n]", f"{x.shape} and {w.shape}"
                 )
-            weight = as_floats(w.T if rows == 1 else np.kron(np.eye(rows), w.T))
-            return self.product(node, Dense(weight), x, (*x.shape[:-1], w.shape[1]))
+            linear = matrix(as_floats(w.T if rows == 1 else np.kron(np.eye(rows), w.T)))
+            return self.product(node, linear, x, (*x.shape[:-1], w.shape[1]))
         x, w = self.value(node, b), self.weights(node, a)
         if w.ndim != 2 or len(x.shape) != 2 or x.shape[0] != w.shape[1] or x.shape[1] ** 2 * w.size > MAX_SIZE:
             raise self.bad(node, "shapes do not fit", "constant [m, k] times value [k, n]", f"{w.shape} and {x.shape}")
@@ -488,7 +489,7 @@ class Reader:
     def product(
         self,
         node: Node,
-        linear: Dense | Conv,
+        linear: Map,
         x: Ref,
         shape: tuple[int, ...],
         bias: Floats | None = None,
@@ -533,7 +534,7 @@ class Reader:
         extra, size = float(alpha != 1.0 or beta != 1.0), abs(alpha)
         most = 2.0**126 / max(1.0, size, float(np.abs(w).sum(axis=1).max()) / size) if extra else math.inf
         scale = max(size, 1.0 / size, abs(beta))
-        return self.product(node, Dense(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
+        return self.product(node, matrix(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
     def window(
         self, node: Node, kernel: tuple[int, ...], x: Ref

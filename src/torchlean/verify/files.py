@@ -64,7 +64,7 @@ def verify_files(
                 said = "real"
                 files.tables.clear()
                 proofs = [prove(Problem(files, network, region, said, deadline, rng, count)) for region in regions]
-            certificate = write(files, said, proofs)
+            certificate = write(files, said, proofs, problems[0].root if problems else "derive")
     except Found as found:
         kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
         return answer(Status.SAT, kind, witness=found.witness)
@@ -120,8 +120,8 @@ def prove(problem: Problem) -> Proof:
         raise Stuck(f"{error.what} ({error.where})") from error
 
 
-def write(files: Files, semantics: str, proofs: list[Proof]) -> bytes:
-    """The certificate's bytes."""
+def write(files: Files, semantics: str, proofs: list[Proof], root: str) -> bytes:
+    """The certificate's bytes; `root` is the rule that the proofs' kernels used."""
     from torchlean import __version__
 
     certificate = tc.Certificate.of(
@@ -130,7 +130,7 @@ def write(files: Files, semantics: str, proofs: list[Proof]) -> bytes:
         semantics=semantics,
         trees=tuple(p.tree for p in proofs),
         tables=tuple(files.tables),
-        root="derive",
+        root=root,
         writer=f"torchlean {__version__}",
     )
     return tc.encode(certificate)

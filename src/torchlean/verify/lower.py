@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.bounds.dense import Layer, Rows, Stack
-from torchlean_check.network import Affine, Conv, Dense, Input, Network, Relu, Scale, Select
+from torchlean_check.network import Affine, Conv, Dense, Input, Map, Network, Relu, Scale, Select
 from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
@@ -39,13 +39,16 @@ class TooLarge(Exception):
     """The composed matrices would be too large for the dense search."""
 
 
-def matrix(map_: Dense | Scale | Select | Conv, inputs: int) -> F64:
+def matrix(map_: Map, inputs: int) -> F64:
     """A linear map as a matrix [out, in]."""
     if isinstance(map_, Dense):
         return map_.weight
     if isinstance(map_, Scale):
         return np.diag(map_.factor)
-    outputs = len(map_.index) if isinstance(map_, Select) else int(np.prod(map_.out_shape))
+    if isinstance(map_, Conv):
+        outputs = int(np.prod(map_.out_shape))
+    else:
+        outputs = len(map_.index) if isinstance(map_, Select) else map_.shape[0]
     if inputs * max(outputs, inputs) > LIMIT:
         raise TooLarge
     return map_.apply(np.eye(inputs), np.matmul).T

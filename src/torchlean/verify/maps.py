@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from torchlean_check.network import Affine, Conv, Dense, Map, Network, Scale
+from torchlean_check.sparse import Sparse
 
 
 class Maps(Protocol):
@@ -107,6 +108,9 @@ class TorchMaps:
     def _made(self, map_: Map) -> Any:
         if isinstance(map_, Dense):
             return _TorchDense(self.put(map_.weight))
+        if isinstance(map_, Sparse):
+            at = self.index(np.stack([map_.row, map_.column]))
+            return _TorchSparse(self.xp.sparse_coo_tensor(at, self.put(map_.weight), map_.shape).coalesce())
         if isinstance(map_, Scale):
             return _TorchScale(self.put(map_.factor))
         if isinstance(map_, Conv):
@@ -124,6 +128,17 @@ class _TorchDense:
 
     def transpose(self, rows: Any) -> Any:
         return rows @ self.weight
+
+
+class _TorchSparse:
+    def __init__(self, weight: Any) -> None:
+        self.weight, self.turned = weight, weight.T.coalesce()
+
+    def apply(self, x: Any) -> Any:
+        return (self.weight @ x.T).T
+
+    def transpose(self, rows: Any) -> Any:
+        return (self.turned @ rows.T).T
 
 
 class _TorchScale:
