@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from torchlean.errors import UsageError
 from torchlean.io.onnx import read_onnx
+from torchlean.verify.files import verify_files
 
 HOLDS = ("verify", "net.onnx", "holds.vnnlib")
 FAILS = ("verify", "net.onnx", "fails.vnnlib")
@@ -38,6 +40,26 @@ def test_real_semantics_is_named_in_the_verdict_and_the_certificate(folder: Path
     assert ran.code == 0 and ran.out.startswith("unsat ") and "over the real numbers" in ran.out.splitlines()[0]
     assert "every float32" not in ran.out
     assert "over the real numbers only" in run("check", "net.onnx", "holds.vnnlib", "proof").out
+
+
+@pytest.mark.parametrize(("asked", "said"), [((), "inputs: 2 inputs vary, at most 20"),
+                                             (("--strategy", "inputs"), "inputs: asked for"),
+                                             (("--strategy", "neurons"), "neurons: asked for")])  # fmt: skip
+def test_the_strategy_is_chosen_or_asked_for_and_named(
+    folder: Path, run: Callable[..., Any], asked: tuple[str, ...], said: str
+) -> None:
+    ran = run(*HOLDS, *asked, "--certificate", "proof")
+    assert ran.out.startswith("unsat ") and f"\nstrategy     {said}\n" in ran.out
+    assert run("check", "net.onnx", "holds.vnnlib", "proof").out.startswith("valid ")
+    assert json.loads(run(*HOLDS, *asked, "--json").out)["strategy"] == said
+
+
+def test_another_strategy_is_refused(folder: Path, run: Callable[..., Any]) -> None:
+    ran = run(*HOLDS, "--strategy", "luck")
+    assert ran.code == 2 and ran.out == "" and "luck" in ran.err
+    assert [part in ran.err for part in ("where:", "expected:", "got:", "fix:")] == 4 * [True]
+    with pytest.raises(UsageError, match="no such strategy"):
+        verify_files(b"", b"", strategy="luck")
 
 
 def test_sat_prints_a_witness_that_runs(folder: Path, run: Callable[..., Any]) -> None:

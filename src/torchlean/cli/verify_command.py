@@ -7,6 +7,7 @@ from typing import Any
 from torchlean.cli import values
 from torchlean.io.networks import parse_networks
 from torchlean.verify.command import Options, run_verify
+from torchlean.verify.strategy import NAMES
 
 
 def arguments(parser: Any) -> None:
@@ -16,6 +17,8 @@ def arguments(parser: Any) -> None:
     parser.add_argument("--timeout", type=values.seconds, default=60.0, help="seconds of wall clock (60)")
     parser.add_argument("--certificate", help="where to write the proof of an unsat verdict")
     parser.add_argument("--semantics", choices=("float32", "real"), default="float32")
+    parser.add_argument("--strategy", choices=NAMES, default="auto",
+                        help="what is split; auto chooses, and the answer says which and why")  # fmt: skip
     parser.add_argument("--seed", type=values.seed, default=0, help="of the attack's random starts")
     parser.add_argument("--json", action="store_true", help="one machine-readable line")
 
@@ -24,4 +27,4 @@ def run(options: Any) -> int:
     """Decide and print; returns the exit code."""
     return run_verify(Options(parse_networks(options.model, "MODEL"), options.property, options.timeout,
                               options.certificate, options.semantics, options.seed,
-                              "json" if options.json else "text"))  # fmt: skip
+                              "json" if options.json else "text", strategy=options.strategy))  # fmt: skip

@@ -25,15 +25,22 @@ _HOME = {
 __all__ = ["Status", "Verdict", "Witness", "check", "run_verify", "tightest", "verify", "verify_files", "verify_query"]
 
 
-def verify(program: Any, claim: Any, timeout: float = 60.0, semantics: str = "float32", seed: int = 0) -> Any:
+def verify(
+    program: Any,
+    claim: Any,
+    timeout: float = 60.0,
+    semantics: str = "float32",
+    seed: int = 0,
+    strategy: str = "auto",
+) -> Any:
     """Whether `claim` (of `tl.forall`) holds for `program`: a Verdict.
 
     The program is exported first, so verdict and certificate are about the ONNX and VNN-LIB files that `verdict.save`
-    writes.
+    writes. `strategy`: see `verify_files`.
     """
     from torchlean.verify.program import verify_program
 
-    return verify_program(program, claim, timeout, semantics, seed)
+    return verify_program(program, claim, timeout, semantics, seed, strategy)
 
 
 def check(model: Any, claim: Any, certificate: Any, exact: bool = False, workers: int = 1) -> Checked:

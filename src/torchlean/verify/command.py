@@ -29,6 +29,7 @@ class Options:
 
     models        (name, path): one without a name, or one for each network that a query of VNN-LIB 2.0 names
     form          of the answer: "text", "json", or "standard", VNN-LIB 2.0's own
+    strategy      one of `strategy.NAMES`
     assignments   a folder for the witness's tensors, in the standard form
     """
 
@@ -40,6 +41,7 @@ class Options:
     seed: int = 0
     form: str = "text"
     assignments: str | None = None
+    strategy: str = "auto"
 
 
 def run_verify(options: Options) -> int:
@@ -168,14 +170,14 @@ def _decide(options: Options, start: float) -> int:
             from torchlean.verify.query import verify_query
 
             verdict, lowered = verify_query(models, claim, options.timeout, options.semantics, options.seed,
-                                            deadline=deadline)  # fmt: skip
+                                            deadline=deadline, strategy=options.strategy)  # fmt: skip
         elif options.form == "standard" or list(models) != [""]:
             raise FileError("only a query of VNN-LIB 2.0 names networks", where=options.property,
                             expected="(vnnlib-version <2.0>) first", got="VNN-LIB 1.0, or another file",
                             fix="torchlean verify MODEL.onnx PROPERTY.vnnlib")  # fmt: skip
         else:
             verdict = verify_files(models[""], claim, options.timeout, options.semantics, options.seed,
-                                   deadline=deadline)  # fmt: skip
+                                   deadline=deadline, strategy=options.strategy)  # fmt: skip
     if verdict.certificate is not None and options.certificate:
         files: dict[str | os.PathLike[str], bytes] = {options.certificate: verdict.certificate}
         files.update(lowered.beside(options.certificate) if lowered is not None else {})

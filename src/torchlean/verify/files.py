@@ -15,13 +15,12 @@ from torchlean.verify.attack import attack
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
 from torchlean.verify.inputs import prove_by_inputs
 from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck
+from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Network
 from torchlean_check.vnnlib_reader import Region
 from torchlean_check.wire import unpack
-
-LOW_DIMENSION = 20  # inputs that vary; with more of them neurons are split instead
 
 
 def verify_files(
@@ -32,24 +31,27 @@ def verify_files(
     seed: int = 0,
     workers: int | None = None,
     deadline: Deadline | None = None,
+    strategy: str = "auto",
 ) -> Verdict:
     """Decide the property of the VNN-LIB bytes for the network of the ONNX bytes (plain or gzipped).
 
     timeout     seconds, over everything until the certificate's bytes are made
     semantics   "float32" asks for a proof about every float32 execution; where rounding alone stands against it, the
                 verdict is about the real function, and says so. "real" asks for that from the start
+    strategy    "inputs" or "neurons": what is split; "auto" chooses, and the verdict says which and why
     Raises      UsageError, FileError (a file that breaks its format's rules), Unsupported (one that asks for more)
     """
     if semantics not in SEMANTICS:
         raise UsageError("no such semantics", where="verify", expected=" or ".join(SEMANTICS), got=repr(semantics),
                          fix='semantics="float32"')  # fmt: skip
+    check_name(strategy)
     deadline = deadline or Deadline(timeout)
     model, claim = plain(model, "ONNX model"), plain(claim, "VNN-LIB property")
     files = Files(model, claim)
-    said = semantics
+    said, how = semantics, "attack: before any proof"
 
     def answer(status: Status, reason: str, **more: Any) -> Verdict:
-        return Verdict(status, said, reason, deadline.spent, model=model, claim=claim, **more)
+        return Verdict(status, said, reason, deadline.spent, model=model, claim=claim, strategy=how, **more)
 
     try:
         with alarm(deadline):
@@ -58,12 +60,15 @@ def verify_files(
             count = workers or min(2, os.cpu_count() or 1)
             problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
             first_attacks(problems)
+            strategies = [choose(strategy, problem) for problem in problems]
+            how = "; ".join(dict.fromkeys(map(str, strategies)))
             try:
-                proofs = [prove(problem) for problem in problems]
+                proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
             except Budget:
                 said = "real"
                 files.tables.clear()
-                proofs = [prove(Problem(files, network, region, said, deadline, rng, count)) for region in regions]
+                problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
+                proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
             certificate = write(files, said, proofs, problems[0].root if problems else "derive")
     except Found as found:
         kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
@@ -103,15 +108,14 @@ def translated() -> Iterator[None]:
 def first_attacks(problems: list[Problem]) -> None:
     """A short attack on every region before anything is proved. Raises Found."""
     for problem in problems:
-        low = len(problem.varying) <= LOW_DIMENSION
-        points, starts, steps = (256, 24, 10) if low else (32, 12, 20)
+        points, starts, steps = (256, 24, 10) if len(problem.varying) <= FEW else (32, 12, 20)
         problem.try_points(attack(problem.target, problem.rng, points, starts, steps, problem.deadline))
 
 
-def prove(problem: Problem) -> Proof:
+def prove(problem: Problem, strategy: Strategy) -> Proof:
     """A proof that the kernel accepts. Raises Found, Stuck, OutOfTime, Unsupported."""
     try:
-        if len(problem.varying) <= LOW_DIMENSION:
+        if strategy.name == "inputs":
             return prove_by_inputs(problem)
         from torchlean.verify.neurons import prove_by_neurons
 

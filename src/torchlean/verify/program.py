@@ -60,12 +60,18 @@ def claimed(claim: Property, inputs: int, outputs: int, title: str = "") -> byte
 
 
 def verify_program(
-    program: Any, claim: Property, timeout: float = 60.0, semantics: str = "float32", seed: int = 0
+    program: Any,
+    claim: Property,
+    timeout: float = 60.0,
+    semantics: str = "float32",
+    seed: int = 0,
+    strategy: str = "auto",
 ) -> Verdict:
     """See `torchlean.verify.verify`."""
     deadline = Deadline(timeout)
     model, inputs, outputs = exported(program)
-    return verify_files(model, claimed(claim, inputs, outputs), timeout, semantics, seed, deadline=deadline)
+    return verify_files(model, claimed(claim, inputs, outputs), timeout, semantics, seed, deadline=deadline,
+                        strategy=strategy)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ def verify_query(
     seed: int = 0,
     workers: int | None = None,
     deadline: Deadline | None = None,
+    strategy: str = "auto",
 ) -> tuple[Verdict, Lowered]:
     """Decide the query of VNN-LIB 2.0 bytes for the ONNX bytes of its networks, by name ("" for the only one).
 
@@ -85,7 +86,7 @@ def verify_query(
     """
     deadline = deadline or Deadline(timeout)
     lowered = lower(models, plain(claim, "VNN-LIB property"))
-    return verify_files(lowered.model, lowered.claim, timeout, semantics, seed, workers, deadline), lowered
+    return verify_files(lowered.model, lowered.claim, timeout, semantics, seed, workers, deadline, strategy), lowered
 
 
 def lower(models: Mapping[str, bytes], claim: bytes) -> Lowered:

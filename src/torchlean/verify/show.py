@@ -30,15 +30,16 @@ def as_text(verdict: Verdict, path: str | None, seconds: float, lowered: Lowered
         if lowered is not None:
             made = ", ".join(lowered.beside(path or "CERTIFICATE"))
             lines.append(f"about        {made}: the query as VNN-LIB 1.0, exactly; that conversion is not checked")
+        lines.append(f"strategy     {verdict.strategy}")
         lines.append(
             "not covered  Winograd, FFT or Strassen products, TF32 or bf16 splitting, nodes computed twice, "
             "rewritten graphs"
         )
     elif verdict.witness is not None:
-        lines += [f"witness      {verdict.witness}  {seconds:.2f} s"]
+        lines += [f"strategy     {verdict.strategy}", f"witness      {verdict.witness}  {seconds:.2f} s"]
         lines.append(verdict.witness.vnncomp() if lowered is None else lowered.assignment_text(verdict.witness))
     else:
-        lines.append(f"spent        {seconds:.2f} s")
+        lines += [f"strategy     {verdict.strategy}", f"spent        {seconds:.2f} s"]
     return "\n".join(lines)
 
 
@@ -52,6 +53,7 @@ def as_json(verdict: Verdict, path: str | None, seconds: float, lowered: Lowered
     return json.dumps({
         **about,
         "verdict": verdict.status.value, "semantics": verdict.semantics, "reason": verdict.reason,
+        "strategy": verdict.strategy,
         "seconds": round(seconds, 3), "leaves": verdict.leaves, "boxes": verdict.boxes,
         "certificate": path if verdict.certificate is not None else None,
         "certificate_bytes": len(verdict.certificate) if verdict.certificate is not None else None,

@@ -36,6 +36,7 @@ class Verdict:
     semantics     the arithmetic that an `unsat` or `sat` is about: "float32" or "real"
     leaves        of the proof's trees      boxes     that were bounded to find them
     seconds       from the files' bytes to the certificate's
+    strategy      what decided it, and why that was chosen
     certificate   the bytes of the proof, for `unsat`       model, claim   the bytes of the two files that it is about
     """
 
@@ -49,6 +50,7 @@ class Verdict:
     certificate: bytes | None = None
     model: bytes = b""
     claim: bytes = b""
+    strategy: str = ""
 
     def save(self, folder: str | os.PathLike[str]) -> tuple[Path, Path, Path]:
         """Write model.onnx, claim.vnnlib and proof.tlcert, all or none; returns their paths.
