@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.problem import Budget, Problem, Stuck
+from torchlean.verify.smear import smear
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,7 +68,7 @@ class Search:
         if not at.size:
             return
         part, margin, form, nodes = clipped.take(at), bounds.margin[at], bounds.form[at], nodes[left[at]]
-        axis, self.points = aim(part, margin, form, region.row_clause)
+        axis, self.points = aim(part, margin, form, region.row_clause, smear(kernel, part))
         self._probe(part, axis)
         low, high = recorder.split(nodes, axis, None, EACH)
         order = np.argsort(-margin.max(axis=1), kind="stable")  # the least margin on top
@@ -162,11 +163,12 @@ def _closed(kernel: tc.Kernel, lo: F64, hi: F64) -> bool:
     return bool(kernel.bound(state, derive=True).refuted.all())
 
 
-def aim(state: tc.State, margin: F64, form: F64, row_clause: Ints) -> tuple[Ints, F64]:
+def aim(state: tc.State, margin: F64, form: F64, row_clause: Ints, smeared: F64 | None = None) -> tuple[Ints, F64]:
     """The coordinate to split, and the corner where the best inequality of the worst clause is least.
 
-    The score is the influence of the best inequality of each open clause, with a floor, times the width.
-    Shapes   -> [B], [B, n]
+    The score is the influence of the best inequality of each open clause, its share added to that of `smeared`, with a
+    floor, times the width.
+    Shapes   smeared: [B, n] -> [B], [B, n]
     """
     every = np.arange(len(state))
     width = state.hi - state.lo
@@ -179,6 +181,13 @@ def aim(state: tc.State, margin: F64, form: F64, row_clause: Ints) -> tuple[Ints
         weight = np.where(is_open[:, None], np.maximum(weight, np.abs(form[every, best])), weight)
         closer = is_open & (margin[every, best] < worst_margin)
         worst, worst_margin = np.where(closer, best, worst), np.where(closer, margin[every, best], worst_margin)
+    if smeared is not None:
+        weight = _share(weight, width) + _share(smeared, width)
     score = np.maximum(weight, FLOOR * weight.max(axis=1, keepdims=True)) * width
     score = np.where(score.max(axis=1, keepdims=True) > 0, score, width)
     return score.argmax(axis=1), np.where(form[every, worst] > 0, state.lo, state.hi)
+
+
+def _share(weight: F64, width: F64) -> F64:
+    """Weights whose products with the widths sum to 1, or all 0."""
+    return weight / np.maximum((weight * width).sum(axis=1, keepdims=True), 2.0**-900)
