@@ -37,6 +37,7 @@ from torchlean_check.network import (
     sources,
 )
 from torchlean_check.rules import curve, product, relu
+from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import Region
 
 Ints = npt.NDArray[np.int64]
@@ -144,13 +145,14 @@ class Facts:
 
     def charge(self, k: int, columns: Ints | None) -> Floats:
         """What |L| on value k is charged with per box, for the live entries.   Shapes  [B, columns]"""
-        if columns is None:
-            return self.local[k]
+        if columns is None or not self.compress:
+            return self.local[k] if columns is None else self.local[k][:, columns]
         if k not in self._charges:
             self._charges[k] = self.local[k][:, columns]  # the columns of a value are always those of its one relu
         return self._charges[k]
 
-    def live(self, value: int) -> Live:
+    def live(self, value: int, columns: Ints | None = None) -> Live:
+        """The live entries; without compression, those of `columns`."""
         if value not in self._live:
             lo, hi = self.state.boxes[value]
             slope = None if self.slopes is None else self.slopes.get(value)
@@ -162,6 +164,8 @@ class Facts:
                 self._live[value] = Live(columns, len(some), lines)
             else:
                 self._live[value] = Live(None, lo.shape[1], relu.lines(lo, hi, slope))
+        if columns is not None and not self.compress:
+            return Live(columns, len(columns), self._live[value].lines.take(columns))
         return self._live[value]
 
     def lines(self, k: int, node: Curve | Product, first: int) -> Any:
@@ -231,9 +235,7 @@ class Kernel:
         self.absolute = {
             k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)
         }
-        self.compress = self.arith.name == "rounded" and any(
-            isinstance(m, Dense) for n in network.nodes if isinstance(n, Affine) for m, _ in n.terms
-        )
+        self.compress = self.arith.name == "rounded" and Dense in network.maps and Sparse not in network.maps
         width = max(node.size for node in network.nodes)
         if width > 1 << 20:
             raise CheckError(
@@ -243,7 +245,7 @@ class Kernel:
                 got=str(width),
                 fix="use a smaller network",
             )
-        self.row_chunk = max(64, (1 << 17) // width)
+        self.row_chunk = max(256 if Sparse in network.maps else 64, (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
         with np.errstate(all="ignore"):
             self._start(root == "derive")
@@ -459,14 +461,16 @@ class Kernel:
                 shift = self.arith.against(L, node.bias if columns is None else node.bias[columns])
                 const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
                 for linear, source in node.terms:
-                    if isinstance(linear, Dense):
+                    if isinstance(linear, Sparse):
+                        new: Coefficients = linear.back(L, columns)
+                    elif isinstance(linear, Dense) and (columns is None or self.compress):
                         matrix, below = self._matrix(facts, k, linear, columns, source)
-                        new: Coefficients = self.arith.product(L, matrix), below
+                        new = self.arith.product(L, matrix), below
                     else:
                         new = linear.transpose(self._full(L, columns, node.size), self.arith.product), None
                     const, mass, terms = self._add(acc, source, new, const, mass, terms)
             elif isinstance(node, Relu):
-                live = facts.live(node.source)
+                live = facts.live(node.source, columns)
                 if columns is not live.columns:  # they may be those of another relu, which reads this one
                     L = self._full(L, columns, node.size)
                     L = L if live.columns is None else L[:, live.columns]

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from torchlean_check.sparse import Sparse
+
 TABLES = "none/1", "tolerances-1"
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -250,7 +252,12 @@ class Turned:
         return self.conv.depth
 
 
-Map = Dense | Rows | Scale | Select | Conv | Turned
+Map = Dense | Rows | Sparse | Scale | Select | Conv | Turned
+
+
+def matrix(weight: Floats) -> Dense | Sparse:
+    """The map y = weight x.   Shapes  weight: [out, in]"""
+    return Sparse.of(weight) or Dense(weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -387,6 +394,11 @@ class Network:
     @property
     def outputs(self) -> int:
         return self.nodes[self.output].size
+
+    @property
+    def maps(self) -> set[type]:
+        """The kinds of linear maps in it."""
+        return {type(m) for node in self.nodes if isinstance(node, Affine) for m, _ in node.terms}
 
 
 def sources(node: AnyNode) -> Sequence[int]:

@@ -32,6 +32,7 @@ from torchlean_check.network import (
     Scale,
     Select,
     as_floats,
+    matrix,
 )
 from torchlean_check.rules import (
     read_choice,
@@ -504,7 +505,7 @@ class Reader:
                     node, "shapes do not fit", "value [..., k] times constant [k, n]", f"{x.shape} and {w.shape}"
                 )
             shape = x.shape[:-1] if vector else (*x.shape[:-1], w.shape[1])
-            return self.product(node, Dense(as_floats(w.T)) if rows == 1 else Rows(as_floats(w), rows), x, shape)
+            return self.product(node, matrix(as_floats(w.T)) if rows == 1 else Rows(as_floats(w), rows), x, shape)
         x, w = self.value(node, b), self.weights(node, a)
         if w.ndim != 2 or len(x.shape) != 2 or x.shape[0] != w.shape[1] or x.shape[1] ** 2 * w.size > MAX_SIZE:
             raise self.bad(node, "shapes do not fit", "constant [m, k] times value [k, n]", f"{w.shape} and {x.shape}")
@@ -558,7 +559,7 @@ class Reader:
         extra, size = float(alpha != 1.0 or beta != 1.0), abs(alpha)
         most = 2.0**126 / max(1.0, size, float(np.abs(w).sum(axis=1).max()) / size) if extra else math.inf
         scale = max(size, 1.0 / size, abs(beta))
-        return self.product(node, Dense(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
+        return self.product(node, matrix(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
 
 ARITHMETIC = (read_curves, read_softmax, read_sums, read_choice, read_norm)

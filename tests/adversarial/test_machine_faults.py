@@ -9,7 +9,6 @@ import signal
 import struct
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from types import SimpleNamespace
@@ -19,10 +18,8 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean.bounds import dense
-from torchlean.verify import dual, files, inputs, maps, team
+from torchlean.verify import boxes, dual, inputs, maps, strategy, team
 from torchlean.verify.files import verify_files
-from torchlean.verify.search import Search
 from torchlean.verify.tables import slope_table
 from torchlean.verify.verdict import Status, Verdict
 
@@ -72,17 +69,11 @@ def spoiled(arrays: Any, share: float, rng: np.random.Generator) -> Any:
 
 
 @pytest.mark.parametrize("share", [0.02, 1.0])
-def test_nan_in_the_bounds_of_the_input_search(cases: Any, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    own, rng = dense.Walk.objective, np.random.default_rng(0)
-
-    def objective(*args: Any) -> Any:
-        margin, form = own(*args)
-        return spoiled(margin, share, rng), spoiled(form, share, rng)
-
-    monkeypatch.setattr(dense.Walk, "objective", objective)
-    monkeypatch.setattr(inputs, "FIRST_BOXES", 4)
+def test_nan_in_the_scores_of_the_input_search(cases: Any, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, rng = boxes.smear, np.random.default_rng(0)
+    monkeypatch.setattr(boxes, "smear", lambda *args: spoiled(own(*args), share, rng))
     holds, _ = never_wrong(*cases(3), workers=1)
-    if holds.status is Status.UNSAT:  # what the search closed too early, the kernel has taken up again
+    if holds.status is Status.UNSAT:
         assert tc.check(holds.model, holds.claim, holds.certificate).status == "valid"
 
 
@@ -96,7 +87,8 @@ def test_nan_in_the_bounds_of_the_neuron_search(cases: Any, share: float, monkey
                                 for n in ("value", "alpha", "beta", "cost")})  # fmt: skip
 
     monkeypatch.setattr(dual.Dual, "maximise", maximise)
-    monkeypatch.setattr(files, "LOW_DIMENSION", 0)
+    monkeypatch.setattr(strategy, "FEW", 0)
+    monkeypatch.setattr(strategy, "MORE", 0)
     monkeypatch.setattr(maps, "PATIENCE", 1e9)
     holds, _ = never_wrong(*cases(8), workers=1)
     if holds.status is Status.UNSAT:
@@ -124,7 +116,8 @@ def test_a_device_that_vanishes_is_unknown(cases: Any, after: int, monkeypatch: 
 
         return call
 
-    monkeypatch.setattr(files, "LOW_DIMENSION", 0)
+    monkeypatch.setattr(strategy, "FEW", 0)
+    monkeypatch.setattr(strategy, "MORE", 0)
     monkeypatch.setattr(dual.Dual, "maximise", vanishing(dual.Dual.maximise))
     model, holds, _ = cases(8)
     verdict = verify_files(model, holds, timeout=20, workers=1)
@@ -136,7 +129,8 @@ def test_any_other_error_of_the_runtime_is_no_answer_at_all(cases: Any, monkeypa
     def broken(*args: Any, **named: Any) -> Any:
         raise RuntimeError("shapes do not fit")
 
-    monkeypatch.setattr(files, "LOW_DIMENSION", 0)
+    monkeypatch.setattr(strategy, "FEW", 0)
+    monkeypatch.setattr(strategy, "MORE", 0)
     monkeypatch.setattr(dual.Dual, "maximise", broken)
     model, holds, _ = cases(8)
     with pytest.raises(RuntimeError, match="shapes"):
@@ -157,7 +151,7 @@ def test_a_second_process_that_is_killed_loses_nothing(cases: Any, when: str, mo
     start = team.start
 
     def counted(front: Any, work: Any) -> Any:
-        started.append(len(front))
+        started.append(len(front.nodes))
         return start(front, work)
 
     monkeypatch.setattr(team, "start", counted)
@@ -166,8 +160,13 @@ def test_a_second_process_that_is_killed_loses_nothing(cases: Any, when: str, mo
     else:
         monkeypatch.setattr(Connection, "send_bytes", killed)
     monkeypatch.setattr(inputs, "FORK_AFTER", 0.0)
-    monkeypatch.setattr(inputs, "FIRST_BOXES", 40)
-    monkeypatch.setattr(inputs, "Search", partial(Search, chunk=1))
+    root = tc.Kernel.start
+
+    def small(kernel: tc.Kernel) -> tc.State:
+        kernel.chunk = 1
+        return root(kernel)
+
+    monkeypatch.setattr(tc.Kernel, "start", small)
     model, holds, _ = cases(3)
     verdict = verify_files(model, holds, timeout=30, workers=2)
     assert verdict.status is Status.UNSAT and started
@@ -177,7 +176,8 @@ def test_a_second_process_that_is_killed_loses_nothing(cases: Any, when: str, mo
 @pytest.mark.parametrize("way", ["inputs", "neurons"])
 def test_splits_that_contradict_each_other(lab: Any, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each neuron stands there three times: itself, again, and negated. Most combinations of splits hold no point."""
-    monkeypatch.setattr(files, "LOW_DIMENSION", 20 if way == "inputs" else 0)
+    for name in ("FEW", "MORE"):
+        monkeypatch.setattr(strategy, name, 20 if way == "inputs" else 0)
     (w, b), (v, c) = layers(lab, (3, 5, 1), 7)
     both = np.concatenate([w, w, -w]), np.concatenate([b, b, -b])
     net = [both, (np.concatenate([v, -v, v], axis=1), c)]

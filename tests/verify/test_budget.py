@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean.bounds import dense
 from torchlean.errors import UsageError
 from torchlean.verify import command, dual, inputs
+from torchlean.verify.boxes import Search
 from torchlean.verify.budget import LEAST, Memory, ran_out, resident
 from torchlean.verify.clock import STEP, Deadline, OutOfTime, Steps
 from torchlean.verify.files import verify_files
-from torchlean.verify.search import Search
 from torchlean.verify.verdict import Status, Verdict
 
 Claim = tuple[bytes, bytes]
@@ -73,17 +72,8 @@ def proved(claim: Claim, verdict: Verdict) -> None:
 
 
 def test_the_input_search_halves_its_batch(hard: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
-    call, failed = failing(dense.Walk.tighten, lambda walk, center, *rest: len(center), 3, MemoryError())
-    monkeypatch.setattr(dense.Walk, "tighten", call)
-    monkeypatch.setattr(inputs, "FIRST_BOXES", 8)
-    proved(hard, verify_files(*hard, timeout=60, workers=1))
-    assert failed[0] >= 3
-
-
-def test_the_kernel_s_search_halves_its_batch(hard: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
     call, failed = failing(tc.Kernel.bound, lambda kernel, state: len(state), 2, MemoryError("out of memory"))
     monkeypatch.setattr(tc.Kernel, "bound", call)
-    monkeypatch.setattr(inputs, "FIRST_BOXES", 10_000)  # the whole search is the kernel's
     verdict = verify_files(*hard, timeout=60, workers=1)
     monkeypatch.undo()  # the checker has the same kernel
     proved(hard, verdict)
@@ -96,7 +86,7 @@ def test_the_neuron_search_halves_its_batch(deep: Claim, problem: Exception, mon
     monkeypatch.setattr(dual.Dual, "maximise", call)
     monkeypatch.setattr("torchlean.verify.maps.PATIENCE", 1e9)  # numpy throughout
     deadline = Deadline(60)
-    proved(deep, verify_files(*deep, deadline=deadline, workers=1))
+    proved(deep, verify_files(*deep, deadline=deadline, workers=1, strategy="neurons"))
     assert failed[0] >= 1 and deadline.memory.share < 1
 
 
@@ -223,13 +213,12 @@ def test_steps_make_the_certificate_s_bytes_repeat(
     claim = hard if way == "inputs" else deep
     # by time, numpy's maps would be left for torch's in the slow run alone
     monkeypatch.setattr("torchlean.verify.maps.PATIENCE", 60 * STEP)
-    monkeypatch.setattr(inputs, "FIRST_BOXES", 8)
     monkeypatch.setattr(inputs, "FIRST_ATTACK", 2 * STEP)
     monkeypatch.setattr(inputs, "FORK_AFTER", 3 * STEP)
-    first = verify_files(*claim, deadline=Steps(60), seed=3)
+    first = verify_files(*claim, deadline=Steps(60), seed=3, strategy=way)
     for owner, name in ((Search, "step"), (tc.Kernel, "refute")):
         monkeypatch.setattr(owner, name, late(getattr(owner, name)))
-    second = verify_files(*claim, deadline=Steps(60), seed=3)
+    second = verify_files(*claim, deadline=Steps(60), seed=3, strategy=way)
     proved(claim, first)
     assert first.certificate == second.certificate
 

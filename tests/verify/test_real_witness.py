@@ -1,5 +1,7 @@
 """`sat` under the semantics `real` is about the reals: what violates by float32 rounding alone is no witness."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from torchlean.verify.clock import Deadline
 from torchlean.verify.files import verify_files
 from torchlean.verify.problem import Files, Found, Problem
 from torchlean.verify.verdict import Status
+from torchlean.verify.witness import Replay
 
 onnx = pytest.importorskip("onnx")
 
@@ -48,3 +51,20 @@ def test_the_verdicts_agree():
     assert verify_files(model(), CLAIM, 10.0, "real").status is Status.UNSAT
     asked = verify_files(model(), CLAIM, 10.0, "float32")
     assert asked.status is not Status.UNSAT or asked.semantics == "real"
+
+
+def test_an_enclosure_of_the_outputs_tells_where_it_can_and_rationals_where_it_cannot(monkeypatch):
+    exact = []
+    evaluate = Replay._evaluate
+    monkeypatch.setattr(Replay, "_evaluate", lambda self, n, x: (exact.append(n.name), evaluate(self, n, x))[1])
+    x = np.array([2.0**-60], np.float32)  # 1 + x needs more than 53 bits
+    for limit, met, systems in (
+        ("-1", False, ["interval(real)"]),
+        ("1", True, ["interval(real)"]),
+        (f"{Decimal(2.0**-60):f}", True, ["interval(real)", "real"]),
+        (f"{Decimal(2.0**-61):f}", False, ["interval(real)", "real"]),
+    ):
+        ends = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (>= X_0 0))(assert (<= X_0 1))"
+        found = Replay(model(), f"{ends}(assert (<= Y_0 {limit}))".encode()).check(x)
+        assert (found is not None and found.real) == met and exact == systems
+        exact.clear()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 
 import torchlean_check as tc
 from torchlean.verify import inputs
 from torchlean.verify.files import verify_files
-from torchlean.verify.search import Search
 from torchlean.verify.team import Log
 from torchlean.verify.verdict import Status
 
@@ -18,9 +15,9 @@ from torchlean.verify.verdict import Status
 @pytest.mark.parametrize("shift", [0.01, 4.0], ids=["short shifts", "one shift"])
 def test_a_search_in_two_processes_has_a_certificate_that_checks(shift, mlp, files, monkeypatch) -> None:
     monkeypatch.setattr(inputs, "FORK_AFTER", 0.0)
-    monkeypatch.setattr(inputs, "FIRST_BOXES", 8)
     monkeypatch.setattr(inputs, "SHIFT", shift)
-    monkeypatch.setattr(inputs, "Search", partial(Search, chunk=2))
+    start = tc.Kernel.start
+    monkeypatch.setattr(tc.Kernel, "start", lambda self: (setattr(self, "chunk", 2), start(self))[1])
     weights, model = mlp((3, 16, 16, 1), 5)
     x = np.random.default_rng(0).uniform(-1, 1, (20_000, 3))
     for w, b in weights[:-1]:

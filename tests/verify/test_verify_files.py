@@ -25,7 +25,7 @@ def output_range(weights, lo, hi, count=20_000):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("inputs", [3, 30], ids=["inputs are split", "relus are split"])
+@pytest.mark.parametrize("inputs", [3, 40], ids=["inputs are split", "relus are split"])
 def test_unsat_has_a_certificate_that_checks(seed, inputs, mlp, files) -> None:
     weights, model = mlp((inputs, 12, 12, 1), seed)
     low, high = output_range(weights, -0.15, 0.15)
@@ -54,7 +54,7 @@ def test_a_narrow_claim_takes_many_leaves_and_still_checks(mlp, files) -> None:
     assert tc.check(model, claim, verdict.certificate).leaves <= verdict.leaves
 
 
-@pytest.mark.parametrize("inputs", [3, 30])
+@pytest.mark.parametrize("inputs", [3, 40])
 def test_sat_has_a_witness_that_was_replayed(inputs, mlp, files) -> None:
     weights, model = mlp((inputs, 12, 12, 1), 2)
     low, high = output_range(weights, -0.5, 0.5)

@@ -42,7 +42,7 @@ class Inequality:
                     fix="build it with inequality(x, y, constant, strict)",
                 )
 
-    def value(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction:
+    def value(self, x: Sequence[Fraction], y: Sequence[Fraction] | Mapping[int, Fraction]) -> Fraction:
         """The left side at one input and one output, exactly."""
         total = self.constant
         for i, c in self.x:
@@ -51,10 +51,20 @@ class Inequality:
             total += c * y[j]
         return total
 
-    def holds(self, x: Sequence[Fraction], y: Sequence[Fraction]) -> bool:
+    def holds(self, x: Sequence[Fraction], y: Sequence[Fraction] | Mapping[int, Fraction]) -> bool:
         """Whether the inequality is true at one input and one output, exactly."""
         value = self.value(x, y)
         return value < 0 if self.strict else value <= 0
+
+    def decided(self, x: Sequence[Fraction], lo: Sequence[float], hi: Sequence[float]) -> bool | None:
+        """Whether it is true at every output between `lo` and `hi` (finite); None where it is true at some and false at
+        others.
+        """
+        either = {
+            self.holds(x, {j: Fraction(float((hi if (c > 0) is up else lo)[j])) for j, c in self.y})
+            for up in (True, False)
+        }
+        return either.pop() if len(either) == 1 else None
 
     def negated(self) -> Inequality:
         """The inequality that is true exactly where this one is false: not (g <= 0) is -g < 0."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,9 @@ F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+MEMORY = 1 << 21  # values of inequalities that are held at once
+
+
 @dataclass(frozen=True)
 class Target:
     """One region as the attack sees it: the float32 points between `lo` and `hi`, and the clauses' rows."""
@@ -33,9 +37,12 @@ class Target:
     hi: F64
     maps: Maps
 
-    @property
-    def clause_rows(self) -> list[Ints]:
-        return [np.flatnonzero(self.region.row_clause == c) for c in range(len(self.region.clauses))]
+    @cached_property
+    def _grouped(self) -> tuple[Ints, Ints, Ints]:
+        """The inequalities clause by clause, the clauses that have any, and where those begin."""
+        count = np.bincount(self.region.row_clause, minlength=len(self.region.clauses))
+        some = np.flatnonzero(count)
+        return np.argsort(self.region.row_clause, kind="stable"), some, (np.cumsum(count) - count)[some]
 
     def clip(self, x: F64) -> F64:
         """The nearest float32 points of the hull."""
@@ -50,9 +57,11 @@ class Target:
 
     def worst(self, g: F64) -> F64:
         """Per clause, the largest g: <= 0 where the whole clause is met. Shapes: [P, R] -> [P, C]"""
-        return np.stack(
-            [g[:, rows].max(axis=1) if rows.size else np.full(len(g), -np.inf) for rows in self.clause_rows], axis=1
-        )
+        order, some, first = self._grouped
+        out = np.full((len(g), len(self.region.clauses)), -np.inf)
+        if some.size:
+            out[:, some] = np.maximum.reduceat(g[:, order], first, axis=1)
+        return out
 
 
 def forward(network: Network, maps: Maps, x: F64) -> tuple[F64, dict[int, tuple[Any, ...]]]:
@@ -137,16 +146,13 @@ def descend(
     Shapes   x: [P, n]   clause: [P] -> the best point of each start [P, n], its largest g [P]
     """
     network, region = target.network, target.region
-    rows = target.clause_rows
     width = target.hi - target.lo
     best, best_g = x.copy(), np.full(len(x), np.inf)
     every = np.arange(len(x))
-    mask = np.zeros((len(rows), len(region.rows_c)), bool)
-    for c, mine in enumerate(rows):
-        mask[c, mine] = True
+    mine = region.row_clause == clause[:, None]
     for step in range(steps + 1):
         y, slopes = forward(network, target.maps, x)
-        g = np.where(mask[clause], y @ region.rows_y.T + x @ region.rows_x.T + region.rows_c, -np.inf)
+        g = np.where(mine, y @ region.rows_y.T + x @ region.rows_x.T + region.rows_c, -np.inf)
         row = g.argmax(axis=1)
         value = g[every, row]
         better = value < best_g
@@ -196,7 +202,9 @@ def evolve(
     """
     lo, hi = target.lo, target.hi
     width = hi - lo
-    x = target.clip(rng.uniform(lo, hi, (40 * parents, len(lo))))
+    most = MEMORY // max(1, len(target.region.rows_c))
+    many, children = max(parents, min(40 * parents, most)), max(4, min(children, most // parents))
+    x = target.clip(rng.uniform(lo, hi, (many, len(lo))))
     worst = target.worst(target.rows(x))
     clauses = np.argsort(worst.min(axis=0), kind="stable")[:parents]
     each = max(1, parents // len(clauses))

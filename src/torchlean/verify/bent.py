@@ -1,7 +1,7 @@
 """A region of a network with curves and products.
 
-The kernel's own bounds decide at the root where they can. A region of few dimensions is split over its inputs; one of
-many over what relus, curves and products read: a relu at 0, anything else in the middle of its box.
+The kernel's own bounds decide at the root where they can; else what relus, curves and products read is split: a relu at
+0, anything else in the middle of its box.
 
 Source   Shi et al. 2024, arXiv:2405.21063 (branching on general nonlinearities)
 """
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.attack import attack, descend
-from torchlean.verify.boxes import search_with_kernel
-from torchlean.verify.clock import Deadline
 from torchlean.verify.problem import Budget, Problem, Proof, Stuck
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from torchlean.verify.maps import TorchMaps
     from torchlean.verify.places import Places, Pushes
 
-FEW = 20  # inputs that vary, up to which they are split
 STEPS_ROOT, STEPS = 30, 10
 WORK = 1 << 22  # entries that a batch of nodes has together, on the CPU
 FLAT = 1e-9  # of a value's size: a box narrower than this is not split again
@@ -41,10 +38,7 @@ def prove_bent(problem: Problem) -> Proof:
     if refuted.all():
         return Proof(builder.build()[0], 1, 1)
     problem.deadline.check()
-    if len(problem.varying) <= FEW:
-        boxes = search_with_kernel(problem, builder, np.zeros(1, np.int64), state)
-        return Proof(builder.build()[0], len(builder.leaves()), boxes)
-    share = Deadline(max(0.01, min(10.0, 0.1 * problem.deadline.left)))
+    share = problem.deadline.part(max(0.01, min(10.0, 0.1 * problem.deadline.left)))
     problem.try_points(attack(problem.target, problem.rng, 64, 100, 40, share))
     builder.flag(0, tc.EXAMINE)  # closes what the kernel's own lines refute, and clips the box to what is left
     after = kernel.clip(state, bounds)
@@ -73,12 +67,14 @@ class _Search:
         self.goal = 4 * float(problem.slack().max())
 
     def run(self, state: tc.State) -> Proof:
-        waiting = [Node(0, state, {})]
+        waiting, memory = [Node(0, state, {})], self.problem.deadline.memory
         while waiting:
             self.problem.deadline.check()
-            size = max(1, (WORK if self.maps.device == "cpu" else 64 * WORK) // (2 * self.entries))
+            most = max(1, (WORK if self.maps.device == "cpu" else 64 * WORK) // (2 * self.entries))
+            size = memory.size(most)
             batch, waiting = waiting[-size:], waiting[:-size]
-            waiting += self._visit(batch)
+            children = memory.attempt(lambda batch=batch: self._visit(batch), len(batch), self.builder)  # type: ignore[misc]
+            waiting += batch if children is None else children
         tree, _ = self.builder.build()
         tables = tuple(self.problem.files.tables)
         outcome = tc.replay(self.problem.kernel, tree, tables=tables, deadline=self.problem.deadline.end)

@@ -50,6 +50,11 @@ class Deadline:
     def spent(self) -> float:
         return time.monotonic() - self.start
 
+    @property
+    def worked(self) -> float:
+        """Processor seconds of this process."""
+        return time.process_time()
+
     def check(self) -> None:
         """Raises OutOfTime."""
         if not self.left > 0:
@@ -72,6 +77,10 @@ class Steps(Deadline):
     @property
     def spent(self) -> float:
         return self.count * STEP
+
+    @property
+    def worked(self) -> float:
+        return self.spent
 
     def part(self, seconds: float) -> Deadline:
         return _Part(self, seconds)

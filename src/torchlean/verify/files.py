@@ -73,7 +73,7 @@ def verify_files(
                 files.tables.clear()
                 problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
                 proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
-            certificate = write(files, said, network.table, proofs)
+            certificate = write(files, said, network.table, proofs, problems[0].root if problems else "derive")
     except Found as found:
         kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
         return answer(Status.SAT, kind, witness=found.witness)
@@ -130,12 +130,20 @@ def prove(problem: Problem, strategy: Strategy) -> Proof:
             from torchlean.verify.lp import prove_by_linear_programs
 
             return prove_by_linear_programs(problem)
+        if strategy.name == "inputs":
+            whole = problem.deadline
+            if strategy.share is None:
+                return prove_by_inputs(problem)
+            problem.deadline = whole.part(max(0.01, strategy.share * whole.left))
+            try:
+                return prove_by_inputs(problem)
+            except OutOfTime:
+                problem.deadline = whole
+                whole.check()
         if any(isinstance(node, (Curve, Product)) for node in problem.network.nodes):
             from torchlean.verify.bent import prove_bent
 
             return prove_bent(problem)
-        if strategy.name == "inputs":
-            return prove_by_inputs(problem)
         from torchlean.verify.neurons import prove_by_neurons
 
         return prove_by_neurons(problem)
@@ -143,8 +151,8 @@ def prove(problem: Problem, strategy: Strategy) -> Proof:
         raise Stuck(f"{error.what} ({error.where})") from error
 
 
-def write(files: Files, semantics: str, table: str, proofs: list[Proof]) -> bytes:
-    """The certificate's bytes."""
+def write(files: Files, semantics: str, table: str, proofs: list[Proof], root: str) -> bytes:
+    """The certificate's bytes; `root` is the rule that the proofs' kernels used."""
     from torchlean import __version__
 
     certificate = tc.Certificate.of(
@@ -153,7 +161,7 @@ def write(files: Files, semantics: str, table: str, proofs: list[Proof]) -> byte
         semantics=semantics,
         trees=tuple(p.tree for p in proofs),
         tables=tuple(files.tables),
-        root="derive",
+        root=root,
         table=table,
         writer=f"torchlean {__version__}",
     )

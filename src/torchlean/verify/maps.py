@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from torchlean_check.network import Affine, Conv, Dense, Map, Network, Rows, Scale, Select, Turned
+from torchlean_check.sparse import Sparse
 
 
 class Maps(Protocol):
@@ -116,6 +117,9 @@ class TorchMaps:
     def _made(self, map_: Map) -> Any:
         if isinstance(map_, Dense):
             return _TorchDense(self.put(map_.weight))
+        if isinstance(map_, Sparse):
+            at = self.index(np.stack([map_.row, map_.column]))
+            return _TorchSparse(self.xp.sparse_coo_tensor(at, self.put(map_.weight), map_.shape).coalesce())
         if isinstance(map_, Scale):
             return _TorchScale(self.put(map_.factor))
         if isinstance(map_, Conv):
@@ -153,6 +157,17 @@ class _TorchRows:
 class _TorchTurned:
     def __init__(self, conv: Any) -> None:
         self.apply, self.transpose = conv.transpose, conv.apply
+
+
+class _TorchSparse:
+    def __init__(self, weight: Any) -> None:
+        self.weight, self.turned = weight, weight.T.coalesce()
+
+    def apply(self, x: Any) -> Any:
+        return (self.weight @ x.T).T
+
+    def transpose(self, rows: Any) -> Any:
+        return (self.turned @ rows.T).T
 
 
 class _TorchScale:

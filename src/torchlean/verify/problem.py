@@ -13,6 +13,7 @@ from torchlean.verify.clock import Deadline
 from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.witness import Replay, Witness
 from torchlean_check.network import Network
+from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
@@ -88,16 +89,26 @@ class Problem:
         self.target = Target(self.network, self.region, lo, hi, NumpyMaps(self.network))
 
     @property
+    def sparse(self) -> bool:
+        """Whether the network has matrices of few entries, as lattices have: wide layers that are hardly connected."""
+        return Sparse in self.network.maps
+
+    @property
+    def root(self) -> str:
+        """The rule of the root's boxes: of a sparse network, bounding every neuron there costs more than it brings."""
+        return "interval" if self.sparse else "derive"
+
+    @property
     def kernel(self) -> tc.Kernel:
         if self._kernel is None:
-            self._kernel = tc.Kernel(self.network, self.region, semantics=self.semantics)
+            self._kernel = tc.Kernel(self.network, self.region, semantics=self.semantics, root=self.root)
         return self._kernel
 
     @property
     def real_kernel(self) -> tc.Kernel:
         """The kernel for the real semantics: it tells what rounding alone keeps open."""
         if self._real is None:
-            self._real = tc.Kernel(self.network, self.region, semantics="real")
+            self._real = tc.Kernel(self.network, self.region, semantics="real", root=self.root)
         return self._real
 
     @property

@@ -13,21 +13,25 @@ if TYPE_CHECKING:
 
 NAMES = ("auto", "inputs", "neurons", "lp")
 FEW = 20  # inputs that vary: with so many a region is decided by splitting them
+MORE = 32  # with so many it is tried for a share of the time (safenlp has 30, and gains fivefold)
+SHARE = 0.4
 
 
 @dataclass(frozen=True)
 class Strategy:
     """inputs: boxes of inputs are split; neurons: relus are, into their two phases; lp: linear programs.
 
+    share   of the time, after which neurons are split; None: all of it
     prove   what makes the proof, where it is none of these
     """
 
     name: str
     why: str
+    share: float | None = None
     prove: Callable[[Problem], Proof] | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.why}"
+        return f"{self.name}: {self.why}" + ("" if self.share is None else "; neurons after a share of the time")
 
 
 def check_name(name: str) -> str:
@@ -48,4 +52,6 @@ def choose(asked: str | Strategy, problem: Problem) -> Strategy:
     vary = "1 input varies" if varying == 1 else f"{varying} inputs vary"
     if varying <= FEW:
         return Strategy("inputs", f"{vary}, at most {FEW}")
-    return Strategy("neurons", f"{vary}, more than {FEW}")
+    if varying <= MORE:
+        return Strategy("inputs", f"{vary}, at most {MORE}", SHARE)
+    return Strategy("neurons", f"{vary}, more than {MORE}")

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.search import Front
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,7 +71,7 @@ class Worker:
 
     process: int
     pipe: Connection
-    front: Front
+    front: tc.Front
 
     def done(self) -> bool:
         return self.pipe.poll()
@@ -94,7 +93,7 @@ class Worker:
             os.waitpid(self.process, 0)
 
 
-def start(front: Front, work: Callable[[Front], Any]) -> Worker:
+def start(front: tc.Front, work: Callable[[tc.Front], Any]) -> Worker:
     """Fork a child that sends work(front)."""
     ours, theirs = Pipe(duplex=False)
     with warnings.catch_warnings():

@@ -5,6 +5,7 @@ Nothing of the search is trusted here: the point runs through the program that t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from torchlean.bounds.property import Violation
+    from torchlean.bounds.property import Clause, Violation
 
 F32 = NDArray[np.float32]
 
@@ -57,55 +58,57 @@ class Replay:
         program = read_onnx(model).inference()
         symbols = {str(s): 1 for s in program.input_type.shape if not isinstance(s, int)}
         self.program = program.specialise(**symbols)
-        self.violation: Violation = read_vnnlib(claim)
+        violation: Violation = read_vnnlib(claim)
+        self.regions = [(box, [violation.clauses[k] for k in part]) for box, part in violation.regions()]
 
     def check(self, x: F32) -> Witness | None:
         """The witness at x, or None when neither the reference nor the exact evaluation violates the property there."""
         shaped = np.asarray(x, np.float32).reshape(self.program.input_type.sizes)
-        membership = self._membership(shaped.ravel())
+        flat = shaped.ravel()
+        near = [(str(box.membership(flat).value), clauses) for box, clauses in self.regions]
+        membership = min((said for said, _ in near), key=_RANK.index, default="outside")
+        clauses = [clause for said, part in near if said != "outside" for clause in part]
         y = np.asarray(self.program(shaped), np.float32)
-        point = [Fraction(float(v)) for v in shaped.ravel()]
-        reference = bool(np.isfinite(y).all()) and self._violates(
-            point, [Fraction(float(v)) for v in y.ravel()], membership
-        )
+        point = [Fraction(v) for v in flat.tolist()]
+        reference = _violated(clauses, point, y)
         if membership == "outside" or not (reference or membership == "exact"):
             return None
-        real = membership == "exact" and self._violates(point, self._exact(shaped), membership)
+        inside = [clause for said, part in near if said == "exact" for clause in part]
+        real = bool(inside) and self._really(inside, shaped, point)
         if not (reference or real):
             return None
-        return Witness(
-            shaped.ravel(), y.ravel(), membership, reference, real, self._onnxruntime(shaped, point, membership)
-        )
+        return Witness(flat, y.ravel(), membership, reference, real, self._onnxruntime(shaped, point, clauses))
 
-    def _membership(self, x: F32) -> str:
-        """The best over the property's boxes."""
-        rank = ("exact", "rounded", "outside")
-        return min(
-            (str(box.membership(x).value) for box, _ in self.violation.regions()), key=rank.index, default="outside"
-        )
+    def _really(self, clauses: Sequence[Clause], x: F32, point: list[Fraction]) -> bool:
+        """Whether the real function violates the property at an exact input: by an enclosure of its outputs, which
+        nearly always tells, else by rationals.
+        """
+        from torchlean.meaning import IntervalReal, Real
 
-    def _violates(self, x: list[Fraction], y: list[Fraction], membership: str) -> bool:
-        """Whether some clause is met whose box holds x (or, for a rounded input, whose float32 hull does)."""
-        single = np.array([float(v) for v in x], np.float32)
-        return any(
-            all(g.holds(x, y) for g in clause.inequalities)
-            for clause in self.violation.clauses
-            if str(clause.box.membership(single).value) in ("exact", "rounded")
-        )
+        outputs = self._evaluate(IntervalReal(), x)
+        lo, hi = outputs.lo.ravel(), outputs.hi.ravel()
+        if not outputs.nan.any() and np.isfinite([lo, hi]).all():
+            said = [[g.decided(point, lo.tolist(), hi.tolist()) for g in clause.inequalities] for clause in clauses]
+            if any(all(clause) for clause in said):
+                return True
+            if all(False in clause for clause in said):
+                return False
+        output = self._evaluate(Real(), x)
+        exact = [_fraction(v) for v in np.ravel(output.values if hasattr(output, "values") else output)]
+        return _met(clauses, point, exact)
 
-    def _exact(self, x: F32) -> list[Fraction]:
-        from torchlean.meaning import Real
+    def _evaluate(self, N: Any, x: F32) -> Any:
+        """The one output in a number system."""
         from torchlean.meaning.evaluate import evaluate
 
-        N = Real()
         values = {
             name: N.constant(np.asarray(v)) for name, v in {**self.program.parameters, **self.program.states}.items()
         }
         values[next(iter(self.program.graph.inputs))] = N.constant(x)
         (output,) = evaluate(self.program.graph, N, values).values()
-        return [_fraction(v) for v in np.ravel(output.values if hasattr(output, "values") else output)]
+        return output
 
-    def _onnxruntime(self, x: F32, point: list[Fraction], membership: str) -> bool | None:
+    def _onnxruntime(self, x: F32, point: list[Fraction], clauses: Sequence[Clause]) -> bool | None:
         try:
             import onnxruntime
         except ImportError:
@@ -115,9 +118,20 @@ class Replay:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         (y,) = session.run(None, {session.get_inputs()[0].name: x})
-        return bool(np.isfinite(y).all()) and self._violates(
-            point, [Fraction(float(v)) for v in np.ravel(y)], membership
-        )
+        return _violated(clauses, point, y)
+
+
+_RANK = ("exact", "rounded", "outside")
+
+
+def _violated(clauses: Sequence[Clause], x: list[Fraction], y: F32) -> bool:
+    """Whether a float32 output violates the property; one that is not finite never does."""
+    return bool(np.isfinite(y).all()) and _met(clauses, x, [Fraction(v) for v in y.ravel().tolist()])
+
+
+def _met(clauses: Sequence[Clause], x: list[Fraction], y: list[Fraction]) -> bool:
+    """Whether some clause is met, its box aside."""
+    return any(all(g.holds(x, y) for g in clause.inequalities) for clause in clauses)
 
 
 def _fraction(v: Any) -> Fraction:

@@ -25,6 +25,11 @@ class Lines:
     p: Floats | None
     t: Floats
 
+    def take(self, columns: npt.NDArray[np.int64]) -> Lines:
+        """Those of some neurons."""
+        a, s, t = (x[:, columns] for x in (self.a, self.s, self.t))
+        return Lines(a, s, None if self.p is None else self.p[:, columns], t)
+
 
 def default_slope(lo: Floats, hi: Floats) -> Floats:
     """The lower slope that leaves the smaller area: 1 where hi > -lo, else 0."""

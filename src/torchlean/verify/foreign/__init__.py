@@ -50,7 +50,7 @@ def import_proof(
         return complete(problem, hints[_box(problem.region)])
 
     told = ", ".join(dict.fromkeys(f"{h.source}, {h.leaves} leaves" for h in hints.values()))
-    way = Strategy("artefact", f"completed from {told}", prove)
+    way = Strategy("artefact", f"completed from {told}", prove=prove)
     return verify_files(model, claim, timeout, semantics, seed, deadline=deadline, strategy=way)
 
 

@@ -1,0 +1,87 @@
+"""Matrices of few entries, as lattice networks have: products by gathering what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Multiply = Callable[[Floats, Floats], Floats]  # an arithmetic's product, as other maps need it
+Some = tuple[Floats, Ints]  # rows, and which entries their columns are; the others are 0
+LEAST, SHARE = 1 << 12, 16  # a matrix of fewer places, or with more than one entry in 16, is multiplied as a whole
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """y = W x, W being 0 but for some entries.   Shapes  W: [out, in]
+
+    row, column, weight   the entries, row by row
+    down                  their order column by column
+    depth                 terms in the longest sum that `apply` or `transpose` forms
+
+    Sums are elementwise, so both arithmetics take them as they are, and what is 0 in every row costs nothing.
+    """
+
+    shape: tuple[int, int]
+    row: Ints
+    column: Ints
+    weight: Floats
+    down: Ints
+    depth: int
+
+    @staticmethod
+    def of(weight: Floats) -> Sparse | None:
+        """The matrix, where it has few entries."""
+        if weight.size < LEAST or np.count_nonzero(weight) * SHARE > weight.size:
+            return None
+        column, row = np.nonzero(weight.T)
+        order = np.argsort(row, kind="stable")
+        row, column = row[order], column[order]
+        most = max(int(np.bincount(i, minlength=1).max()) for i in (row, column))
+        down = np.argsort(column, kind="stable")
+        return Sparse((weight.shape[0], weight.shape[1]), row, column, weight[row, column], down, most)
+
+    def apply(self, x: Floats, product: Multiply) -> Floats:
+        return _full(_gather(x, None, self.column, self.row, self.weight, self.shape[1]), self.shape[0])
+
+    def transpose(self, rows: Floats, product: Multiply) -> Floats:
+        return _full(self.back(rows, None), self.shape[1])
+
+    def back(self, rows: Floats, columns: Ints | None) -> Some:
+        """Coefficients on outputs to those on the inputs that they reach."""
+        i = self.down
+        return _gather(rows, columns, self.row[i], self.column[i], self.weight[i], self.shape[0])
+
+    def absolute(self) -> Sparse:
+        return Sparse(self.shape, self.row, self.column, np.abs(self.weight), self.down, self.depth)
+
+    def leaves(self) -> Floats:
+        return np.bincount(self.row, minlength=self.shape[0]).astype(np.float64)
+
+
+def _gather(x: Floats, columns: Ints | None, source: Ints, target: Ints, weight: Floats, size: int) -> Some:
+    """y[target] += weight x[source], entries with one target side by side; a source that is 0 in every row is left out.
+
+    columns   the sources, of `size`, that x has (None: all)
+    """
+    used = np.nonzero(x.any(axis=0))[0]
+    place = np.full(size, -1)
+    place[used if columns is None else columns[used]] = used
+    at = place[source]
+    kept = np.nonzero(at >= 0)[0]
+    if not len(kept):
+        return np.zeros((len(x), 1)), np.zeros(1, np.int64)
+    to = target[kept]
+    first = np.nonzero(np.diff(to, prepend=-1))[0]
+    terms = x.take(at[kept], axis=1) * weight[kept]
+    return (terms if len(first) == len(to) else np.add.reduceat(terms, first, axis=1)), to[first]
+
+
+def _full(some: Some, size: int) -> Floats:
+    y = np.zeros((len(some[0]), size))
+    y[:, some[1]] = some[0]
+    return y
