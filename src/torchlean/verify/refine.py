@@ -83,7 +83,8 @@ class Refinement:
             gains.append(self._value(value, share))
             if max(gains[-2:]) < LEAST and len(gains) > 1:
                 break
-        for value in values[: len(gains) - 1][::-1]:
+        furthest = max((i for i, gain in enumerate(gains) if gain >= LEAST), default=0)
+        for value in values[:furthest][::-1]:  # they read what was tightened
             self._value(value, share)
 
     def _value(self, value: int, share: Deadline) -> float:
