@@ -11,18 +11,9 @@ if TYPE_CHECKING:
     from torchlean_check.errors import CheckError, UnsupportedError
     from torchlean_check.format import Certificate, decode, encode, write_certificate
     from torchlean_check.kernel import Bounds, Kernel, State
-    from torchlean_check.tree import (
-        DERIVE,
-        EXAMINE,
-        Derivation,
-        Front,
-        Record,
-        Refutation,
-        Replay,
-        SlopeTable,
-        Tree,
-        replay,
-    )
+    from torchlean_check.pushes import Pushes
+    from torchlean_check.records import DERIVE, EXAMINE, Bound, Derivation, Record, Refutation, SlopeTable, Tree
+    from torchlean_check.tree import Front, Replay, replay
     from torchlean_check.verdict import Verdict, check, load
 
 _HOMES = {
@@ -31,29 +22,22 @@ _HOMES = {
     "errors": ("CheckError", "UnsupportedError"),
     "format": ("Certificate", "decode", "encode", "write_certificate"),
     "kernel": ("Bounds", "Kernel", "State"),
-    "tree": (
-        "DERIVE",
-        "EXAMINE",
-        "Derivation",
-        "Front",
-        "Record",
-        "Refutation",
-        "Replay",
-        "SlopeTable",
-        "Tree",
-        "replay",
-    ),
+    "pushes": ("Pushes",),
+    "records": ("DERIVE", "EXAMINE", "Bound", "Derivation", "Record", "Refutation", "SlopeTable", "Tree"),
+    "tree": ("Front", "Replay", "replay"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "DERIVE",
     "EXAMINE",
+    "Bound",
     "Bounds",
     "Certificate",
     "CheckError",
     "Derivation",
     "Front",
     "Kernel",
+    "Pushes",
     "Record",
     "Refutation",
     "Replay",

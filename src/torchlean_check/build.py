@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from torchlean_check.tree import HOLE, KIND, LEAF, RECORD, SPLIT, SPLIT_AT, SPLIT_VALUE, Record, Tree
+from torchlean_check.records import (
+    HOLE,
+    KIND,
+    LEAF,
+    RECORD,
+    SPLIT,
+    SPLIT_AT,
+    SPLIT_CLAUSE,
+    SPLIT_VALUE,
+    Record,
+    Tree,
+)
 
 Ints = npt.NDArray[np.int64]
 
@@ -59,6 +70,15 @@ class TreeBuilder:
             self._at[ids] = at
         return out
 
+    def split_clause(self, nodes: npt.ArrayLike, clause: npt.ArrayLike) -> tuple[Ints, Ints]:
+        """Split leaves on a clause: (this one alone is open, the others are); returns the children's ids."""
+        ids = np.atleast_1d(np.asarray(nodes, np.int64))
+        if not ((np.asarray(clause) >= 0) & (np.asarray(clause) < 1 << 16)).all():
+            raise ValueError("a clause is from 0 to 65535")
+        out = self._children(ids, SPLIT_CLAUSE, 0)
+        self._axis[ids] = clause
+        return out
+
     def split_value(
         self, nodes: npt.ArrayLike, value: Any, index: Any, at: Any = 0.0, flags: int = 0
     ) -> tuple[Ints, Ints]:
@@ -87,6 +107,23 @@ class TreeBuilder:
         self._records[int(node)] = record
         self._op[node] |= RECORD
 
+    def graft(self, node: int, other: TreeBuilder) -> None:
+        """Put another tree in the place of a leaf, which keeps its own record."""
+        size, inner = len(other), other._op[: len(other)]
+        if self._op[node] & KIND != LEAF or inner[0] & RECORD:
+            raise ValueError("a tree is grafted on a leaf, and its root has no record")
+        ids = np.concatenate([[node], self._size + np.arange(size - 1)]).astype(np.int64)
+        self._size += size - 1
+        self._grow(self._size)
+        self._op[ids] |= inner
+        low = other._low[:size]
+        self._low[ids] = np.where(low < 0, -1, ids[low])
+        by_value = inner & KIND == SPLIT_VALUE
+        self._axis[ids] = other._axis[:size] + np.where(by_value, len(self._values), 0)
+        self._at[ids] = other._at[:size]
+        self._values += other._values
+        self._records.update({int(ids[i]): record for i, record in other._records.items()})
+
     def leaves(self) -> Ints:
         return np.nonzero((self._op[: self._size] & KIND) == LEAF)[0]
 
@@ -105,7 +142,7 @@ class TreeBuilder:
         op = self._op[order]
         kind = op & KIND
         by_axis, by_at, values = (
-            order[(kind == SPLIT) | (kind == SPLIT_AT)],
+            order[(kind == SPLIT) | (kind == SPLIT_AT) | (kind == SPLIT_CLAUSE)],
             order[kind == SPLIT_AT],
             order[kind == SPLIT_VALUE],
         )

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from torchlean_check import tree as trees
+from torchlean_check import records as trees
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.magic import TREE
 from torchlean_check.network import TABLES
-from torchlean_check.tree import Derivation, Record, Refutation, SlopeTable, Tree
+from torchlean_check.records import Bound, Derivation, Record, Refutation, SlopeTable, Tree
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.wire import MAX_BYTES as MAX_MODEL
 from torchlean_check.wire import unpack
@@ -100,26 +100,19 @@ def _bits(x: float) -> int:
 
 def _flatten(records: Sequence[Record]) -> list[int]:
     out: list[int] = []
+
+    def duals(step: Bound | Refutation) -> list[int]:
+        words = [len(step.weights), *(x for i, w in step.weights for x in (i, _bits(w))), step.table]
+        return [*words, len(step.multipliers), *(x for v, i, s, m in step.multipliers for x in (v, i, s, _bits(m)))]
+
     for record in records:
         out += [len(record.derivations), len(record.refutations)]
         for d in record.derivations:
-            out += [
-                d.value,
-                d.table,
-                -1 if d.targets is None else len(d.targets),
-                *(d.targets or ()),
-                len(d.multipliers),
-            ]
-            out += [x for v, i, side, m in d.multipliers for x in (v, i, side, _bits(m))]
+            out += [d.value, d.clause, len(d.bounds or ())]
+            for b in d.bounds or ():
+                out += [b.index, b.side, *duals(b)]
         for r in record.refutations:
-            out += [
-                r.clause,
-                r.table,
-                len(r.weights),
-                *(x for i, w in r.weights for x in (i, _bits(w))),
-                len(r.multipliers),
-            ]
-            out += [x for v, i, side, m in r.multipliers for x in (v, i, side, _bits(m))]
+            out += [r.clause, *duals(r)]
     return out
 
 
@@ -143,7 +136,7 @@ def encode(certificate: Certificate) -> bytes:
         for name, parts in columns.items()
     }
     header = {
-        "format": 1,
+        "format": 2,
         "model": c.model,
         "property": c.property,
         "semantics": c.semantics,
@@ -237,14 +230,14 @@ def decode(data: bytes) -> Certificate:
     matter."""
     header, at = _header(data)
     if (
-        header["format"] != 1
+        header["format"] != 2
         or header["semantics"] not in SEMANTICS
         or header["root"] not in ("derive", "interval")
         or header["table"] not in TABLES
     ):
         raise refuse(
             "format, semantics, root rule or tolerance table is unknown",
-            f"format 1, {SEMANTICS}, derive or interval, {TABLES}",
+            f"format 2, {SEMANTICS}, derive or interval, {TABLES}",
             [header[k] for k in ("format", "semantics", "root", "table")],
         )
     counts: list[Any] = [
@@ -313,7 +306,7 @@ def _trees(arrays: dict[str, npt.NDArray[Any]], sizes: list[int]) -> tuple[Tree,
         op = cut("op", size, "op")
         kind = op & trees.KIND
         n = {"op": size, "at": int((kind == trees.SPLIT_AT).sum()), "value": int((kind == trees.SPLIT_VALUE).sum())}
-        n["axis"] = int((kind == trees.SPLIT).sum()) + n["at"]
+        n["axis"] = int((kind == trees.SPLIT).sum()) + int((kind == trees.SPLIT_CLAUSE).sum()) + n["at"]
         records = tuple(_record(words) for _ in range(int(((op & trees.RECORD) > 0).sum())))
         out.append(
             Tree(
@@ -343,28 +336,27 @@ def _record(words: Iterator[int]) -> Record:
             raise refuse("the records are cut off", "more words", "the end")
         return word
 
-    def count(least: int = 0) -> int:
+    def count() -> int:
         n = take()
-        if not least <= n <= MAX_BODY:
-            raise refuse("a count in a record is out of range", f"{least} to {MAX_BODY}", n)
+        if not 0 <= n <= MAX_BODY:
+            raise refuse("a count in a record is out of range", f"0 to {MAX_BODY}", n)
         return n
 
     def number() -> float:
         return float(struct.unpack("<d", struct.pack("<q", take()))[0])
 
-    def multipliers() -> tuple[tuple[int, int, int, float], ...]:
-        return tuple((take(), take(), take(), number()) for _ in range(count()))
+    def duals() -> tuple[Any, ...]:
+        weights, table = tuple((take(), number()) for _ in range(count())), take()
+        return weights, table, tuple((take(), take(), take(), number()) for _ in range(count()))
 
     derivations, refutations = [], []
     first, second = count(), count()
     for _ in range(first):
-        value, table, size = take(), take(), count(-1)
-        targets = None if size < 0 else tuple(take() for _ in range(size))
-        derivations.append(Derivation(value, targets, table, multipliers()))
+        value, clause, size = take(), take(), count()
+        bounds = tuple(Bound(take(), take(), *duals()) for _ in range(size))
+        derivations.append(Derivation(value, bounds or None, clause))
     for _ in range(second):
-        clause, table = take(), take()
-        weights = tuple((take(), number()) for _ in range(count()))
-        refutations.append(Refutation(clause, weights, table, multipliers()))
+        refutations.append(Refutation(take(), *duals()))
     return Record(tuple(derivations), tuple(refutations))
 
 

@@ -36,6 +36,7 @@ from torchlean_check.network import (
     exact_by_intervals,
     sources,
 )
+from torchlean_check.pushes import NO_PUSHES, Pushes
 from torchlean_check.rules import curve, product, relu
 from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import Region
@@ -45,9 +46,7 @@ Bools = npt.NDArray[np.bool_]
 Boxes = dict[int, tuple[Floats, Floats]]
 Path = tuple[tuple[int, int, int, float], ...]  # value splits above a node: value, index, side, threshold
 Slopes = Mapping[int, Floats]  # value -> lower slope per neuron [1, size], nan: the default
-Number = float | Floats  # of all rows, or per row [R]
-Splits = Sequence[tuple[int, int, int, Number, Number]]  # value, index, side, threshold, multiplier >= 0
-Weights = Sequence[tuple[int, float]]  # inequality of a clause, weight; none: any single inequality
+Weights = Sequence[tuple[int, float]]  # inequality of a clause, weight
 U32 = 2.0**-24
 TINY32 = 2.0**-126
 HUGE = 2.0**200  # no value may reach it, in either semantics
@@ -408,14 +407,13 @@ class Kernel:
         target: int,
         box: Ints,
         start: Floats | tuple[Ints, Floats],
-        *,
-        split: Splits = (),
+        push: Pushes = NO_PUSHES,
     ) -> tuple[Floats, Floats]:
         """Linear lower bounds: start . value(target) >= form x + offset on each row's box.
 
         start  rows [R, size], or (index [R], sign [R]) for single entries;  box [R]: the state's row that each row
                belongs to
-        split  (value, index, side, at, m) with m >= 0: adds -m side (z - at), which is <= 0 where the split holds
+        push   what is added to each row's bound
         Shapes ([R, inputs], [R]);  NaN  an overflow gives an infinite or nan offset, since every |L| is
         multiplied by kappa >= 0
         """
@@ -424,8 +422,8 @@ class Kernel:
         acc: dict[int, Coefficients] = {}
         node = nodes[target]
         if not isinstance(start, tuple):
-            acc[target] = start.copy() if split else start, None
-        elif isinstance(node, Affine) and len(node.terms) == 1 and isinstance(node.terms[0][0], Dense) and not split:
+            acc[target] = start.copy(), None
+        elif isinstance(node, Affine) and len(node.terms) == 1 and isinstance(node.terms[0][0], Dense):
             index, sign = start
             # a row of the weights is read, not computed
             kappa = facts.local[target][box, index] if target in facts.local else self.charges[target].kappa[index]
@@ -436,18 +434,21 @@ class Kernel:
             index, sign = start
             acc[target] = np.zeros((rows, node.size)), None
             acc[target][0][np.arange(rows), index] = sign
-        for k in range(max([target, *(s[0] for s in split)]), 0, -1):
-            extra = [s for s in split if s[0] == k]
-            if k not in acc and not extra:
+        form = np.zeros((rows, self.network.inputs))
+        for k in range(max(target, int(push.value.max(initial=0))), -1, -1):
+            at_k = np.flatnonzero(push.value == k)
+            if k not in acc and not len(at_k):
                 continue
             L, columns = acc.pop(k) if k in acc else (np.zeros((rows, nodes[k].size)), None)
             node = nodes[k]
-            if extra:
+            if len(at_k):
                 L, columns = self._full(L, columns, node.size), None
-            for _, i, side, at, m in extra:
-                L[:, i] -= m * side
-                slack = 2.0**-51 * (np.abs(L[:, i]) + m) * self.mags[k][i]
-                const, mass, terms = const + m * side * at - slack, mass + np.abs(m * at) + slack, terms + 4
+                r, i, factor, shift = push.row[at_k], push.entry[at_k], push.factor[at_k], push.at[at_k]
+                np.add.at(L, (r, i), factor)
+                slack = 2.0**-51 * (np.abs(L[r, i]) + np.abs(factor)) * self.mags[k][i]
+                const = const - np.bincount(r, factor * shift + slack, rows)
+                mass = mass + np.bincount(r, np.abs(factor * shift) + slack, rows)
+                terms += 4 + 4 * int(np.bincount(r).max())
             if isinstance(node, Affine):
                 L, moved = self.arith.trim(L)
                 if moved is not None:
@@ -474,7 +475,6 @@ class Kernel:
                 if columns is not live.columns:  # they may be those of another relu, which reads this one
                     L = self._full(L, columns, node.size)
                     L = L if live.columns is None else L[:, live.columns]
-                L = L.copy() if L is start else L
                 part, line = L[:, : live.unstable], live.lines
                 down = np.minimum(part, 0.0)
                 up = part - down
@@ -496,7 +496,8 @@ class Kernel:
                 const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
                 for source, part in zip(sources(node), parts, strict=True):
                     const, mass, terms = self._add(acc, source, (part, None), const, mass, terms)
-        form = self._full(*acc[0], self.network.inputs) if 0 in acc else np.zeros((rows, self.network.inputs))
+            else:
+                form = self._full(L, columns, node.size)
         # The rounding of `terms` additions of numbers whose sizes `mass` adds up, and all underflows.
         return form, const - mass * (terms * 2.0**-51) - UNDERFLOW
 
@@ -551,21 +552,18 @@ class Kernel:
 
     # -- derived boxes -----------------------------------------------------------------------------------------------
 
-    def _tighten(self, facts: Facts, k: int, targets: Ints | None = None, split: Splits = ()) -> None:
-        """Intersect the boxes of value k with bounds from the backward walk, for `targets` or for what is unstable."""
+    def _tighten(self, facts: Facts, k: int) -> None:
+        """Intersect the boxes of value k with bounds from the backward walk, where it is unstable."""
         state = facts.state
         lo, hi = state.boxes[k]
-        if targets is None:
-            rows, index = np.nonzero((lo < hi) if k in self.bent else (lo < 0.0) & (hi > 0.0))
-        else:
-            rows, index = np.repeat(np.arange(len(state)), len(targets)), np.tile(targets, len(state))
+        rows, index = np.nonzero((lo < hi) if k in self.bent else (lo < 0.0) & (hi > 0.0))
         if not len(rows):
             return
         new_lo, new_hi = lo.copy(), hi.copy()
         for at in range(0, len(rows), self.row_chunk // 2):
             r, i = rows[at : at + self.row_chunk // 2], index[at : at + self.row_chunk // 2]
             box, sign = np.concatenate([r, r]), np.repeat([1.0, -1.0], len(r))
-            low = self.lowest(state, box, *self.walk(facts, k, box, (np.concatenate([i, i]), sign), split=split))
+            low = self.lowest(state, box, *self.walk(facts, k, box, (np.concatenate([i, i]), sign)))
             new_lo[r, i] = np.maximum(lo[r, i], low[: len(r)])
             new_hi[r, i] = np.minimum(hi[r, i], -low[len(r) :])
         self._settle(state, k, new_lo, new_hi)
@@ -614,15 +612,44 @@ class Kernel:
             values[k] = (lo, hi)
         return facts
 
-    def derive_at(self, state: State, value: int, targets: Ints | None, slopes: Slopes | None, split: Splits) -> None:
-        """An explicit derivation for a state of one row, in place."""
+    def derive_at(
+        self,
+        state: State,
+        value: int,
+        asked: Sequence[tuple[int, int, Weights]] | None = None,
+        slopes: Slopes | None = None,
+        push: Pushes = NO_PUSHES,
+        clause: int | None = None,
+    ) -> None:
+        """An explicit derivation for a state of one row, in place: the bounds asked, or default ones where unstable.
+
+        asked   (entry, side, weights): the lower bound for side 1, the upper for -1; each reads what was known before
+        clause  where it is the only one open: sum weights g <= 0 in every execution in question, and joins the bound
+        Shapes  slopes per value: [len(asked), size] or [1, size]; push: by row of `asked`
+        """
         with np.errstate(all="ignore"):
-            self._tighten(Facts(state, slopes, self.compress), value, targets, split)
+            if asked is None:
+                return self._tighten(Facts(state, None, self.compress), value)
+            entry, side = (np.array(column, np.int64) for column in zip(*(a[:2] for a in asked), strict=True))
+            box = np.arange(len(asked))
+            facts = Facts(state.take(0 * box), slopes, self.compress)
+            if clause is None:
+                form, offset = self.walk(facts, value, box, (entry, side.astype(np.float64)), push)
+            else:
+                state.given = np.ones_like(state.given)
+                rows = Objective.join([self._weighed(clause, weights)[0] for _, _, weights in asked])
+                seed = Pushes(box, 0 * box + value, entry, side.astype(np.float64), np.zeros(len(box)))
+                form, offset = self._objective(facts, box, rows, push + seed)
+            low = self.lowest(facts.state, box, form, offset)
+            lo, hi = (x.copy() for x in state.boxes[value])
+            np.maximum.at(lo[0], entry[side > 0], low[side > 0])
+            np.minimum.at(hi[0], entry[side < 0], -low[side < 0])
+            self._settle(state, value, lo, hi)
 
     # -- clauses -----------------------------------------------------------------------------------------------------
 
-    def _objective(self, facts: Facts, box: Ints, rows: Objective, split: Splits = ()) -> tuple[Floats, Floats]:
-        form, offset = self.walk(facts, self.network.output, box, rows.y, split=split)
+    def _objective(self, facts: Facts, box: Ints, rows: Objective, push: Pushes = NO_PUSHES) -> tuple[Floats, Floats]:
+        form, offset = self.walk(facts, self.network.output, box, rows.y, push)
         if rows.x.any():
             form = form + rows.x
             offset = offset - self.arith.against(np.abs(form), self.mags[0]) * 2.0**-51
@@ -665,21 +692,31 @@ class Kernel:
             out[:, clause] |= good[:, r]
         return out
 
-    def _asked(self, clause: int, weights: Weights) -> tuple[Objective, Bools]:
-        """What refutes a clause when its bound is > 0, or >= 0 where strict: each inequality, or their sum with the
-        weights given, of which negative ones count as 0."""
+    def _weighed(self, clause: int, weights: Weights) -> tuple[Objective, Bools]:
+        """The sum of a clause's inequalities with these weights, of which negative ones count as 0; is it strict?"""
         rows = np.nonzero(self.region.row_clause == clause)[0]
-        each, strict = self.objectives.take(rows), self.region.row_strict[rows]
-        if not weights:
-            return each, strict
         w = np.zeros(len(rows))
         w[[i for i, _ in weights]] = [max(x, 0.0) for _, x in weights]
-        return each.combine(w), np.array([(strict & (w > 0.0)).any()])
+        strict = (self.region.row_strict[rows] & (w > 0.0)).any()
+        return self.objectives.take(rows).combine(w), np.array([strict])
 
-    def refute(self, state: State, asked: Sequence[tuple[int, Weights]], slopes: Slopes | None, split: Splits) -> Bools:
+    def _asked(self, clause: int, weights: Weights) -> tuple[Objective, Bools]:
+        """What refutes a clause when its bound is > 0, or >= 0 where strict: each inequality, or their sum with the
+        weights given."""
+        rows = np.nonzero(self.region.row_clause == clause)[0]
+        each = self.objectives.take(rows), self.region.row_strict[rows]
+        return self._weighed(clause, weights) if weights else each
+
+    def refute(
+        self,
+        state: State,
+        asked: Sequence[tuple[int, Weights]],
+        slopes: Slopes | None = None,
+        push: Pushes = NO_PUSHES,
+    ) -> Bools:
         """Whether row i refutes the clause asked[i] by one of its inequalities, or by their sum with the weights given.
 
-        Shapes   slopes: [B, size] or [1, size]; thresholds and multipliers: [B]; -> [B]
+        Shapes   slopes: [B, size] or [1, size]; push: by row of the state; -> [B]
         """
         found = [self._asked(*clause) for clause in asked]
         box = np.repeat(np.arange(len(state)), [len(strict) for _, strict in found])
@@ -689,8 +726,7 @@ class Kernel:
             facts = Facts(state, slopes, self.compress)
             for at in range(0, len(box), self.row_chunk):
                 k = slice(at, at + self.row_chunk)
-                mine = [(v, i, s, np.take(t, box[k]), np.take(m, box[k])) for v, i, s, t, m in split]
-                low = self.lowest(state, box[k], *self._objective(facts, box[k], rows.take(k), mine))
+                low = self.lowest(state, box[k], *self._objective(facts, box[k], rows.take(k), push.take(box[k])))
                 np.logical_or.at(out, box[k], (low > 0.0) | (strict[k] & (low >= 0.0)))
         return out
 
@@ -742,6 +778,13 @@ class Kernel:
         low.hi[i, axis] = point
         high.lo[i, axis] = point
         return low, high
+
+    def split_clause(self, state: State, clause: Ints) -> tuple[State, State]:
+        """Cases: this clause is violated, or another open one is."""
+        one, rest = state.take(np.arange(len(state))), state.take(np.arange(len(state)))
+        this = np.arange(state.open.shape[1]) == clause[:, None]
+        one.open, rest.open = state.open & this, state.open & ~this
+        return one, rest
 
     def split_value(self, state: State, value: int, index: int, at: float) -> tuple[State, State]:
         """Cases z <= at and z >= at of the executed value (after its error), closed both. An empty case is marked

@@ -1,6 +1,5 @@
-"""Split trees: their form, and the replay that decides whether every leaf closes.
+"""The replay of a split tree, which decides whether every leaf closes.
 
-A tree is columns over its nodes in breadth-first order; children of a split stand side by side and after their parent.
 The replay takes nodes in batches from a stack, so that parents hand their state to their children and memory stays
 bounded.
 """
@@ -12,66 +11,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from torchlean_check.errors import CheckError
-from torchlean_check.kernel import Bools, Ints, Kernel, Slopes, Splits, State
+from torchlean_check.kernel import Bools, Ints, Kernel, Slopes, State
 from torchlean_check.network import Floats
-
-LEAF, HOLE, SPLIT, SPLIT_AT, SPLIT_VALUE = range(5)
-KIND, DERIVE, EXAMINE, RECORD = 7, 8, 16, 32
-MAX_NODES, MAX_DEPTH = 1 << 26, 4096
-UNIT = 2.0**-14  # of the slopes in tables
-
-
-@dataclass(frozen=True)
-class Derivation:
-    """Bounds for some inputs of one relu. targets None: all that are unstable. multipliers: (value, index, side, m)."""
-
-    value: int
-    targets: tuple[int, ...] | None = None
-    table: int = -1
-    multipliers: tuple[tuple[int, int, int, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Refutation:
-    """One clause refuted by explicit multipliers. weights: (inequality, weight); none: any single inequality."""
-
-    clause: int
-    weights: tuple[tuple[int, float], ...] = ()
-    table: int = -1
-    multipliers: tuple[tuple[int, int, int, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Record:
-    derivations: tuple[Derivation, ...] = ()
-    refutations: tuple[Refutation, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class SlopeTable:
-    """Lower slopes per value that a relu reads, in units of 2^-14; -32768: the default rule."""
-
-    slopes: dict[int, npt.NDArray[np.int16]]
-
-    def floats(self) -> dict[int, Floats]:
-        return {k: np.where(s == -32768, np.nan, s * UNIT)[None] for k, s in self.slopes.items()}
-
-
-@dataclass(frozen=True, eq=False)
-class Tree:
-    """op [n] one byte a node; axis per split of kind 2 or 3, at per kind 3, value, index, value_at per kind 4,
-    records per flag."""
-
-    op: npt.NDArray[np.uint8]
-    axis: npt.NDArray[np.uint16]
-    at: Floats
-    value: npt.NDArray[np.uint32]
-    index: npt.NDArray[np.uint32]
-    value_at: Floats
-    records: tuple[Record, ...]
+from torchlean_check.pushes import Pushes
+from torchlean_check.records import (
+    DERIVE,
+    EXAMINE,
+    HOLE,
+    KIND,
+    LEAF,
+    MAX_DEPTH,
+    MAX_NODES,
+    RECORD,
+    SPLIT,
+    SPLIT_AT,
+    SPLIT_CLAUSE,
+    SPLIT_VALUE,
+    Bound,
+    Derivation,
+    Record,
+    Refutation,
+    SlopeTable,
+    Tree,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +74,11 @@ class Plan:
         count = len(op)
         if not 0 < count <= MAX_NODES:
             raise bad("the tree has no nodes, or too many", "tree", f"1 to {MAX_NODES}", count)
-        if (kind > SPLIT_VALUE).any() or (op & ~np.uint8(KIND | DERIVE | EXAMINE | RECORD)).any():
+        if (kind > SPLIT_CLAUSE).any() or (op & ~np.uint8(KIND | DERIVE | EXAMINE | RECORD)).any():
             raise bad(
                 "a node has an unknown kind or flag",
-                f"node {int(np.argmax((kind > SPLIT_VALUE) | (op > 63)))}",
-                "kinds 0 to 4",
+                f"node {int(np.argmax((kind > SPLIT_CLAUSE) | (op > 63)))}",
+                "kinds 0 to 5",
                 op.max(),
             )
         inner = kind >= SPLIT
@@ -132,8 +96,8 @@ class Plan:
             level, depth = int(self.child[first]), depth + 1
             if depth > MAX_DEPTH:
                 raise bad("the tree is too deep", "tree", f"at most {MAX_DEPTH} levels", "more")
-        by_axis, by_at = (kind == SPLIT) | (kind == SPLIT_AT), kind == SPLIT_AT
-        by_value, by_record = kind == SPLIT_VALUE, (op & RECORD) > 0
+        by_value, by_at, by_record = kind == SPLIT_VALUE, kind == SPLIT_AT, (op & RECORD) > 0
+        by_axis = inner & ~by_value
         for name, mask, column in (
             ("axis", by_axis, tree.axis),
             ("at", by_at, tree.at),
@@ -144,9 +108,9 @@ class Plan:
         ):
             if len(column) != int(mask.sum()):
                 raise bad(f"column {name} does not fit the tree", "tree", f"{int(mask.sum())} entries", len(column))
-        network = kernel.network
-        if (tree.axis >= network.inputs).any():
-            raise bad("a split names an input that does not exist", "tree", f"below {network.inputs}", tree.axis.max())
+        most = np.where(kind[by_axis] == SPLIT_CLAUSE, len(kernel.region.clauses), kernel.network.inputs)
+        if (tree.axis >= most).any():
+            raise bad("a split names an input or a clause that does not exist", "tree", f"below {most}", tree.axis)
         if not (np.isfinite(tree.at).all() and np.isfinite(tree.value_at).all()):
             raise bad("a threshold is nan or infinite", "tree", "finite thresholds", "nan or infinity")
         for value, index in zip(tree.value.tolist(), tree.index.tolist(), strict=True):
@@ -170,40 +134,47 @@ class Plan:
             )
 
     def _record(self, kernel: Kernel, record: Record, tables: int) -> None:
-        steps: list[Derivation | Refutation] = [*record.derivations, *record.refutations]
-        for d in steps:
-            if isinstance(d, Derivation):
-                for i in d.targets if d.targets is not None else (0,):
-                    self._neuron(kernel, d.value, i)
-            elif not 0 <= d.clause < len(kernel.region.clauses):
-                raise bad("a clause does not exist", "record", f"below {len(kernel.region.clauses)}", d.clause)
-            else:
-                size = len(kernel.region.clauses[d.clause])
-                if any(not 0 <= i < size or not np.isfinite(w) for i, w in d.weights):
-                    raise bad(
-                        "a clause weight names no inequality, or is not finite", "record", f"below {size}", d.weights
-                    )
-            if not -1 <= d.table < tables:
-                raise bad("a slope table does not exist", "record", f"-1 to {tables - 1}", d.table)
-            for value, index, side, m in d.multipliers:
+        clauses = kernel.region.clauses
+        steps: list[tuple[int, Bound | Refutation]] = [(r.clause, r) for r in record.refutations]
+        for d in record.derivations:
+            bounds = d.bounds or ()
+            self._neuron(kernel, d.value, 0)
+            for b in bounds:
+                self._neuron(kernel, d.value, b.index)
+            if not -1 <= d.clause < len(clauses) or any(b.side not in (-1, 1) for b in bounds):
+                raise bad("a derivation is not understood", "record", "bounds of side 1 or -1, a clause or -1", d)
+            steps += [(d.clause, b) for b in bounds]
+        for clause, step in steps:
+            if not 0 <= clause < len(clauses) and (isinstance(step, Refutation) or step.weights):
+                raise bad("a clause does not exist", "record", f"below {len(clauses)}", clause)
+            if any(not 0 <= i < len(clauses[clause]) or not np.isfinite(w) for i, w in step.weights):
+                raise bad("a clause weight names no inequality, or is not finite", "record", "others", step.weights)
+            if not -1 <= step.table < tables:
+                raise bad("a slope table does not exist", "record", f"-1 to {tables - 1}", step.table)
+            for value, index, side, m in step.multipliers:
                 self._neuron(kernel, value, index)
                 if side not in (-1, 1) or not np.isfinite(m):
                     raise bad("a split multiplier is not understood", "record", "side 1 or -1, finite", f"{side}, {m}")
 
-    def _splits(self, state: State, multipliers: Sequence[tuple[int, int, int, float]], node: int) -> Splits:
-        """Multipliers with the threshold of the tightest such split above the node."""
-        out = []
-        for value, index, side, m in multipliers:
-            found = [at for v, i, s, at in state.paths[0] if (v, i, s) == (value, index, side)]
-            if not found:
-                raise bad(
-                    "a multiplier names a split that is not on its path",
-                    f"node {node}",
-                    "a value split above",
-                    f"{value}, {index}, {side}",
-                )
-            out.append((value, index, side, max(found) if side > 0 else min(found), max(m, 0.0)))
-        return out
+    def _duals(self, state: State, nodes: Sequence[int], steps: Sequence[Bound | Refutation]) -> tuple[Slopes, Pushes]:
+        """Slopes and split multipliers, one row a step; a multiplier takes the threshold of the tightest such split."""
+        slopes: dict[int, Floats] = {}
+        splits: dict[tuple[int, int, int, int, float], float] = {}
+        for j, step in enumerate(steps):
+            for value, slope in (self.tables[step.table] if step.table >= 0 else {}).items():
+                slopes.setdefault(value, np.full((len(steps), slope.shape[1]), np.nan))[j] = slope
+            for value, index, side, m in step.multipliers:
+                found = [at for v, i, s, at in state.paths[j] if (v, i, s) == (value, index, side)]
+                if not found:
+                    raise bad(
+                        "a multiplier names a split that is not on its path",
+                        f"node {nodes[j]}",
+                        "a value split above",
+                        f"{value}, {index}, {side}",
+                    )
+                key = j, value, index, side, max(found) if side > 0 else min(found)
+                splits[key] = splits.get(key, 0.0) + max(m, 0.0)
+        return slopes, Pushes.split([(*key, m) for key, m in splits.items()])
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
@@ -246,51 +217,45 @@ class Plan:
         parts, steps = [], []
         for i, node in enumerate(nodes.tolist()):
             part = state.take([i])
-            if self.tree.op[node] & RECORD and not part.empty[0]:
+            if self.tree.op[node] & RECORD:
                 record = self.tree.records[self.record_at[node]]
                 for d in record.derivations:
-                    self.kernel.derive_at(
-                        part,
-                        d.value,
-                        None if d.targets is None else np.array(d.targets, np.int64),
-                        self._table(d.table),
-                        self._splits(part, d.multipliers, node),
-                    )
+                    self._derive(part, node, d)
                 steps += [(i, node, r) for r in record.refutations]
             parts.append(part)
         joined = State.join(parts)
         for at in range(0, len(steps), self.kernel.chunk):
-            self._refutations(joined, steps[at : at + self.kernel.chunk])
+            rows, where, part_steps = zip(*steps[at : at + self.kernel.chunk], strict=True)
+            part = joined.take(rows)
+            asked = [(r.clause, r.weights) for r in part_steps]
+            refuted = self.kernel.refute(part, asked, *self._duals(part, where, part_steps))
+            joined.open[np.array(rows)[refuted], np.array([c for c, _ in asked])[refuted]] = False
         return joined
 
-    def _refutations(self, state: State, steps: list[tuple[int, int, Refutation]]) -> None:
-        """Close the clauses that are refuted, all at once. A step is (row, node, refutation)."""
-        rows, clauses = (np.array(a, np.int64) for a in zip(*((i, r.clause) for i, _, r in steps), strict=True))
-        part, count = state.take(rows), len(steps)
-        slopes: dict[int, Floats] = {}
-        split: dict[tuple[int, int, int], tuple[Floats, Floats]] = {}
-        for j, (_, node, r) in enumerate(steps):
-            for value, slope in (self._table(r.table) or {}).items():
-                slopes.setdefault(value, np.full((count, slope.shape[1]), np.nan))[j] = slope
-            for value, index, side, at, m in self._splits(part.take([j]), r.multipliers, node):
-                two = split.setdefault((value, index, side), (np.zeros(count), np.zeros(count)))
-                two[0][j], two[1][j] = at, two[1][j] + m
-        asked = [(r.clause, r.weights) for _, _, r in steps]
-        refuted = self.kernel.refute(part, asked, slopes, [(*key, *two) for key, two in split.items()])
-        state.open[rows[refuted], clauses[refuted]] = False
-
-    def _table(self, number: int) -> Slopes | None:
-        return None if number < 0 else self.tables[number]
+    def _derive(self, state: State, node: int, d: Derivation) -> None:
+        """One derivation at a state of one row, unless no execution in question is left there."""
+        if state.empty[0] or not state.open.any():
+            return
+        if d.clause >= 0 and np.nonzero(state.open[0])[0].tolist() != [d.clause]:
+            raise bad("a derivation uses a clause that is not the only one open", f"node {node}", "it alone", d.clause)
+        if not d.bounds:
+            return self.kernel.derive_at(state, d.value)
+        asked = [(b.index, b.side, b.weights) for b in d.bounds]
+        duals = self._duals(state.take([0] * len(asked)), [node] * len(asked), d.bounds)
+        self.kernel.derive_at(state, d.value, asked, *duals, None if d.clause < 0 else d.clause)
 
     def _children(self, nodes: Ints, state: State) -> list[Front]:
         tree, kind = self.tree, self.kind[nodes]
         out = []
-        for which in (SPLIT, SPLIT_AT):
+        for which in (SPLIT, SPLIT_AT, SPLIT_CLAUSE):
             at = np.nonzero(kind == which)[0]
             if len(at):
                 axis = tree.axis[self.axis_at[nodes[at]]].astype(np.int64)
-                threshold = tree.at[self.at_at[nodes[at]]] if which == SPLIT_AT else None
-                pair = self.kernel.split(state.take(at), axis, threshold)
+                if which == SPLIT_CLAUSE:
+                    pair = self.kernel.split_clause(state.take(at), axis)
+                else:
+                    threshold = tree.at[self.at_at[nodes[at]]] if which == SPLIT_AT else None
+                    pair = self.kernel.split(state.take(at), axis, threshold)
                 out.append(_siblings(self.child[nodes[at]], *pair))
         for j in np.nonzero(kind == SPLIT_VALUE)[0].tolist():
             i = self.value_at[nodes[j]]

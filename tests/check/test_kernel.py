@@ -121,10 +121,9 @@ def test_slopes_and_multipliers_may_be_anything(tools, title):
     for state, side in ((low, -1), (high, 1)):
         for scale in (0.0, 0.5, 30.0):
             slopes = {k: rng.uniform(-2, 2, (1, network.nodes[k].size)) for k in network.relu_inputs}
-            split = [(value, 0, side, 0.125, scale * rng.random())]
-            form, offset = kernel.walk(
-                Facts(state, slopes, kernel.compress), network.output, box, region.rows_y, split=split
-            )
+            m = scale * rng.random()
+            push = tc.Pushes.split([(r, value, 0, side, 0.125, m) for r in range(len(box))])
+            form, offset = kernel.walk(Facts(state, slopes, kernel.compress), network.output, box, region.rows_y, push)
             for _ in range(20):
                 point = rng.uniform(region.lo, region.hi).astype(np.float32)
                 values = [[Fraction(float(v)) for v in value] for value in tools.float32_run(network, point, rng)]
@@ -146,8 +145,8 @@ def test_split_multipliers_are_charged_with_the_error_box(tools, side, at):
     value = network.relu_inputs[0]
     state, m = kernel.start(), 1000.0
     rows, box = np.zeros((1, network.nodes[network.output].size)), np.zeros(1, np.int64)
-    split = [(value, 2, side, at, m)]
-    form, offset = kernel.walk(Facts(state), network.output, box, rows, split=split)
+    push = tc.Pushes.split([(0, value, 2, side, at, m)])
+    form, offset = kernel.walk(Facts(state), network.output, box, rows, push)
     node = network.nodes[value]
     assert np.array_equal(
         form[0], -m * side * node.terms[0][0].weight[2]
@@ -155,14 +154,14 @@ def test_split_multipliers_are_charged_with_the_error_box(tools, side, at):
     want = m * side * at - m * side * node.bias[2] - m * kernel.charges[value].kappa[2]
     assert want - 1e-9 * m <= offset[0] <= want
     real = tc.Kernel(network, kernel.region, "real")
-    assert offset[0] < real.walk(Facts(state), network.output, box, rows, split=split)[1][0]
+    assert offset[0] < real.walk(Facts(state), network.output, box, rows, push)[1][0]
 
 
 def test_zero_proves_a_strict_inequality_only_with_its_weight(tools):
     _, _, kernel = load(tools, "mlp", "real", "rounded", ["(assert (and (>= Y_0 1) (> Y_1 1)))"])
     kernel.lowest = lambda *a: np.zeros(1)
     got = [
-        bool(kernel.refute(kernel.start(), [(0, w)], None, ())[0])
+        bool(kernel.refute(kernel.start(), [(0, w)])[0])
         for w in (((0, 1.0),), ((1, 1.0),), ((0, 1.0), (1, 0.5)), ((0, 1.0), (1, -1.0)))
     ]
     assert got == [False, True, True, False]
@@ -189,7 +188,7 @@ def test_overflow_loses_the_bound_and_never_gains_one(tools):
             )
             assert kernel.lowest(kernel.start(), np.zeros(1, np.int64), form, offset)[0] == -np.inf
     weights = ((0, 1e308), (1, 1e308))
-    assert not kernel.refute(kernel.start(), [(0, weights)], None, ()).any()
+    assert not kernel.refute(kernel.start(), [(0, weights)]).any()
 
 
 @pytest.mark.parametrize("title", ["mlp", "residual"])
@@ -288,8 +287,8 @@ def test_ordered_derivations_only_tighten(tools, small):
     loose, tight = kernel.start(), tc.Kernel(network, region).start()
     value = network.relu_inputs[1]
     state = kernel.start()
-    kernel.derive_at(state, value, None, None, ())
-    kernel.derive_at(state, value, np.array([1, 2]), None, ())
+    kernel.derive_at(state, value)
+    kernel.derive_at(state, value, [(1, 1, ()), (2, -1, ()), (1, -1, ())])
     lo, hi = state.boxes[value]
     assert (
         (lo >= loose.boxes[value][0]).all()

@@ -14,7 +14,7 @@ import pytest
 import torchlean_check as tc
 from torchlean_check import format
 from torchlean_check.errors import CheckError
-from torchlean_check.tree import Derivation, Record, Refutation, SlopeTable
+from torchlean_check.records import Bound, Derivation, Record, Refutation, SlopeTable
 
 ODD = [0, 1, -1, 2**31, -(2**31), 2**63 - 1, -(2**63)]
 
@@ -47,8 +47,13 @@ def hints(network):
     tables = (SlopeTable({first: np.full(6, 8192, np.int16), second: np.array([0, 16384, -32768, 1, 2, 3], np.int16)}),)
     split = ((second, 2, 1, 0.25),)
     refutations = (Refutation(0, ((0, 1.0), (1, 0.125)), 0, split), Refutation(1))
-    builder.record(int(d[0]), Record((Derivation(second, None, 0), Derivation(second, (0, 3), -1, split)), refutations))
-    builder.flag(np.concatenate([a, b, c, d]), tc.DERIVE)
+    one, other = builder.split_clause(d, 0)
+    bounds = Bound(0, 1, (), 0, split), Bound(3, -1, (), -1, split)
+    builder.record(int(d[0]), Record((Derivation(second), Derivation(second, bounds))))
+    weighed = Bound(0, -1, ((0, 0.5), (1, 0.125)), 0, split), Bound(3, 1, ((0, 0.25),))
+    builder.record(int(one[0]), Record((Derivation(second, weighed, 0),), refutations[:1]))
+    builder.record(int(other[0]), Record((), refutations[1:]))
+    builder.flag(np.concatenate([a, b, c, one, other]), tc.DERIVE)
     return builder.build()[0], tables
 
 

@@ -231,7 +231,8 @@ def test_no_execution_is_below_a_bound(tools, part):
             state = kernel.split(state, graph.rng.integers(0, 4, 1))[int(graph.rng.integers(2))]
         for value in graph.rng.permutation(kernel.network.boxed)[:2].tolist():  # any numbers are sound in a table
             places = {k: 2 * graph.rng.normal(size=(1, size)) for k, size in kernel.network.free.items()}
-            kernel.derive_at(state, value, None, places, ())
+            asked = [(i, side, ()) for i in range(kernel.network.nodes[value].size) for side in (1, -1)]
+            kernel.derive_at(state, value, asked, places)
         found = kernel.bound(state, derive=bool(graph.rng.integers(2)))
         for n in range(6):
             lo, hi = state.lo[0].tolist(), state.hi[0].tolist()

@@ -8,7 +8,20 @@ import pytest
 import torchlean_check as tc
 from torchlean_check import format
 from torchlean_check.errors import CheckError
-from torchlean_check.tree import HOLE, KIND, LEAF, SPLIT, SPLIT_AT, Derivation, Record, Refutation, SlopeTable, Tree
+from torchlean_check.records import (
+    HOLE,
+    KIND,
+    LEAF,
+    SPLIT,
+    SPLIT_AT,
+    SPLIT_CLAUSE,
+    Bound,
+    Derivation,
+    Record,
+    Refutation,
+    SlopeTable,
+    Tree,
+)
 
 
 def verdict(small, certificate, **options):
@@ -38,7 +51,11 @@ def test_encoding_round_trips_bit_for_bit(small):
     builder.record(
         high[0],
         Record(
-            (Derivation(2, None, 0, ((2, 1, -1, 0.3),)), Derivation(4, (1, 5))), (Refutation(0, ((0, 2.5),), 1, ()),)
+            (
+                Derivation(2),
+                Derivation(4, (Bound(1, 1, ((0, 0.5),), 0, ((2, 1, -1, 0.3),)), Bound(5, -1)), 0),
+            ),
+            (Refutation(0, ((0, 2.5),), 1, ()),),
         ),
     )
     builder.hole(a)
@@ -283,16 +300,31 @@ def rejected(title):
         ),
         "multiplier infinite": split_tree(
             op=np.array([SPLIT | 32, 0, 0], u8),
-            records=(Record((Derivation(1, None, -1, ((1, 0, 1, float("inf")),)),)),),
+            records=(Record((Derivation(1, (Bound(0, 1, (), -1, ((1, 0, 1, float("inf")),)),)),)),),
         ),
         "unknown slope table": split_tree(
-            op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(1, None, 0),)),)
+            op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(1, (Bound(0, 1, (), 0),)),)),)
         ),
         "derivation of the input": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(0),)),)),
         "derivation of a value after the last": split_tree(
             op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(99),)),)
         ),
-        "negative target": split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(1, (-1,)),)),)),
+        **{
+            name: split_tree(op=np.array([SPLIT | 32, 0, 0], u8), records=(Record((Derivation(1, bounds, clause),)),))
+            for name, bounds, clause in (
+                ("negative target", (Bound(-1, 1),), -1),
+                ("target beyond the value", (Bound(10, 1),), -1),
+                ("bound of no side", (Bound(0, 0),), -1),
+                ("derivation by a clause that does not exist", (Bound(0, 1, ((0, 1.0),)),), 1),
+                ("derivation by a clause below -1", (Bound(0, 1),), -2),
+                ("clause weights without a clause", (Bound(0, 1, ((0, 1.0),)),), -1),
+                ("clause weight of no inequality", (Bound(0, 1, ((1, 1.0),)),), 0),
+                ("clause weight infinite", (Bound(0, 1, ((0, float("inf")),)),), 0),
+            )
+        },
+        "split of a clause that does not exist": split_tree(
+            op=np.array([SPLIT_CLAUSE, 0, 0], u8), axis=np.array([1], u16)
+        ),
     }
     return trees[title] if title else list(trees)
 
@@ -347,8 +379,8 @@ def test_bytes_after_the_end_are_refused(small, tail):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'"format":1', b'"format":2'),
-        (b'"format":1', b'"format":1.0'),
+        (b'"format":2', b'"format":1'),
+        (b'"format":2', b'"format":2.0'),
         (b'"tables":0', b'"tables":NaN'),
         (b'"tables":0', b'"tables":-1'),
         (b'"writer"', b'"wruter"'),
@@ -384,3 +416,59 @@ def test_write_is_whole_or_nothing(small, tmp_path):
     with pytest.raises(OSError):
         tc.write_certificate(tmp_path / "absent" / "proof.tlcert", small.certificate)
     assert path.read_bytes() == small.data and [p.name for p in tmp_path.iterdir()] == ["proof.tlcert"]
+
+
+def two_clauses(tools):
+    """Y_0 = relu(x), in [0, 1]; a violation has Y_0 >= 2, or Y_0 <= -1: both are impossible."""
+    weights = {"w": np.ones((1, 1), np.float32), "v": np.ones((1, 2), np.float32)}
+    nodes = [("Gemm", ["x", "w"], "z", {}), ("Relu", ["z"], "a", {}), ("Gemm", ["a", "v"], "y", {})]
+    model = tools.model_bytes(nodes, weights, shape=(1, 1))
+    return model, tools.property_text(1, 2, ["(assert (or (and (>= Y_0 2.0)) (and (<= Y_0 -1.0))))"])
+
+
+@pytest.mark.parametrize(
+    ("where", "clause", "refused"),
+    [("one", 0, False), ("other", 1, False), ("one", 1, True), ("other", 0, True), ("root", 0, True)],
+)
+def test_a_clause_acts_only_where_it_alone_is_open(tools, where, clause, refused):
+    """Used anywhere else it would cut off violations of another clause."""
+    model, claim = two_clauses(tools)
+    builder = tc.TreeBuilder()
+    one, other = builder.split_clause([0], [0])
+    place = {"root": 0, "one": int(one[0]), "other": int(other[0])}[where]
+    builder.record(place, Record((Derivation(1, (Bound(0, 1, ((0, 100.0),)),), clause),)))
+    certificate = tc.Certificate.of(
+        model, claim, semantics="float32", trees=(builder.build()[0],), tables=(), writer="test"
+    )
+    if refused:
+        with pytest.raises(CheckError, match="not the only one open"):
+            tc.check(model, claim, tc.encode(certificate))
+    else:
+        assert tc.check(model, claim, tc.encode(certificate)).status == "valid"
+
+
+def test_a_box_derived_by_a_clause_does_not_hold_for_another(tools):
+    """By the clause that can be refuted the box becomes empty; the other clause's subtree must not profit."""
+    model, _ = two_clauses(tools)
+    claim = tools.property_text(1, 2, ["(assert (or (and (>= Y_0 2.0)) (and (<= Y_0 0.5))))"])  # the second can happen
+    builder = tc.TreeBuilder()
+    one, _ = builder.split_clause([0], [0])
+    builder.record(int(one[0]), Record((Derivation(1, (Bound(0, 1, ((0, 100.0),)),), 0),)))
+    for tree in (builder.build()[0], tc.TreeBuilder().build()[0]):
+        certificate = tc.Certificate.of(model, claim, semantics="float32", trees=(tree,), tables=(), writer="test")
+        assert tc.check(model, claim, tc.encode(certificate)).status == "invalid"
+    network, (region,) = tc.load(model, claim)
+    kernel = tc.Kernel(network, region)
+    alone, rest = kernel.split_clause(kernel.start(), np.array([0]))
+    kernel.derive_at(alone, 1, [(0, 1, ((0, 100.0),))], clause=0)
+    assert alone.empty[0] and not rest.empty[0] and rest.open.tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize("weight", [-1.0, 0.0])
+def test_a_clause_multiplier_below_zero_counts_as_zero(tools, weight):
+    network, (region,) = tc.load(*two_clauses(tools))
+    kernel = tc.Kernel(network, region)
+    state, _ = kernel.split_clause(kernel.start(), np.array([0]))
+    before = state.boxes[1][0].copy(), state.boxes[1][1].copy()
+    kernel.derive_at(state, 1, [(0, 1, ((0, weight),)), (0, -1, ((0, weight),))], clause=0)
+    assert (state.boxes[1][0] <= before[0] + 1e-6).all() and (state.boxes[1][1] >= before[1] - 1e-6).all()

@@ -21,6 +21,7 @@ from torchlean.verify.dual import Neurons
 from torchlean.verify.foreign import Hints, complete, import_proof, read_artefact
 from torchlean.verify.foreign.cases import tree_of
 from torchlean.verify.problem import Files, Problem
+from torchlean.verify.refine import Refinement
 from torchlean.verify.verdict import Status
 
 spec = importlib.util.spec_from_file_location("artefacts", Path(__file__).with_name("artefacts.py"))
@@ -205,14 +206,13 @@ def test_a_farkas_vector_shares_a_relu_between_its_faces(task) -> None:
 
 def test_bounds_say_which_neurons_are_refined(task, monkeypatch) -> None:
     asked = {}
-    from torchlean.verify.foreign import completion as module
+    forward = Refinement.forward
 
-    def spy(problem, state, engine, only):
+    def spy(self, share, only=None):
         asked.update(only)
-        return refine(problem, state, engine, only)
+        forward(self, share, only)
 
-    refine = module.refine
-    monkeypatch.setattr(module, "refine", spy)
+    monkeypatch.setattr(Refinement, "forward", spy)
     boxes = task.problem.kernel.start().boxes
     second = task.values[1]
     lo, hi = (side[0].copy() for side in boxes[second])

@@ -170,8 +170,9 @@ class _Search:
                 beta = float(pushes[value][2][j, index])
                 if beta > 0:
                     multipliers.append((value, index, side, beta))
-                    split.append((value, index, side, np.full(1, at), np.full(1, beta)))
-            if not self.problem.kernel.refute(state.take([j]), [(clause, ())], table.floats(), split)[0]:
+                    split.append((0, value, index, side, at, beta))
+            push = tc.Pushes.split(split)
+            if not self.problem.kernel.refute(state.take([j]), [(clause, ())], table.floats(), push)[0]:
                 continue
             self.problem.files.tables.append(table)
             records[i].append(tc.Refutation(clause, (), len(self.problem.files.tables) - 1, tuple(multipliers)))

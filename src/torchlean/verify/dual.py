@@ -13,7 +13,7 @@ Source   Xu et al. 2021, arXiv:2011.13824 (alpha); Wang et al. 2021, arXiv:2103.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,12 @@ from torchlean_check.network import Affine, Network, Relu
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Boxes = Mapping[int, tuple[F64, F64]]  # value that a relu reads -> (lo, hi), each [size]
+Split = tuple[int, int, int]  # value, entry, side: -1 where z <= 0, +1 where z >= 0
 
 
 @dataclass(frozen=True, eq=False)
 class Neurons:
-    """The unstable neurons of a set of boxes.
+    """The unstable neurons of a set of boxes, and those that splits above made stable: they have multipliers.
 
     at      value that a relu reads -> its part of the flat vector
     index   value that a relu reads -> the flat indices in the value of the neurons of that part
@@ -47,10 +48,13 @@ class Neurons:
     hi: F64
 
     @staticmethod
-    def of(boxes: Boxes) -> Neurons:
+    def of(boxes: Boxes, splits: Sequence[Split] = ()) -> Neurons:
         at, index, start = {}, {}, 0
         for k, (lo, hi) in sorted(boxes.items()):
-            index[k] = np.flatnonzero((lo < 0) & (hi > 0))
+            undecided = (lo < 0) & (hi > 0)
+            mine = [entry for value, entry, _ in splits if value == k]
+            undecided[mine] = lo[mine] < hi[mine]
+            index[k] = np.flatnonzero(undecided)
             at[k] = slice(start, start + len(index[k]))
             start = at[k].stop
 
@@ -69,25 +73,50 @@ class Neurons:
     def __len__(self) -> int:
         return len(self.value)
 
+    def side(self, splits: Sequence[Split]) -> NDArray[np.int8]:
+        """-1, +1 or 0 where there is no split.   Shapes  [U]"""
+        found = np.zeros(len(self), np.int8)
+        for value, entry, side in splits:
+            found[(self.value == value) & (self.entry == entry)] = side
+        return found
+
     def default(self) -> F64:
         """The slopes that leave the smaller areas.   Shapes  [U]"""
         return (self.hi > -self.lo).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
+class Clause:
+    """A clause of the violation: every execution in question has rows . output + direct . x + bias <= 0.
+
+    Shapes  [r, outputs], [r, n] or None, [r]
+    """
+
+    rows: Any
+    direct: Any | None
+    bias: Any
+
+
+@dataclass(frozen=True, eq=False)
 class Forms:
-    """What is bounded: seed . value(target) + direct . x + bias.   Shapes  [P, size], [P, n] or None, [P]"""
+    """What is bounded: seed . value(target) + direct . x + bias.   Shapes  [P, size], [P, n] or None, [P]
+
+    clause   what may be added to it with multipliers >= 0, because it is <= 0 (INVPROP)
+    """
 
     target: int
     seed: Any
     direct: Any | None
     bias: Any
+    clause: Clause | None = None
 
 
 @dataclass(eq=False)
 class Best:
     """The best bound of each problem, and where it was reached.
 
+    weight  [P, r] the clause's multipliers, or None
+    upper   [P, U] the coefficients on the relus' outputs
     cost    [P, U] what the lines of each neuron may cost the bound: what splitting it may gain
     point   [P, n] the input at which the bound is reached
     """
@@ -95,6 +124,8 @@ class Best:
     value: Any
     alpha: Any
     beta: Any
+    weight: Any | None
+    upper: Any
     cost: Any
     point: Any
 
@@ -125,54 +156,58 @@ class Dual:
         self.zero = put(np.zeros(()))
 
     def maximise(
-        self, forms: Forms, side: Any, alpha: Any, beta: Any, steps: int, rate: float = 0.3, target: float = 0.0
+        self,
+        forms: Forms,
+        side: Any,
+        alpha: Any,
+        beta: Any,
+        steps: int,
+        rate: float = 0.3,
+        target: float = 0.0,
+        weight: Any | None = None,
     ) -> Best:
         """Adam with projection; stops when every problem's bound is above `target`.
 
+        A multiplier moves by a share of the coefficient on its neuron, which it is to take away or to add to, and of
+        what turns the neuron's width into the bound's size.
+
         side    [P, U]: -1 where z <= 0 was split, +1 where z >= 0, else 0
-        alpha, beta   [P, U]: where to start
+        alpha, beta   [P, U]: where to start; weight   [P, r]: the same for the clause's multipliers
         """
         xp = self.xp
         chosen = self.lines(side)
-        best: Best | None = None
+        fall = max(0.96, 0.05 ** (1 / max(steps, 1)))
+        free = [alpha, beta, *([] if weight is None else [weight])]
+        best: list[Any] = []
         moments: list[Any] = []
+        rates: list[Any] = []
         for step in range(steps + 1):
-            walk = Walk(self, forms, side, alpha, beta, chosen)
+            walk = Walk(self, forms, side, free[0], free[1], chosen, *free[2:])
             point = self.center - xp.sign(walk.form) * self.radius
-            if best is None:
-                best = Best(walk.total, alpha, beta, walk.cost, point)
+            now = [walk.total, *free, walk.upper, walk.cost, point]
+            if not best:
+                best = now
             else:
-                better = walk.total > best.value
+                better = walk.total > best[0]
                 if bool(better.any()):
-                    row = better[:, None]
-                    best = Best(
-                        xp.where(better, walk.total, best.value),
-                        *(
-                            xp.where(row, new, old)
-                            for new, old in (
-                                (alpha, best.alpha),
-                                (beta, best.beta),
-                                (walk.cost, best.cost),
-                                (point, best.point),
-                            )
-                        ),
-                    )
-            if step == steps or bool((best.value > target).all()):
+                    rows = better[:, None]
+                    best = [xp.where(better if i == 0 else rows, new, best[i]) for i, new in enumerate(now)]
+            if step == steps or bool((best[0] > target).all()):
                 break
             gradients = walk.gradients(point)
             if not moments:
                 moments = [xp.zeros_like(g) for g in (*gradients, *gradients)]
-            moved = []
-            for i, (v, g) in enumerate(zip((alpha, beta), gradients, strict=True)):
-                first, second = moments[i], moments[2 + i]
+                size = abs(walk.upper) + abs(walk.total)[:, None] / (self.hi - self.lo)
+                rates = [rate, rate * size, 0.5 * rate]
+            for i, (v, g) in enumerate(zip(free, gradients, strict=True)):
+                first, second = moments[i], moments[len(free) + i]
                 first += 0.2 * (g - first)
                 second += 0.05 * (g * g - second)
                 bias1, bias2 = 1 - 0.8 ** (step + 1), 1 - 0.95 ** (step + 1)
                 move = (first / bias1) / (xp.sqrt(second / bias2) + 1e-12)
-                moved.append(xp.clip(v + rate * 0.96**step * move, 0, 1 if i == 0 else None))
-            alpha, beta = moved
-        assert best is not None
-        return best
+                free[i] = xp.clip(v + fall**step * rates[i] * move, 0, 1 if i == 0 else None)
+        value, a, b, *w, upper, cost, point = best
+        return Best(value, a, b, w[0] if w else None, upper, cost, point)
 
     def lines(self, side: Any) -> Lines:
         """The lines of every unstable neuron where these splits hold."""
@@ -188,7 +223,9 @@ class Walk:
     total, form   [P] the bound; [P, n] its coefficients on x
     """
 
-    def __init__(self, dual: Dual, forms: Forms, side: Any, alpha: Any, beta: Any, lines: Lines) -> None:
+    def __init__(
+        self, dual: Dual, forms: Forms, side: Any, alpha: Any, beta: Any, lines: Lines, weight: Any | None = None
+    ) -> None:
         self.dual, self.forms, self.lines, self.side = dual, forms, lines, side
         xp, network, maps, neurons = dual.xp, dual.network, dual.maps, dual.neurons
         self.below = xp.where(lines.free, alpha, lines.below)
@@ -197,16 +234,28 @@ class Walk:
         self.rows: dict[int, Any] = {}  # per affine node, the coefficients on its value
         push = beta * side
         total = forms.bias
+        direct = forms.direct
+        self.top = forms.target
         pending: dict[int, Any] = {forms.target: forms.seed}
 
         def add(k: int, rows: Any) -> None:
             pending[k] = pending[k] + rows if k in pending else rows
 
-        for k in range(forms.target, -1, -1):
+        self.clause = None if weight is None else forms.clause
+        if self.clause is not None:
+            clause = self.clause
+            self.top = max(self.top, network.output)
+            add(network.output, weight @ clause.rows)
+            total = total + weight @ clause.bias
+            if clause.direct is not None:
+                direct = weight @ clause.direct + (0 if direct is None else direct)
+        for k in range(self.top, -1, -1):
             rows = pending.pop(k, None)
             if rows is None:
                 continue
-            if k in neurons.at and neurons.at[k].start < neurons.at[k].stop and k != forms.target:
+            if k in neurons.at and neurons.at[k].start < neurons.at[k].stop and k != self.top:
+                if rows is forms.seed:
+                    rows = rows + 0.0
                 rows[:, dual.index[k]] -= push[:, neurons.at[k]]
             node = network.nodes[k]
             if isinstance(node, Relu):
@@ -231,8 +280,8 @@ class Walk:
         form = pending.get(-1)
         if form is None:
             form = xp.zeros_like(total[:, None] * dual.center)
-        if forms.direct is not None:
-            form = form + forms.direct
+        if direct is not None:
+            form = form + direct
         self.form = form
         self.total = total + form @ dual.center - abs(form) @ dual.radius
 
@@ -245,13 +294,16 @@ class Walk:
         right, left = (1 - self.below[:, s]) * dual.hi[s], -self.below[:, s] * dual.lo[s]
         return xp.where(self.lines.free[:, s], xp.minimum(right, left) + 0.01 * xp.maximum(right, left), dual.zero)
 
-    def gradients(self, point: Any) -> tuple[Any, Any]:
-        """Of the bound in alpha and in beta, from the chosen lines run forward from the minimiser."""
+    def gradients(self, point: Any) -> list[Any]:
+        """Of the bound in alpha, in beta and in the clause's multipliers.
+
+        The chosen lines are run forward from the minimiser.
+        """
         dual, xp, lines = self.dual, self.dual.xp, self.lines
         network, maps, neurons = dual.network, dual.maps, dual.neurons
         pre = xp.zeros_like(self.below)
         values: dict[int, Any] = {0: point}
-        for k, node in enumerate(network.nodes[: self.forms.target]):
+        for k, node in enumerate(network.nodes[: self.top + 1]):
             if isinstance(node, Affine):
                 if k not in self.rows:
                     continue  # nothing that is bounded reads it
@@ -259,7 +311,7 @@ class Walk:
                 for j, (_, source) in enumerate(node.terms):
                     value = value + maps.apply(k, j, values[source])
                 values[k] = value
-            elif isinstance(node, Relu) and node.source in values:
+            elif isinstance(node, Relu) and node.source in values and k <= self.top:
                 z, s = values[node.source], neurons.at[node.source]
                 value = z * dual.active[node.source]
                 if s.start < s.stop:
@@ -270,4 +322,9 @@ class Walk:
                     )
                 values[k] = value
         alpha = xp.where(lines.free, xp.clip(self.upper, 0, None) * pre, dual.zero)
-        return alpha, -self.side * pre
+        out = [alpha, -self.side * pre]
+        if self.clause is not None:
+            clause = self.clause
+            g = values[network.output] @ clause.rows.T + clause.bias
+            out.append(g if clause.direct is None else g + point @ clause.direct.T)
+        return out

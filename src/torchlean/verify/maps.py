@@ -238,13 +238,13 @@ class Engine:
         self._size = sum(node.size for node in network.nodes)
         maps = [m for node in network.nodes if isinstance(node, Affine) for m, _ in node.terms]
         self._heavy = heavy or any(isinstance(m, Conv) for m in maps)
-        self.maps: Maps = TorchMaps(network, _device()) if self._heavy else NumpyMaps(network)
+        self.maps: Maps = TorchMaps(network, _device(self._heavy)) if self._heavy else NumpyMaps(network)
 
     def move(self, spent: float) -> bool:
         """Change to torch where that pays; whether it did."""
         if isinstance(self.maps, TorchMaps) or spent < PATIENCE:
             return False
-        self.maps = TorchMaps(self._network, _device())
+        self.maps = TorchMaps(self._network, _device(self._heavy))
         return True
 
     def batch(self, neurons: int) -> int:
@@ -260,8 +260,10 @@ SMALL = 12_000  # unstable neurons of all problems that numpy walks together: th
 MEMORY = 1 << 31  # bytes that a batch may take on a device
 
 
-def _device() -> str:
+def _device(heavy: bool) -> str:
+    """Where torch computes. Only convolutions are worth a second thread, unless the environment says how many."""
     import torch
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads((os.cpu_count() or 1) if heavy else 1)
     return "cuda" if torch.cuda.is_available() else "cpu"

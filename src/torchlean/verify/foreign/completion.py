@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Best, Dual, Forms, Neurons
 from torchlean.verify.foreign.cases import Hints, Neuron
 from torchlean.verify.maps import Engine
 from torchlean.verify.problem import Budget, Problem, Proof, Stuck
-from torchlean.verify.refine import refine
+from torchlean.verify.refine import Refinement
 from torchlean.verify.tables import slope_table
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 STEPS = 40  # of the optimisation at each node
+REFINE = 0.3  # of the time, for tighter boxes at the root
 SHARE = 0.95  # of the time: what is left is for saying how far it came
 GAIN = 0.01  # of a neuron's width: where a foreign bound is better by more, ours is refined
 
@@ -72,10 +72,12 @@ class _Completion:
 
     def __init__(self, problem: Problem, hints: Hints) -> None:
         self.problem, self.hints, self.builder = problem, hints, tc.TreeBuilder()
-        self.deadline = Deadline(max(0.01, SHARE * problem.deadline.left))
+        self.deadline = problem.deadline.part(max(0.01, SHARE * problem.deadline.left))
         self.state, self.engine = problem.kernel.start(), Engine(problem.network)
         only = better(hints, self.state) if hints.bounds else None
-        self.derivations = refine(problem, self.state, self.engine, only)
+        refinement = Refinement(problem, self.state, self.engine)
+        refinement.forward(problem.deadline.part(max(0.01, REFINE * problem.deadline.left)), only)
+        self.derivations = tuple(refinement.found)
         boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in self.state.boxes.items()}
         self.neurons = Neurons.of(boxes)
         self.dual = Dual(problem.kernel, boxes, self.neurons, self.engine.maps)
@@ -142,8 +144,8 @@ class _Completion:
         forms = Forms(self.problem.network.output, put(region.rows_y[row]), direct, put(region.rows_c[row]))
         side, alpha, beta = (np.stack([getattr(n, name) for n in batch])[at] for name in ("side", "alpha", "beta"))
         best = self.dual.maximise(forms, put(side), put(alpha), put(beta), STEPS, target=self.target)
-        found = Best(*(np.asarray(get(part), np.float64) for part in (best.value, best.alpha, best.beta, best.cost,
-                                                                        best.point)))  # fmt: skip
+        names = ("value", "alpha", "beta", "upper", "cost", "point")
+        found = Best(weight=None, **{name: np.asarray(get(getattr(best, name)), np.float64) for name in names})
         self._try_points(found, region.row_clause[row])
         children = []
         for i, node in enumerate(batch):
@@ -181,8 +183,8 @@ class _Completion:
             used = np.flatnonzero((node.side != 0) & (found.beta[j] > 0)).tolist()
             splits = tuple((int(self.neurons.value[n]), int(self.neurons.entry[n]), int(node.side[n]),
                             float(found.beta[j, n])) for n in used)  # fmt: skip
-            given = [(value, index, side, 0.0, m) for value, index, side, m in splits]
-            if kernel.refute(state, [(clause, ())], table.floats(), given)[0]:
+            push = tc.Pushes.split([(0, value, index, side, 0.0, m) for value, index, side, m in splits])
+            if kernel.refute(state, [(clause, ())], table.floats(), push)[0]:
                 tables.append(table)
                 record.append(tc.Refutation(clause, (), len(tables) - 1, splits))
                 left.remove(clause)

@@ -72,8 +72,8 @@ def refuted(
     table = slope_table(problem.network, triangle.neurons, m.alpha)
     splits = m.splits(triangle.neurons, triangle.side)
     weights = tuple(enumerate(m.weights)) if len(m.weights) > 1 or not any(m.weights) else ()
-    used = [(value, index, side, 0.0, beta) for value, index, side, beta in splits]
-    if not problem.kernel.refute(state, [(clause, weights)], table.floats(), used)[0]:
+    push = tc.Pushes.split([(0, value, index, side, 0.0, beta) for value, index, side, beta in splits])
+    if not problem.kernel.refute(state, [(clause, weights)], table.floats(), push)[0]:
         return None
     problem.files.tables.append(table)
     return tc.Refutation(clause, weights, len(problem.files.tables) - 1, splits)

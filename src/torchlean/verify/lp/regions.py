@@ -101,7 +101,7 @@ class _Search:
             return False
         derivations = tuple(tc.Derivation(value) for value in sorted(self.kernel.network.relu_inputs))
         for d in derivations:
-            self.kernel.derive_at(state, d.value, None, None, ())
+            self.kernel.derive_at(state, d.value)
         if state.empty[0]:
             return False
         boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in state.boxes.items()}

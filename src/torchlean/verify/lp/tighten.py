@@ -30,7 +30,7 @@ def tighten(problem: Problem, state: tc.State, share: Deadline) -> tuple[tc.Deri
             continue
         if share.left < 0:
             break
-        kernel.derive_at(state, value, None, None, ())
+        kernel.derive_at(state, value)
         found += [tc.Derivation(value), *_value(problem, state, value, share)]
     return tuple(found)
 
@@ -57,6 +57,7 @@ def _value(problem: Problem, state: tc.State, value: int, share: Deadline) -> li
             alpha = multipliers(triangle, solved, None).alpha
             table = slope_table(kernel.network, triangle.neurons, alpha)
             tables.append(table)
-            kernel.derive_at(state, value, np.array([entry]), table.floats(), ())
-            found.append(tc.Derivation(value, (entry,), len(tables) - 1))
+            bound = tc.Bound(entry, int(sign), (), len(tables) - 1)
+            kernel.derive_at(state, value, [(bound.index, bound.side, bound.weights)], table.floats())
+            found.append(tc.Derivation(value, (bound,)))
     return found

@@ -1,0 +1,88 @@
+"""Split trees as data: what a node says. The replay (tree.py) gives it meaning.
+
+A tree is columns over its nodes in breadth-first order; children of a split stand side by side and after their parent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from torchlean_check.network import Floats
+
+LEAF, HOLE, SPLIT, SPLIT_AT, SPLIT_VALUE, SPLIT_CLAUSE = range(6)
+KIND, DERIVE, EXAMINE, RECORD = 7, 8, 16, 32
+MAX_NODES, MAX_DEPTH = 1 << 26, 4096
+UNIT = 2.0**-14  # of the slopes in tables
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One bound of entry `index` of a value: the lower for side 1, the upper for -1.
+
+    weights      of the clause's inequalities: their sum is added
+    table, multipliers   as in a refutation
+    """
+
+    index: int
+    side: int
+    weights: tuple[tuple[int, float], ...] = ()
+    table: int = -1
+    multipliers: tuple[tuple[int, int, int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """Bounds for inputs of one relu, each from what was known before; None: default ones, where it is unstable.
+
+    clause   -1, or the only clause that is open at the node: the bounds hold where it is violated
+    """
+
+    value: int
+    bounds: tuple[Bound, ...] | None = None
+    clause: int = -1
+
+
+@dataclass(frozen=True)
+class Refutation:
+    """One clause refuted by explicit multipliers of splits above: (value, index, side, m).
+
+    weights   (inequality, weight); none: any single inequality
+    """
+
+    clause: int
+    weights: tuple[tuple[int, float], ...] = ()
+    table: int = -1
+    multipliers: tuple[tuple[int, int, int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Record:
+    derivations: tuple[Derivation, ...] = ()
+    refutations: tuple[Refutation, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class SlopeTable:
+    """Lower slopes per value that a relu reads, in units of 2^-14; -32768: the default rule."""
+
+    slopes: dict[int, npt.NDArray[np.int16]]
+
+    def floats(self) -> dict[int, Floats]:
+        return {k: np.where(s == -32768, np.nan, s * UNIT)[None] for k, s in self.slopes.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """op [n] one byte a node; axis per split of kind 2, 3 or 5 (of kind 5: the clause), at per kind 3, value, index,
+    value_at per kind 4, records per flag."""
+
+    op: npt.NDArray[np.uint8]
+    axis: npt.NDArray[np.uint16]
+    at: Floats
+    value: npt.NDArray[np.uint32]
+    index: npt.NDArray[np.uint32]
+    value_at: Floats
+    records: tuple[Record, ...]

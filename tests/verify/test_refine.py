@@ -1,0 +1,182 @@
+"""Tightening hidden boxes: by slopes, by a clause, below splits. The kernel derives; certificates replay it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import torchlean_check as tc
+from torchlean.verify.clock import Deadline
+from torchlean.verify.dual import Clause, Dual, Forms, Neurons, Walk
+from torchlean.verify.files import verify_files
+from torchlean.verify.maps import Engine, NumpyMaps
+from torchlean.verify.neurons import prove_by_neurons
+from torchlean.verify.problem import Files, Problem
+from torchlean.verify.refine import Refinement
+
+SIZES = (24, 12, 12, 12, 2)
+
+
+def problem_of(mlp, files, seed, top):
+    model = mlp(SIZES, seed)[1]
+    claim = files[1](["-0.5"] * 24, ["0.5"] * 24, 2, [f"(assert (>= Y_0 (+ Y_1 {top})))"])
+    network, (region,) = tc.load(model, claim)
+    return Problem(Files(model, claim), network, region, "float32", Deadline(60), np.random.default_rng(0))
+
+
+def greatest(mlp, seed):
+    """About the greatest value of Y_0 - Y_1, from below: corners by ascent."""
+    weights = mlp(SIZES, seed)[0]
+    rng = np.random.default_rng(seed)
+    x = rng.choice([-0.5, 0.5], (5_000, 24))
+    most = -np.inf
+    for _ in range(20):
+        y, active = x, []
+        for k, (w, b) in enumerate(weights):
+            z = y @ w.T + b
+            active.append(z > 0)
+            y = np.maximum(z, 0) if k + 1 < len(weights) else z
+        most = max(most, float((y[:, 0] - y[:, 1]).max()))
+        g = np.repeat((weights[-1][0][0] - weights[-1][0][1])[None], len(x), axis=0)
+        for (w, _), a in zip(weights[-2::-1], active[-2::-1], strict=True):
+            g = (g * a) @ w
+        x = np.where(g + rng.standard_normal(g.shape) * 0.1 > 0, 0.5, -0.5)
+    return most
+
+
+def bound_of(problem, state):
+    """The bound of the one inequality with slopes optimised, from the boxes of a state."""
+    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in state.boxes.items()}
+    neurons = Neurons.of(boxes)
+    dual = Dual(problem.kernel, boxes, neurons, NumpyMaps(problem.network))
+    region, nothing = problem.region, np.zeros((1, len(neurons)))
+    forms = Forms(problem.network.output, region.rows_y, None, region.rows_c)
+    return float(dual.maximise(forms, nothing, neurons.default()[None], nothing, 60, target=np.inf).value[0])
+
+
+def test_the_clause_closes_without_a_split_what_slopes_do_not(mlp, files) -> None:
+    """Tightened by slopes alone the bound stays negative; by the clause it is positive, or nothing is left."""
+    closed = 0
+    for seed in range(4):
+        problem = problem_of(mlp, files, seed, f"{1.9 * greatest(mlp, seed):.4f}")
+        state = problem.kernel.start()
+        problem.kernel.bound(state, derive=True)
+        engine = Engine(problem.network)
+        Refinement(problem, state, engine).forward(Deadline(60))
+        plain = bound_of(problem, state)
+        if plain > 0:
+            continue
+        by_clause = Refinement(problem, state, engine, 0, abs(plain))
+        for _ in range(6):
+            by_clause.cycle(Deadline(60))
+        assert state.empty[0] or bound_of(problem, state) > plain
+        closed += bool(state.empty[0]) or bound_of(problem, state) > 0
+    assert closed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_boxes_tightened_by_the_clause_keep_every_violation(mlp, files, seed) -> None:
+    """A property that is violated: no violating point is cut off, though boxes shrink."""
+    high = greatest(mlp, seed)
+    problem = problem_of(mlp, files, seed, f"{0.7 * high:.4f}")
+    state = problem.kernel.start()
+    before = {k: (lo.copy(), hi.copy()) for k, (lo, hi) in state.boxes.items()}
+    refinement = Refinement(problem, state, Engine(problem.network), 0, 1.0)
+    for _ in range(2):
+        refinement.cycle(Deadline(60))
+    assert not state.empty[0] and refinement.found
+    assert any((state.boxes[k][1] < before[k][1]).any() or (state.boxes[k][0] > before[k][0]).any() for k in before)
+    weights = mlp(SIZES, seed)[0]
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(-0.5, 0.5, (200_000, 24))
+    x[:100_000] = np.sign(x[:100_000]) * 0.5
+    y, values = x, []
+    for k, (w, b) in enumerate(weights):
+        values.append(y @ w.astype(float).T + b)
+        y = np.maximum(values[-1], 0) if k + 1 < len(weights) else values[-1]
+    bad = y[:, 0] - y[:, 1] >= 0.7 * high + 1e-4
+    assert bad.sum() > 10
+    for k, z in zip(problem.network.relu_inputs, values, strict=False):
+        lo, hi = state.boxes[k]
+        assert (z[bad] >= lo).all() and (z[bad] <= hi).all()
+
+
+def test_boxes_below_a_split_are_those_that_the_checker_derives(mlp, files, monkeypatch) -> None:
+    """With multipliers of the split and of the clause, bit for bit, after each derivation."""
+    seen: list[list[np.ndarray]] = []
+    derive = tc.Kernel.derive_at
+
+    def recorded(kernel, state, *more):
+        derive(kernel, state, *more)
+        seen.append([end for k in sorted(state.boxes) for end in state.boxes[k]])
+
+    monkeypatch.setattr(tc.Kernel, "derive_at", recorded)
+    problem = problem_of(mlp, files, 0, f"{0.7 * greatest(mlp, 0):.4f}")
+    kernel, builder = problem.kernel, tc.TreeBuilder()
+    value = problem.network.relu_inputs[1]
+    lo, hi = kernel.start().boxes[value]
+    index = int(np.minimum(-lo[0], hi[0]).argmax())
+    halves = kernel.split_value(kernel.start(), value, index, 0.0)
+    both = 0
+    for side, state, node in zip((-1, 1), halves, builder.split_value(0, value, index, 0.0), strict=True):
+        refinement = Refinement(problem, state, Engine(problem.network), 0, 5.0, ((value, index, side),))
+        for _ in range(2):
+            refinement.cycle(Deadline(60))
+        builder.record(int(node[0]), tc.Record(tuple(refinement.found)))
+        both += sum(bool(b.multipliers and b.weights) for d in refinement.found for b in d.bounds or ())
+    assert both
+    mine = seen.copy()
+    seen.clear()
+    tc.replay(kernel, builder.build()[0], tables=tuple(problem.files.tables))
+    assert len(seen) == len(mine) > 4
+    for found, checked in zip(mine, seen, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(found, checked, strict=True))
+
+
+def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, monkeypatch) -> None:
+    """Without small trees, every open node is tightened before it is split; the search replays what it found."""
+    monkeypatch.setattr("torchlean.verify.neurons._Search._try_tree", lambda *_: False)
+    problem = problem_of(mlp, files, 1, f"{1.5 * greatest(mlp, 1):.4f}")
+    proof = prove_by_neurons(problem)
+    assert proof.leaves > 10
+
+
+def test_several_clauses_are_taken_one_by_one(mlp, files, monkeypatch) -> None:
+    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
+    weights, model = mlp((24, 12, 12, 3), 1)
+    rng = np.random.default_rng(0)
+    x = rng.choice([-0.5, 0.5], (40_000, 24))
+    y = x
+    for k, (w, b) in enumerate(weights):
+        y = y @ w.T + b
+        y = np.maximum(y, 0) if k < 2 else y
+    tops = (y[:, 0].max() * 1.7, y[:, 1].max() * 1.7, (y[:, 0] - y[:, 2]).max() * 1.7)
+    lines = [f"(and (>= Y_0 {tops[0]:.4f}))", f"(and (>= Y_1 {tops[1]:.4f}) (<= Y_0 100.0))",
+             f"(and (>= (- Y_0 Y_2) {tops[2]:.4f}))"]  # fmt: skip
+    claim = files[1](["-0.5"] * 24, ["0.5"] * 24, 3, [f"(assert (or {' '.join(lines)}))"])
+    verdict = verify_files(model, claim, 60.0)
+    assert verdict.status.value == "unsat"
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+
+
+def test_the_gradient_in_the_clause_multipliers_is_that_of_the_bound(mlp, files) -> None:
+    problem = problem_of(mlp, files, 0, "1.0")
+    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in problem.kernel.start().boxes.items()}
+    neurons = Neurons.of(boxes)
+    dual = Dual(problem.kernel, boxes, neurons, NumpyMaps(problem.network))
+    value = problem.network.relu_inputs[1]
+    region, rng = problem.region, np.random.default_rng(0)
+    clause = Clause(region.rows_y, rng.standard_normal((1, 24)) * 0.1, region.rows_c)
+    seed = np.zeros((1, 12))
+    seed[0, int(neurons.entry[neurons.at[value]][0])] = 1.0
+    forms, none = Forms(value, seed, None, np.zeros(1), clause), np.zeros((1, len(neurons)))
+    alpha = rng.random(none.shape)
+
+    def walk(weight):
+        return Walk(dual, forms, none, alpha, none, dual.lines(none), np.full((1, 1), weight))
+
+    for weight in (0.05, 0.3, 2.0):
+        now = walk(weight)
+        found = now.gradients(dual.center - np.sign(now.form) * dual.radius)[2][0, 0]
+        slope = (walk(weight + 1e-7).total[0] - walk(weight - 1e-7).total[0]) / 2e-7
+        assert found == pytest.approx(slope, abs=1e-5)
