@@ -24,7 +24,7 @@ F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-MEMORY = 1 << 21  # values of inequalities that are held at once
+MEMORY = 1 << 21  # values of the network, or of the inequalities, that `evolve` computes at once
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def evolve(
     """
     lo, hi = target.lo, target.hi
     width = hi - lo
-    most = MEMORY // max(1, len(target.region.rows_c))
+    most = MEMORY // max(len(target.region.rows_c), sum(node.size for node in target.network.nodes))
     many, children = max(parents, min(40 * parents, most)), max(4, min(children, most // parents))
     x = target.clip(rng.uniform(lo, hi, (many, len(lo))))
     worst = target.worst(target.rows(x))

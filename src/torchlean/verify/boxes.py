@@ -19,6 +19,7 @@ Ints = NDArray[np.int64]
 EACH = tc.DERIVE | tc.EXAMINE
 SMALLEST = 2.0**-44  # relative width below which a box is not split again
 FLOOR = 0.05  # a coordinate without influence still counts this share of the largest, so that it is split at last
+FEW_BOXES = 8  # at a time, of a sparse network: each has thousands of neurons to bound
 PROBE = 48  # batches between looks at what keeps the narrowest box open
 
 
@@ -42,6 +43,7 @@ class Search:
         self.boxes = self.batches = 0
         self.points: F64 = np.zeros((0, problem.network.inputs))
         self._slack = problem.slack()
+        self.chunk = min(problem.kernel.chunk, FEW_BOXES) if problem.sparse else problem.kernel.chunk
 
     @property
     def size(self) -> int:
@@ -50,7 +52,7 @@ class Search:
     def step(self) -> None:
         """Bound the topmost boxes; close, shrink or split them. Raises Stuck, Budget, Found."""
         kernel, region, recorder = self.problem.kernel, self.problem.region, self.recorder
-        front = self._pop(kernel.chunk)
+        front = self._pop(self.chunk)
         nodes, state = front.nodes, front.state
         self.points = self.points[:0]
         memory = self.problem.deadline.memory

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.attack import descend, evolve
 from torchlean.verify.boxes import Search, look_at
+from torchlean.verify.clock import Deadline
 from torchlean.verify.problem import Budget, Problem, Proof, Stuck
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def prove_by_inputs(problem: Problem) -> Proof:
             spent = problem.deadline.worked - start
             if spent > next_attack:
                 next_attack *= 3
-                problem.try_points(evolve(problem.target, problem.rng, problem.deadline))
-            enough = problem.workers > 1 and search.size > 2 * problem.kernel.chunk
+                problem.try_points(evolve(problem.target, problem.rng, Deadline(0.1 + spent)))
+            enough = problem.workers > 1 and search.size > 2 * search.chunk
             if worker is None and enough and spent > FORK_AFTER:
                 from torchlean.verify import team  # loads multiprocessing: most searches end before
 
