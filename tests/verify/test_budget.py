@@ -72,7 +72,7 @@ def proved(claim: Claim, verdict: Verdict) -> None:
 
 
 def test_the_input_search_halves_its_batch(hard: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
-    call, failed = failing(tc.Kernel.bound, lambda kernel, state: len(state), 2, MemoryError("out of memory"))
+    call, failed = failing(tc.Kernel.bound, lambda kernel, state: len(state), 8, MemoryError("out of memory"))
     monkeypatch.setattr(tc.Kernel, "bound", call)
     verdict = verify_files(*hard, timeout=60, workers=1)
     monkeypatch.undo()  # the checker has the same kernel

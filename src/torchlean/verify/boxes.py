@@ -58,7 +58,7 @@ class Search:
         memory = self.problem.deadline.memory
         bounds = memory.attempt(lambda: kernel.bound(state, derive=True), len(nodes))
         if bounds is None:
-            kernel.chunk = len(nodes) // 2
+            self.chunk = len(nodes) // 2
             self.push(nodes, state)
             return
         self.boxes += len(nodes)
