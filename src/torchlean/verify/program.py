@@ -125,7 +125,7 @@ def tightest(
         said = f"{float(ends[0])} <= y <= {float(ends[1])}: {verdict.status.value}, {verdict.seconds:.2f} s"
         if say is not None:
             say(said)
-        if verdict.status is Status.UNSAT:
+        if verdict.status is Status.UNSAT and verdict.semantics == "float32":
             best = Tightest(float(ends[0]), float(ends[1]), (low, high), verdict)
             if failed or margin < stop:
                 break
