@@ -125,11 +125,11 @@ class Plan:
 
     @staticmethod
     def _neuron(kernel: Kernel, value: int, index: int) -> None:
-        if value not in kernel.network.relu_inputs or not 0 <= index < kernel.network.nodes[value].size:
+        if value not in kernel.network.boxed or not 0 <= index < kernel.network.nodes[value].size:
             raise bad(
                 "a neuron does not exist",
                 "tree",
-                "a value that a relu reads, an index inside it",
+                "a value that a nonlinear node reads, an index inside it",
                 f"value {value}, index {index}",
             )
 

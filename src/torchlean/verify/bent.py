@@ -40,9 +40,11 @@ def prove_bent(problem: Problem) -> Proof:
     problem.deadline.check()
     share = problem.deadline.part(max(0.01, min(10.0, 0.1 * problem.deadline.left)))
     problem.try_points(attack(problem.target, problem.rng, 64, 100, 40, share))
-    builder.flag(0, tc.EXAMINE)  # closes what the kernel's own lines refute, and clips the box to what is left
-    after = kernel.clip(state, bounds)
-    return _Search(problem, builder).run(after)
+    # The flag closes what the kernel's own lines refute, and clips the box of what is split; the root's record, which
+    # comes before it, reads the box as it was.
+    builder.flag(0, tc.EXAMINE)
+    state.open &= ~refuted
+    return _Search(problem, builder).run(state)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +108,7 @@ class _Search:
         for i, found in enumerate(records):
             if found:
                 self.builder.record(batch[i].number, tc.Record((), tuple(found)))
+                batch[i].state.open[0, [r.clause for r in found]] = False
         left = [j for j, (i, c) in enumerate(items) if batch[i].state.open[0, c]]
         if not left:
             return []
@@ -176,7 +179,6 @@ class _Search:
                 continue
             self.problem.files.tables.append(table)
             records[i].append(tc.Refutation(clause, (), len(self.problem.files.tables) - 1, tuple(multipliers)))
-            batch[i].state.open[0, clause] = False
         return records
 
     def _candidates(

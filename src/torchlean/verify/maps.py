@@ -99,7 +99,7 @@ class TorchMaps:
         return self.xp.as_tensor(np.asarray(array, np.float32), device=self.device)
 
     def index(self, array: np.ndarray) -> Any:
-        return self.xp.as_tensor(np.asarray(array, np.int64), device=self.device)
+        return self.xp.as_tensor(np.array(array, np.int64), device=self.device)
 
     def get(self, array: Any) -> np.ndarray:
         found: np.ndarray = array.cpu().numpy()
