@@ -16,12 +16,10 @@ from torchlean.errors import DomainError
 from torchlean.meaning import structure
 from torchlean.meaning.dtypes import AnyDType, cast_array, kind_of, literal_array, round_array
 from torchlean.meaning.functions import NamedFunctions
+from torchlean.meaning.products import dot_into
 
 Value: TypeAlias = NDArray[Any]
 Operand: TypeAlias = "NDArray[Any] | float | int"
-
-_STEPS = 8  # products made at once
-_CACHE = 1 << 17  # elements of a block of running sums and of the products added to it: 512 KiB of float32
 
 
 class Float(NamedFunctions):
@@ -202,7 +200,7 @@ class Float(NamedFunctions):
         """Left to right over k: acc = acc + x[..., m, k] * w[..., n, k], from +0, two roundings a step.
 
         Shapes   x: [*s, m, k], w: [*s, n, k] -> [*s, m, n]; leading axes broadcast
-        Method   rank-1 updates of a block of running sums that stays in the cache
+        Method   meaning.products
         """
         lead = np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
         m, n, depth = x.shape[-2], w.shape[-2], x.shape[-1]
@@ -211,13 +209,13 @@ class Float(NamedFunctions):
             return out
         with np.errstate(all="ignore"):
             if w.ndim == 2:  # one matrix serves every leading axis: they are more rows
-                _dot_into(x.reshape(-1, depth), w, out.reshape(-1, n))
+                dot_into(x.reshape(-1, depth), w, out.reshape(-1, n))
             elif lead and m * n >= 256:  # one pair of matrices at a time, each block contiguous
                 xs, ws = np.broadcast_to(x, (*lead, m, depth)), np.broadcast_to(w, (*lead, n, depth))
                 for i in np.ndindex(*lead):
-                    _dot_into(xs[i], ws[i], out[i])
+                    dot_into(xs[i], ws[i], out[i])
             else:
-                _dot_into(x, w, out)
+                dot_into(x, w, out)
         return out
 
     # structure
@@ -269,46 +267,6 @@ class Float(NamedFunctions):
     ) -> Value:
         """Shapes   x: [*b, c, *sp] -> [*b, c, *out, *kernel]"""
         return structure.windows(x, kernel, stride, dilation, low, high, literal_array(value, x.dtype))
-
-
-def _dot_into(x: Value, w: Value, out: Value) -> None:
-    """The left fold of products, by blocks of rows. The longer of m and n is the inner axis, along which numpy loops.
-
-    Shapes   x: [*s, m, k], w: [*s, n, k], out: [*s, m, n], zero
-    """
-    m, n = x.shape[-2], w.shape[-2]
-    if m > n:
-        x, w, out = w, x, np.swapaxes(out, -1, -2)
-        m, n = n, m
-    x, w = (a.reshape((1,) * (out.ndim - a.ndim) + a.shape) for a in (x, w))
-    left = np.ascontiguousarray(np.moveaxis(x, -1, 0))  # [k, *s, m]
-    right = np.ascontiguousarray(np.moveaxis(w, -1, 0))  # [k, *s, n]
-    lead = int(np.prod(out.shape[:-2], dtype=np.int64))
-    rows = max(1, min(m, _CACHE // max(1, n * lead * (_STEPS + 1))))
-    rows = -(-m // max(1, -(-m // rows)))  # blocks of one size
-    for first in range(0, m, rows):
-        block = left[..., first : first + rows]
-        running = np.zeros((*out.shape[:-2], block.shape[-1], n), out.dtype)
-        steps = max(1, min(_STEPS, _CACHE // max(1, running.size)))
-        products = np.empty((steps, *running.shape), out.dtype)
-        for k in range(0, len(block), steps):
-            a, b = block[k : k + steps], right[k : k + steps]
-            _outer(a, b, products[: len(a)])
-            for product in products[: len(a)]:
-                np.add(running, product, out=running)
-        out[..., first : first + rows, :] = running
-
-
-def _outer(a: Value, b: Value, out: Value) -> None:
-    """a[k, *s, m] * b[k, *s, n] -> out[k, *s, m, n], each entry one product rounded once.
-
-    einsum has loops for a number times a row, where multiply pays for each row. It adds the product to 0,
-    perhaps fused: that is the rounded product, but for the sign of a zero, which no sum from +0 can show.
-    """
-    if out.dtype.char in "fd":  # its name is made in Python at every use
-        np.einsum("...m,...n->...mn", a, b, out=out)
-    else:
-        np.multiply(a[..., :, None], b[..., None, :], out=out)
 
 
 def divide_integers(x: Value, y: Value) -> Value:
