@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -53,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--exact", action="store_true", help="error-free products: the same verdict on every machine, slower"
     )
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes for large trees (default 1)")
+    usual = min(2, os.cpu_count() or 1)
+    parser.add_argument(
+        "--workers", type=int, default=usual, metavar="N", help=f"processes for large trees (default here {usual})"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
     parser.given = " ".join(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(argv)

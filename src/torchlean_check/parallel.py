@@ -1,7 +1,7 @@
-"""The replay in several processes: each takes every n-th waiting node and replays what stands below it.
+"""The replay in several processes: the waiting nodes are dealt out by the sizes of what stands below them.
 
-Workers are fresh interpreters that run this file; they receive the plan and their share through a pipe from their own
-parent.
+This process takes one share. The workers are fresh interpreters that run this file; each receives the plan and its
+share through a pipe from its own parent.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ import pickle
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 
 from torchlean_check.errors import CheckError
+from torchlean_check.kernel import Ints
+from torchlean_check.records import SPLIT
 from torchlean_check.tree import Front, Plan, Replay, join, run
 
 
 def replay_parallel(
     plan: Plan, start: Front, slack: float, workers: int, deadline: float | None, stop_at_failure: bool
 ) -> Replay:
-    """Like `run`, with the nodes below a first stretch shared out among processes."""
+    """Like `run`, with the nodes below a first stretch shared out among this process and `workers` - 1 others."""
     first = run(plan, start, slack, deadline, stop_at_failure, until=64 * workers)
     if first.finished or first.failed is None or (deadline is not None and time.monotonic() > deadline):
         return first
@@ -34,12 +38,8 @@ def replay_parallel(
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
-    shares = []
-    for w in range(workers):
-        rows = np.arange(w, len(front.nodes), workers)
-        shares.append(
-            pickle.dumps((plan, Front(front.nodes[rows], front.state.take(rows)), slack, remaining, stop_at_failure))
-        )
+    shares = [Front(front.nodes[at], front.state.take(at)) for at in deal(sizes(plan)[front.nodes], workers)]
+    mine, others = shares[0], [pickle.dumps((plan, share, slack, remaining, stop_at_failure)) for share in shares[1:]]
     running = [
         subprocess.Popen(
             [sys.executable, "-P", "-m", "torchlean_check.parallel"],
@@ -47,13 +47,15 @@ def replay_parallel(
             stdout=subprocess.PIPE,
             env=env,
         )
-        for _ in shares
+        for _ in others
     ]
     try:
-        for process, share in zip(running, shares, strict=True):
-            assert process.stdin is not None
-            process.stdin.write(share)
-            process.stdin.close()
+        senders = [Thread(target=_send, args=pair) for pair in zip(running, others, strict=True)]
+        for sender in senders:
+            sender.start()  # a share is longer than a pipe holds, and its reader is still starting
+        parts = [run(plan, mine, slack, deadline, stop_at_failure)]
+        for sender in senders:
+            sender.join()
         answers = [process.stdout.read() for process in running if process.stdout is not None]
         if any(process.wait() != 0 for process in running):
             raise CheckError(
@@ -70,7 +72,6 @@ def replay_parallel(
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
-    parts = []
     for answer in answers:
         part = pickle.loads(answer)
         if isinstance(part, CheckError):
@@ -85,6 +86,38 @@ def replay_parallel(
         first.nodes + sum(p.nodes for p in parts),
         all(p.finished for p in parts),
     )
+
+
+def sizes(plan: Plan) -> Ints:
+    """How many nodes stand at and below each node."""
+    inner = plan.kind >= SPLIT
+    parents = np.cumsum(inner)
+    ends = [1]  # of the levels: nodes are numbered level by level
+    while ends[-1] < len(inner):
+        ends.append(1 + 2 * int(parents[ends[-1] - 1]))
+    found = np.ones(len(inner), np.int64)
+    for begin, end in reversed(list(zip([0, *ends], ends, strict=False))):
+        at = begin + np.nonzero(inner[begin:end])[0]
+        found[at] += found[plan.child[at]] + found[plan.child[at] + 1]
+    return found
+
+
+def deal(sizes: Ints, shares: int) -> list[Ints]:
+    """Positions in each share: the largest first, each to the share that has least."""
+    given: list[list[int]] = [[] for _ in range(shares)]
+    load = [0] * shares
+    for at in np.argsort(-sizes, kind="stable").tolist():
+        least = load.index(min(load))
+        given[least].append(at)
+        load[least] += int(sizes[at])
+    return [np.array(sorted(positions), np.int64) for positions in given]
+
+
+def _send(process: subprocess.Popen[bytes], share: bytes) -> None:
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):  # a worker that died is noticed by its exit status
+        process.stdin.write(share)
+        process.stdin.close()
 
 
 def _work() -> None:

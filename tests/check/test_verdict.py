@@ -120,6 +120,22 @@ def test_processes_agree_with_one(small):
     assert both.finished and both.failed is None and (both.leaves, both.nodes) == (alone.leaves, alone.nodes)
 
 
+def test_shares_are_dealt_by_the_sizes_of_subtrees(small):
+    from torchlean_check.parallel import deal, sizes
+    from torchlean_check.tree import Plan
+
+    network, (region,) = tc.load(small.model, small.claim)
+    plan = Plan(small.certificate.trees[0], tc.Kernel(network, region), ())
+
+    def count(node):
+        return 1 + sum(count(int(plan.child[node]) + i) for i in (0, 1)) if plan.kind[node] >= tc.records.SPLIT else 1
+
+    found = sizes(plan)
+    assert found.tolist() == [count(i) for i in range(len(plan.kind))]
+    shares = deal(np.array([1, 9, 2, 5, 5, 4]), 2)
+    assert [x.tolist() for x in shares] == [[1, 5], [0, 2, 3, 4]]
+
+
 def test_a_writer_asks_for_more_margin_than_the_checker(small):
     network, (region,) = tc.load(small.model, small.claim)
     kernel = tc.Kernel(network, region)
