@@ -107,36 +107,39 @@ class TreeBuilder:
         self._records[int(node)] = record
         self._op[node] |= RECORD
 
-    def graft(self, node: int, other: TreeBuilder) -> None:
-        """Put another tree in the place of a leaf, which keeps its own record."""
-        size, inner = len(other), other._op[: len(other)]
-        if self._op[node] & KIND != LEAF or inner[0] & RECORD:
+    def graft(self, node: int, other: TreeBuilder, root: int = 0) -> None:
+        """Put what another tree has below one of its nodes in the place of a leaf, which keeps its own record."""
+        if self._op[node] & KIND != LEAF or other._op[root] & RECORD:
             raise ValueError("a tree is grafted on a leaf, and its root has no record")
-        ids = np.concatenate([[node], self._size + np.arange(size - 1)]).astype(np.int64)
-        self._size += size - 1
+        theirs = np.concatenate(other._levels(root))
+        ids = np.full(len(other), -1, np.int64)
+        ids[theirs] = np.concatenate([[node], self._size + np.arange(len(theirs) - 1)])
+        self._size += len(theirs) - 1
         self._grow(self._size)
-        self._op[ids] |= inner
-        low = other._low[:size]
-        self._low[ids] = np.where(low < 0, -1, ids[low])
+        mine, inner, low = ids[theirs], other._op[theirs], other._low[theirs]
+        self._op[mine] |= inner
+        self._low[mine] = np.where(low < 0, -1, ids[low])
         by_value = inner & KIND == SPLIT_VALUE
-        self._axis[ids] = other._axis[:size] + np.where(by_value, len(self._values), 0)
-        self._at[ids] = other._at[:size]
-        self._values += other._values
-        self._records.update({int(ids[i]): record for i, record in other._records.items()})
+        self._axis[mine] = other._axis[theirs]
+        self._axis[mine[by_value]] = len(self._values) + np.arange(by_value.sum())
+        self._at[mine] = other._at[theirs]
+        self._values += [other._values[i] for i in other._axis[theirs[by_value]].tolist()]
+        self._records.update({int(ids[i]): other._records[i] for i in theirs[(inner & RECORD) > 0].tolist()})
 
     def leaves(self) -> Ints:
         return np.nonzero((self._op[: self._size] & KIND) == LEAF)[0]
 
-    def build(self) -> tuple[Tree, Ints]:
-        """The tree breadth-first, and where each id stands in it."""
-        levels: list[Ints] = [np.zeros(1, np.int64)]
-        while True:
-            inner = levels[-1][self._low[levels[-1]] >= 0]
-            if not len(inner):
-                break
+    def _levels(self, root: int) -> list[Ints]:
+        """The ids at and below a node, level by level."""
+        levels: list[Ints] = [np.array([root], np.int64)]
+        while len(inner := levels[-1][self._low[levels[-1]] >= 0]):
             low = self._low[inner]
             levels.append(np.stack([low, low + 1], axis=1).reshape(-1))
-        order = np.concatenate(levels)
+        return levels
+
+    def build(self) -> tuple[Tree, Ints]:
+        """The tree breadth-first, and where each id stands in it."""
+        order = np.concatenate(self._levels(0))
         position = np.empty(self._size, np.int64)
         position[order] = np.arange(len(order))
         op = self._op[order]

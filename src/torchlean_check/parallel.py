@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -19,7 +21,7 @@ import numpy as np
 
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Ints
-from torchlean_check.records import SPLIT
+from torchlean_check.records import RECORD, SPLIT, Record, SlopeTable
 from torchlean_check.tree import Front, Plan, Replay, join, run
 
 
@@ -39,7 +41,8 @@ def replay_parallel(
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
     shares = [Front(front.nodes[at], front.state.take(at)) for at in deal(sizes(plan)[front.nodes], workers)]
-    mine, others = shares[0], [pickle.dumps((plan, share, slack, remaining, stop_at_failure)) for share in shares[1:]]
+    mine, others = shares[0], shares[1:]
+    sent = [pickle.dumps((below(plan, x.nodes), x, slack, remaining, stop_at_failure)) for x in others]
     running = [
         subprocess.Popen(
             [sys.executable, "-P", "-m", "torchlean_check.parallel"],
@@ -47,10 +50,10 @@ def replay_parallel(
             stdout=subprocess.PIPE,
             env=env,
         )
-        for _ in others
+        for _ in sent
     ]
     try:
-        senders = [Thread(target=_send, args=pair) for pair in zip(running, others, strict=True)]
+        senders = [Thread(target=_send, args=pair) for pair in zip(running, sent, strict=True)]
         for sender in senders:
             sender.start()  # a share is longer than a pipe holds, and its reader is still starting
         parts = [run(plan, mine, slack, deadline, stop_at_failure)]
@@ -100,6 +103,23 @@ def sizes(plan: Plan) -> Ints:
         at = begin + np.nonzero(inner[begin:end])[0]
         found[at] += found[plan.child[at]] + found[plan.child[at] + 1]
     return found
+
+
+def below(plan: Plan, nodes: Ints) -> Plan:
+    """The plan with only those records and tables that are read at and below these nodes."""
+    read = np.zeros(len(plan.kind), np.bool_)
+    while len(nodes):
+        read[nodes] = True
+        inner = nodes[plan.kind[nodes] >= SPLIT]
+        nodes = np.concatenate([plan.child[inner], plan.child[inner] + 1])
+    kept = read[(plan.tree.op & RECORD) > 0].tolist()
+    records = tuple(r if keep else Record() for r, keep in zip(plan.tree.records, kept, strict=True))
+    used = {step.table for r in records for step in r.refutations}
+    used |= {b.table for r in records for d in r.derivations for b in d.bounds or ()}
+    part = copy(plan)
+    part.tree = replace(plan.tree, records=records)
+    part.tables = [table if i in used else SlopeTable({}) for i, table in enumerate(plan.tables)]
+    return part
 
 
 def deal(sizes: Ints, shares: int) -> list[Ints]:

@@ -118,7 +118,7 @@ class Plan:
         for record in tree.records:
             self._record(kernel, record, len(tables))
         self.tree, self.kernel, self.kind = tree, kernel, kind
-        self.tables: list[Slopes] = [table.floats() for table in tables]
+        self.tables = tables
         self.axis_at, self.at_at, self.value_at, self.record_at = (
             _ranks(m) for m in (by_axis, by_at, by_value, by_record)
         )
@@ -161,7 +161,7 @@ class Plan:
         slopes: dict[int, Floats] = {}
         splits: dict[tuple[int, int, int, int, float], float] = {}
         for j, step in enumerate(steps):
-            for value, slope in (self.tables[step.table] if step.table >= 0 else {}).items():
+            for value, slope in (self.tables[step.table].floats() if step.table >= 0 else {}).items():
                 slopes.setdefault(value, np.full((len(steps), slope.shape[1]), np.nan))[j] = slope
             for value, index, side, m in step.multipliers:
                 found = [at for v, i, s, at in state.paths[j] if (v, i, s) == (value, index, side)]

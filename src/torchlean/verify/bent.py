@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.attack import attack, descend
 from torchlean.verify.problem import Budget, Problem, Proof, Stuck
+from torchlean.verify.seal import seal
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,13 +78,7 @@ class _Search:
             batch, waiting = waiting[-size:], waiting[:-size]
             children = memory.attempt(lambda batch=batch: self._visit(batch), len(batch), self.builder)  # type: ignore[misc]
             waiting += batch if children is None else children
-        tree, _ = self.builder.build()
-        tables = tuple(self.problem.files.tables)
-        outcome = tc.replay(self.problem.kernel, tree, tables=tables, deadline=self.problem.deadline.end)
-        self.problem.deadline.check()
-        if outcome.failed is not None or len(outcome.holes):
-            raise Stuck("the proof's replay does not agree with the search")
-        return Proof(tree, outcome.leaves, self.nodes)
+        return seal(self.problem, self.builder, self.nodes)
 
     def _visit(self, batch: list[Node]) -> list[Node]:
         """Bound the open clauses of a batch of nodes; refute or split."""

@@ -152,15 +152,22 @@ def prove(problem: Problem, strategy: Strategy) -> Proof:
 
 
 def write(files: Files, semantics: str, table: str, proofs: list[Proof], root: str) -> bytes:
-    """The certificate's bytes; `root` is the rule that the proofs' kernels used."""
+    """The certificate's bytes, without the slopes of tables that no proof reads.
+
+    root   the rule that the proofs' kernels used
+    """
     from torchlean import __version__
 
+    records = [record for proof in proofs for record in proof.tree.records]
+    read = {step.table for r in records for step in r.refutations}
+    read |= {bound.table for r in records for d in r.derivations for bound in d.bounds or ()}
+    tables = tuple(table if i in read else tc.SlopeTable({}) for i, table in enumerate(files.tables))
     certificate = tc.Certificate.of(
         files.model,
         files.claim,
         semantics=semantics,
         trees=tuple(p.tree for p in proofs),
-        tables=tuple(files.tables),
+        tables=tables,
         root=root,
         table=table,
         writer=f"torchlean {__version__}",

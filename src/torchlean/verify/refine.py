@@ -20,7 +20,7 @@ from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Clause, Dual, Forms, Neurons, Split
 from torchlean.verify.maps import Engine
 from torchlean.verify.problem import Problem
-from torchlean.verify.tables import slope_table
+from torchlean.verify.tables import slope_tables
 
 STEPS, STEPS_CLAUSE = 16, 10
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
@@ -162,16 +162,14 @@ class Refinement:
         direct = put(region.rows_x[rows] / self.scale) if region.rows_x[rows].any() else None
         return Clause(put(region.rows_y[rows] / self.scale), direct, put(region.rows_c[rows] / self.scale))
 
-    def _derive(
-        self, value: int, neurons: Neurons, entry: Ints, sign: F64, alpha: F64, beta: F64, factor: F64
-    ) -> None:
+    def _derive(self, value: int, neurons: Neurons, entry: Ints, sign: F64, alpha: F64, beta: F64, factor: F64) -> None:
         """Let the kernel derive these bounds, in chunks.   Shapes  [N], [N], [N, U], [N, U], [N, r]"""
         kernel, tables = self.problem.kernel, self.problem.files.tables
         side = neurons.side(self.splits)
         for start in range(0, len(entry), kernel.row_chunk):
             bounds, floats = [], []
-            for j in range(start, min(start + kernel.row_chunk, len(entry))):
-                table = slope_table(kernel.network, neurons, alpha[j])
+            made = slope_tables(kernel.network, neurons, alpha[start : start + kernel.row_chunk])
+            for j, table in enumerate(made, start):
                 multipliers = tuple(
                     (int(neurons.value[n]), int(neurons.entry[n]), int(side[n]), float(beta[j, n]))
                     for n in np.flatnonzero(beta[j]).tolist()

@@ -1,0 +1,102 @@
+"""The open nodes of a tree of relu splits, in arrays: each has one clause, its splits, and the duals of its parent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchlean.verify.maps import Maps
+
+Ints = NDArray[np.int64]
+
+KEPT = 1 << 31  # bytes of waiting nodes that stay on the device: older ones go to the host's memory
+
+
+@dataclass(frozen=True, eq=False)
+class Nodes:
+    """Open nodes.
+
+    number, clause   the tree node of each and the clause that is open there; the root of several clauses stands once
+                     for each
+    depth            splits below the root of the tree
+    side             -1 where z <= 0 was split, +1 where z >= 0, else 0
+    alpha, beta      slopes and split multipliers to start from
+    Shapes           [N]; side, alpha, beta: [N, U], arrays of a search's maps
+    """
+
+    number: Ints
+    clause: Ints
+    depth: Ints
+    side: Any
+    alpha: Any
+    beta: Any
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def take(self, rows: slice) -> Nodes:
+        return Nodes(*(getattr(self, name)[rows] for name in COLUMNS))
+
+    @staticmethod
+    def join(parts: list[Nodes], xp: Any) -> Nodes:
+        columns = [[getattr(part, name) for part in parts] for name in COLUMNS]
+        return (
+            parts[0] if len(parts) == 1 else Nodes(*map(np.concatenate, columns[:3]), *map(xp.concatenate, columns[3:]))
+        )
+
+    def to(self, old: Maps, new: Maps | None) -> Nodes:
+        """In the arrays of other maps; None: on the host."""
+        moved = [old.get(a) for a in (self.side, self.alpha, self.beta)]
+        return Nodes(self.number, self.clause, self.depth, *(moved if new is None else map(new.put, moved)))
+
+
+COLUMNS = ("number", "clause", "depth", "side", "alpha", "beta")
+
+
+class Waiting:
+    """A stack of open nodes. What is deep in it, and would fill the device, waits on the host."""
+
+    def __init__(self, nodes: Nodes, maps: Maps) -> None:
+        self._parts, self._maps, self._hosted = [nodes], maps, 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def push(self, nodes: Nodes) -> None:
+        self._parts += [nodes] if len(nodes) else []
+        each = 12 * nodes.side.shape[1]
+        while self._hosted < len(self._parts) - 1 and each * sum(map(len, self._parts[self._hosted :])) > KEPT:
+            self._parts[self._hosted] = self._parts[self._hosted].to(self._maps, None)
+            self._hosted += 1
+
+    def pop(self, size: int) -> Nodes:
+        """The newest nodes, at most so many."""
+        taken: list[Nodes] = []
+        while self._parts and size > 0:
+            part = self._parts.pop()
+            if len(self._parts) < self._hosted:
+                self._hosted -= 1
+                part = Nodes(
+                    part.number, part.clause, part.depth, *map(self._maps.put, (part.side, part.alpha, part.beta))
+                )
+            if len(part) > size:
+                self._parts.append(part.take(slice(0, len(part) - size)))
+                part = part.take(slice(len(part) - size, None))
+            taken.append(part)
+            size -= len(part)
+        return Nodes.join(taken, self._maps.xp)
+
+    def all(self) -> Nodes:
+        return self.pop(len(self))
+
+    def move(self, maps: Maps) -> None:
+        """Change the arrays of what waits."""
+        nodes = self.all()
+        self._parts, self._maps, self._hosted = [nodes.to(self._maps, maps)], maps, 0
+
+    def weight(self) -> float:
+        """What share of the tree's root is open: a half for each split."""
+        return float(sum((0.5**part.depth).sum() for part in self._parts))

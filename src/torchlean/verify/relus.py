@@ -1,0 +1,281 @@
+"""Trees of relu splits below one state, whose boxes change only where a split says so.
+
+The nodes of a batch optimise slopes and split multipliers together. What looks refuted becomes a refutation with the
+same numbers: the kernel repeats the most doubtful ones of each batch, and where it agrees to them the others wait for
+the replay of the whole tree (seal.py), which decides.
+
+Source   Bunel et al. 2020, arXiv:1909.06588 (the cost of a chord as a score); De Palma et al. 2021, arXiv:2104.06718
+         (the best few are tried on both sides before one is taken); Wang et al. 2021, arXiv:2103.06624 (multipliers)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import torchlean_check as tc
+from torchlean.verify.attack import descend
+from torchlean.verify.dual import Best, Boxes, Dual, Forms, Neurons, Split
+from torchlean.verify.maps import Engine
+from torchlean.verify.nodes import Nodes, Waiting
+from torchlean.verify.problem import Budget, Problem, Stuck
+from torchlean.verify.tables import slope_tables
+
+F64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+STEPS_ROOT, STEPS, STEPS_LAST = 60, 16, 60
+TRIAL = 400  # nodes of a tree that is tried, at least
+PATIENT = 8  # how many times longer than at first a tree may take once it is all but closed
+CANDIDATES = 6  # neurons that are tried on both sides
+DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """Nodes with the bounds of their clauses, each by the one inequality in `row`.   Shapes  row, value: [N]"""
+
+    nodes: Nodes
+    row: Ints
+    best: Best
+    value: F64
+
+    def numbered(self, number: Ints) -> Bounded:
+        """The same at other tree nodes."""
+        return replace(self, nodes=replace(self.nodes, number=number))
+
+
+class Relus:
+    """The trees below one state, which has these splits above it.
+
+    trust    whether most refutations may wait for the replay of the whole tree
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        state: tc.State,
+        engine: Engine,
+        splits: tuple[Split, ...],
+        trust: bool,
+    ) -> None:
+        self.problem, self.state, self.engine = problem, state, engine
+        self.splits, self.trust = splits, trust
+        region = problem.region
+        self.clause_rows = [np.flatnonzero(region.row_clause == c) for c in range(len(region.clauses))]
+        self.target = 4 * float(problem.slack().max())
+        self.visited = self._batches = 0
+        self.settle()
+
+    def settle(self) -> None:
+        """Take the boxes of the state as they are now."""
+        boxes: Boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in self.state.boxes.items()}
+        self.boxes, self.neurons = boxes, Neurons.of(boxes, self.splits)
+        self.take_maps()
+
+    def take_maps(self) -> None:
+        """Work in the engine's arrays."""
+        self.maps = self.engine.maps
+        self.dual = Dual(self.problem.kernel, self.boxes, self.neurons, self.maps)
+        self.problem.target = replace(self.problem.target, maps=self.maps)
+
+    def root(self, number: int) -> Nodes:
+        """The state itself, once for each open clause."""
+        clauses = np.flatnonzero(self.state.open[0])
+        count, put = len(clauses), self.maps.put
+        side = np.repeat(self.neurons.side(self.splits)[None].astype(np.float64), count, axis=0)
+        alpha = np.repeat(self.neurons.default()[None], count, axis=0)
+        return Nodes(np.full(count, number), clauses, np.zeros(count, np.int64), put(side), put(alpha), put(0 * alpha))
+
+    def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float) -> Nodes | None:
+        """Visit nodes, the newest first, until none is open; returns what is left.
+
+        seconds   after which the tree is given up, if TRIAL nodes were visited; or longer, by what share is closed
+        """
+        clock, memory, waiting = self.problem.deadline, self.problem.deadline.memory, Waiting(nodes, self.maps)
+        visited, start, whole = self.visited, clock.spent, waiting.weight()
+        while len(waiting):
+            clock.check()
+            closed = 1 - waiting.weight() / whole
+            if self.visited > visited + TRIAL and clock.spent - start > (1 + PATIENT * closed) * seconds:
+                return waiting.all()
+            if self.engine.move(clock.spent):
+                self.take_maps()
+                waiting.move(self.maps)
+            batch = waiting.pop(memory.size(self.engine.batch(len(self.neurons))))
+            children = memory.attempt(lambda batch=batch: self._visit(builder, batch), len(batch), builder)  # type: ignore[misc]
+            waiting.push(batch if children is None else children)
+        return None
+
+    def _visit(self, builder: tc.TreeBuilder, batch: Nodes) -> Nodes:
+        """Bound a batch of nodes; returns the children of those that stay open."""
+        found = self.bound(batch, STEPS)
+        if self._batches % DESCENTS == 0:
+            self.descend(found)
+        self._batches += 1
+        refutations = self.refute(found)
+        for number, refutation in zip(batch.number.tolist(), refutations, strict=True):
+            if refutation is not None:
+                builder.record(number, tc.Record((), (refutation,)))
+        return self.children(builder, found, np.flatnonzero([r is None for r in refutations]))
+
+    def bound(self, nodes: Nodes, steps: int) -> Bounded:
+        """The best bound of each node's clause."""
+        self.visited += len(nodes)
+        given = nodes.side, nodes.alpha, nodes.beta
+        row = self._rows(nodes)
+        best = self.dual.maximise(self._forms(row), *given, steps, target=self.target)
+        last = np.flatnonzero(self.maps.get((best.cost <= 0).all(-1) & (best.value <= self.target)))
+        if len(last):  # no split is left to gain by: only better multipliers
+            i = self.maps.index(last)
+            start = given[0][i], best.alpha[i], best.beta[i]
+            more = self.dual.maximise(self._forms(row[last]), *start, STEPS_LAST, target=self.target)
+            for name in ("value", "alpha", "beta", "upper", "point"):
+                getattr(best, name)[i] = getattr(more, name)
+        return Bounded(nodes, row, best, self.maps.get(best.value))
+
+    def _rows(self, nodes: Nodes) -> Ints:
+        """Of each clause's inequalities, the one whose bound is best before any optimisation."""
+        each = [self.clause_rows[c] for c in nodes.clause.tolist()]
+        chosen: Ints = np.array([rows[0] for rows in each], np.int64)
+        if all(len(rows) == 1 for rows in each):
+            return chosen
+        most = np.full(len(nodes), -np.inf)
+        for position in range(max(map(len, each))):
+            tried = np.array([rows[min(position, len(rows) - 1)] for rows in each])
+            value = self.maps.get(self.dual.maximise(self._forms(tried), nodes.side, nodes.alpha, nodes.beta, 0).value)
+            chosen, most = np.where(value > most, tried, chosen), np.maximum(most, value)
+        return chosen
+
+    def _forms(self, row: Ints) -> Forms:
+        """The inequalities' g as forms of the output."""
+        region, put = self.problem.region, self.maps.put
+        direct = put(region.rows_x[row]) if region.rows_x.any() else None
+        return Forms(self.problem.network.output, put(region.rows_y[row]), direct, put(region.rows_c[row]))
+
+    def descend(self, found: Bounded) -> None:
+        """Look at the minimisers of the least bounds, after a short descent. Raises Found."""
+        worst = np.argsort(found.value, kind="stable")[:8]
+        target = self.problem.target
+        start = target.clip(self.maps.get(found.best.point[self.maps.index(worst)]))
+        points, g = descend(target, start, found.nodes.clause[worst], 5, self.problem.deadline, size=0.1)
+        if (g <= 0).any():
+            self.problem.try_points(points[np.argsort(g)])
+
+    def refute(self, found: Bounded, trust: bool | None = None) -> list[tc.Refutation | None]:
+        """A refutation for each node that looks closed, by the optimised numbers; None for the others."""
+        out: list[tc.Refutation | None] = [None] * len(found.nodes)
+        closing = np.flatnonzero(found.value > self.target)
+        closing = closing[np.argsort(found.value[closing], kind="stable")]
+        chunk, sure, start = self.problem.kernel.chunk, False, 0
+        while start < len(closing):
+            self.problem.deadline.check()
+            part = closing[start:] if sure else closing[start : start + chunk]
+            made = self._refute(found, part, sure)
+            for j, refutation in zip(part.tolist(), made, strict=True):
+                out[j] = refutation
+            # Where the kernel agrees to the most doubtful ones that are left, the others wait for the replay.
+            sure = None not in made and (self.trust if trust is None else trust)
+            start += len(part)
+        return out
+
+    def _refute(self, found: Bounded, items: Ints, sure: bool) -> list[tc.Refutation | None]:
+        neurons, clauses, i = self.neurons, found.nodes.clause[items], self.maps.index(items)
+        columns = found.nodes.side, found.best.alpha, found.best.beta
+        side, alpha, beta = (np.asarray(self.maps.get(a[i]), np.float64) for a in columns)
+        tables = slope_tables(self.problem.network, neurons, alpha)
+        used = np.where(side != 0, beta, 0.0)
+        good = np.ones(len(items), np.bool_) if sure else self._agrees(clauses, side, tables, used)
+        names = list(zip(neurons.value.tolist(), neurons.entry.tolist(), strict=True))
+        out: list[tc.Refutation | None] = []
+        for j, table in enumerate(tables):
+            if not good[j]:
+                out.append(None)
+                continue
+            self.problem.files.tables.append(table)
+            at = np.flatnonzero(used[j])
+            signs, factors = side[j, at].astype(np.int64).tolist(), used[j, at].tolist()
+            multipliers = tuple((*names[n], s, m) for n, s, m in zip(at.tolist(), signs, factors, strict=True))
+            out.append(tc.Refutation(int(clauses[j]), (), len(self.problem.files.tables) - 1, multipliers))
+        return out
+
+    def _agrees(self, clauses: Ints, side: F64, tables: list[tc.SlopeTable], used: F64) -> NDArray[np.bool_]:
+        """Whether the kernel refutes these clauses with these numbers.   Shapes  side, used: [B, U]"""
+        neurons = self.neurons
+        rows = [table.floats() for table in tables]
+        slopes = {value: np.concatenate([row[value] for row in rows]) for value in rows[0]}
+        row, n = np.nonzero(used)
+        push = tc.Pushes(row, neurons.value[n], neurons.entry[n], -(used * side)[row, n], np.zeros(len(n)))
+        return self.problem.kernel.refute(self._states(side), [(int(c), ()) for c in clauses], slopes, push)
+
+    def _states(self, side: F64) -> tc.State:
+        """The kernel's states at some nodes: the state's boxes, cut by the splits.   Shapes   side: [B, U]"""
+        state = self.state.take(np.zeros(len(side), np.int64))
+        for value, part in self.neurons.at.items():
+            i, mine = self.neurons.index[value], side[:, part]
+            lo, hi = state.boxes[value]
+            lo[:, i], hi[:, i] = np.where(mine > 0, 0.0, lo[:, i]), np.where(mine < 0, 0.0, hi[:, i])
+        state.given |= (side != 0).any(axis=1)
+        return state
+
+    def children(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> Nodes:
+        """Both children of some of the bounded nodes. Raises Budget or Stuck where no split can help."""
+        maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
+        chosen = self._choose(found, items) if len(items) else items
+        value, entry = self.neurons.value[chosen], self.neurons.entry[chosen]
+        numbers = builder.split_value(nodes.number[items], value, entry, 0.0)
+        i, at = maps.index(items), (maps.index(np.arange(len(items))), maps.index(chosen))
+        alpha, upper = best.alpha[i], best.upper[i]
+        parts = []
+        for number, sign in zip(numbers, (-1, 1), strict=True):
+            side, beta = nodes.side[i], best.beta[i]  # copies
+            side[at], beta[at] = sign, first_multiplier(xp, alpha[at], upper[at], sign)
+            parts.append(Nodes(number, nodes.clause[items], nodes.depth[items] + 1, side, alpha, beta))
+        return Nodes.join(parts, xp)
+
+    def _choose(self, found: Bounded, items: Ints) -> Ints:
+        """The neuron to split for each item: of those whose chords cost most, the one whose worse child is best."""
+        maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
+        at = maps.index(items)
+        cost = maps.get(best.cost[at])
+        stuck = cost.max(axis=1, initial=0.0) <= 0
+        if stuck.any():  # no line costs anything: it closes only if the splits above contradict each other
+            cost = np.where(stuck[:, None], self._cost_of_contradiction(found, items), cost)
+            if not (cost.max(axis=1, initial=0.0) > 0).all():
+                if self.problem.semantics == "float32":
+                    raise Budget
+                raise Stuck("every relu that matters is decided, and the bound still does not close")
+        count = min(CANDIDATES, cost.shape[1])
+        tried = np.argpartition(-cost, count - 1, axis=1)[:, :count]
+        each, neuron = np.repeat(np.arange(len(items)), 2 * count), np.repeat(tried.reshape(-1), 2)
+        sign = np.tile(np.array([-1.0, 1.0]), tried.size)
+        row = found.row[items]
+        value = np.empty(len(each))
+        size = self.engine.batch(len(self.neurons))
+        for start in range(0, len(each), size):
+            part = slice(start, start + size)
+            i, rows = maps.index(items[each[part]]), np.arange(len(each[part]))
+            entry, signs = (maps.index(rows), maps.index(neuron[part])), maps.put(sign[part])
+            side, alpha, beta, upper = nodes.side[i], best.alpha[i], best.beta[i], best.upper[i]  # copies
+            low, high = (first_multiplier(xp, alpha[entry], upper[entry], s) for s in (-1, 1))
+            side[entry], beta[entry] = signs, xp.where(signs < 0, low, high)
+            value[part] = maps.get(self.dual.maximise(self._forms(row[each[part]]), side, alpha, beta, 0).value)
+        both = np.minimum(value.reshape(len(items), count, 2), self.target)
+        score = both.min(axis=2) + 0.1 * both.max(axis=2)
+        score[np.take_along_axis(cost, tried, axis=1) <= 0] = -np.inf
+        return np.take_along_axis(tried, score.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+    def _cost_of_contradiction(self, found: Bounded, items: Ints) -> F64:
+        """What the lines of each neuron cost the bound of all splits together, each in the measure of its width."""
+        maps, at = self.maps, self.maps.index(items)
+        side, forms = found.nodes.side[at], self._forms(found.row[items])
+        beta = abs(side) / maps.put(self.neurons.hi - self.neurons.lo)
+        return maps.get(self.dual.maximise(forms, side, found.best.alpha[at], beta, 0).cost)
+
+
+def first_multiplier(xp: Any, alpha: Any, upper: Any, side: int) -> Any:
+    """A new split's multiplier with which the lower line of slope alpha is what it was before the split."""
+    return xp.clip(upper, 0, None) * (alpha if side < 0 else 1 - alpha)

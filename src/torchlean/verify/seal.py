@@ -1,0 +1,45 @@
+"""A tree becomes a proof where the checker's replay closes every leaf of it.
+
+A search may trust its own bounds while it runs: this replay, in several processes, is what decides.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+import torchlean_check as tc
+from torchlean.verify.problem import Problem, Proof, Stuck
+from torchlean_check.tree import Front
+
+MOST = 8  # processes
+
+
+def seal(
+    problem: Problem, builder: tc.TreeBuilder, nodes: int, again: Callable[[int, tc.State], int] | None = None
+) -> Proof:
+    """Replay the whole tree as the checker will.
+
+    nodes   how many the search bounded
+    again   for a leaf that does not close and its state: grow the tree there, trusting nothing; how many it bounded
+    Raises  Stuck where leaves stay open, OutOfTime
+    """
+    workers = 1 if problem.workers == 1 else min(MOST, os.cpu_count() or 1)
+    leaves, start, ids = 0, None, np.zeros(0, np.int64)
+    while True:
+        tree, position = builder.build()
+        outcome = tc.replay(
+            problem.kernel, tree, tables=tuple(problem.files.tables), workers=workers, deadline=problem.deadline.end,
+            front=None if start is None else Front(position[ids], start),
+        )  # fmt: skip
+        problem.deadline.check()
+        leaves += outcome.leaves
+        if outcome.failed is None and not len(outcome.holes):
+            return Proof(tree, leaves, nodes)
+        if outcome.failed is None or again is None or start is not None:
+            raise Stuck("the proof's replay does not agree with the search")
+        start, ids = outcome.failed.state, np.argsort(position)[outcome.failed.nodes]
+        for j, number in enumerate(ids.tolist()):
+            nodes += again(number, start.take([j]))

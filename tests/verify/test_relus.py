@@ -1,0 +1,132 @@
+"""Trees of relu splits: what waits for the replay is decided there; open nodes survive every move; parts of trees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import torchlean_check as tc
+from torchlean.verify import nodes as nodes_module
+from torchlean.verify import verify_files
+from torchlean.verify.maps import NumpyMaps, TorchMaps
+from torchlean.verify.nodes import Nodes, Waiting
+from torchlean.verify.relus import Relus
+from torchlean_check.parallel import below
+from torchlean_check.records import RECORD, SPLIT
+from torchlean_check.tree import Front, Plan, run
+
+
+def claim_of(mlp, files, seed, factor, sizes=(24, 14, 14, 1)):
+    """A true claim: the output stays below a factor of the greatest value that corners reach."""
+    weights, model = mlp(sizes, seed)
+    x = np.random.default_rng(0).choice([-0.5, 0.5], (40_000, sizes[0]))
+    for k, (w, b) in enumerate(weights):
+        x = x @ w.T + b if k == 0 else np.maximum(x, 0) @ w.T + b
+    top = f"{factor * x.max():.4f}"
+    return model, files[1](["-0.5"] * sizes[0], ["0.5"] * sizes[0], 1, [f"(assert (>= Y_0 {top}))"])
+
+
+def test_what_the_search_trusted_wrongly_is_searched_again(mlp, files, monkeypatch) -> None:
+    """Every third refutation that waits for the replay loses its multipliers: the replay sees it, and mends it."""
+    own, spoiled = Relus._refute, []
+
+    def spoils(self, found, items, sure):
+        out = own(self, found, items, sure)
+        if sure:
+            out[::3] = [tc.Refutation(r.clause, (), -1, ()) for r in out[::3]]
+            spoiled.extend(out[::3])
+        return out
+
+    monkeypatch.setattr(Relus, "_refute", spoils)
+    monkeypatch.setattr("torchlean.verify.neurons.NEAR", 1e9)
+    monkeypatch.setattr("torchlean.verify.refine.Refinement.cycle", lambda *_: None)
+    kernel = tc.Kernel.__init__
+
+    def small_chunks(self, *a, **k):
+        kernel(self, *a, **k)
+        self.chunk = 2
+
+    monkeypatch.setattr(tc.Kernel, "__init__", small_chunks)
+    model, claim = claim_of(mlp, files, 1, 1.15)
+    verdict = verify_files(model, claim, 60.0, strategy="neurons")
+    assert verdict.status.value == "unsat" and len(spoiled) > 3
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+
+
+def test_a_tree_in_several_processes_is_the_tree_in_one(mlp, files) -> None:
+    """Each process gets the records and tables of its own share alone."""
+    model, claim = claim_of(mlp, files, 1, 1.15)
+    verdict = verify_files(model, claim, 60.0, strategy="neurons")
+    certificate = tc.format.decode(verdict.certificate)
+    network, (region,) = tc.load(model, claim)
+    kernel = tc.Kernel(network, region, root=certificate.root)
+    plan = Plan(certificate.trees[0], kernel, certificate.tables)
+    assert (plan.tree.op & RECORD).any()
+    alone = run(plan, Front(np.zeros(1, np.int64), kernel.start()), 0.0, None, False)
+    assert alone.failed is None
+    first = run(plan, Front(np.zeros(1, np.int64), kernel.start()), 0.0, None, False, until=4)
+    leaves = first.leaves
+    for i in range(len(first.failed.nodes)):
+        front = Front(first.failed.nodes[[i]], first.failed.state.take([i]))
+        part = below(plan, front.nodes)
+        assert part.kind is plan.kind and sum(len(t.slopes) for t in part.tables) <= sum(
+            len(t.slopes) for t in plan.tables
+        )
+        done = run(part, front, 0.0, None, False)
+        assert done.failed is None
+        leaves += done.leaves
+    assert leaves == alone.leaves
+
+
+def some_nodes(rng, count, first=0):
+    side, alpha, beta = (rng.standard_normal((count, 5)).astype(np.float32).astype(np.float64) for _ in range(3))
+    number = first + np.arange(count)
+    return Nodes(number, number % 3, number % 7, side, alpha, beta)
+
+
+@pytest.mark.parametrize("kept", [1, 1 << 31])
+def test_a_stack_gives_back_what_was_pushed(kept, mlp, monkeypatch) -> None:
+    monkeypatch.setattr(nodes_module, "KEPT", kept)
+    _, model = mlp((3, 4, 2), 0)
+    network = tc.onnx_reader.read_network(model)
+    rng, maps = np.random.default_rng(0), NumpyMaps(network)
+    parts = [some_nodes(rng, n, 100 * n) for n in (4, 7, 1, 6)]
+    whole = Nodes.join(parts, np)
+    waiting = Waiting(parts[0], maps)
+    for part in parts[1:]:
+        waiting.push(part)
+    assert len(waiting) == 18 and waiting.weight() == pytest.approx(float((0.5**whole.depth).sum()))
+    taken = [waiting.pop(5)]
+    torch = TorchMaps(network, "cpu")
+    waiting.move(torch)
+    while len(waiting):
+        taken.append(waiting.pop(4).to(torch, None))
+    number = np.concatenate([t.number for t in taken])
+    order = np.argsort(number)
+    assert number[order].tolist() == np.sort(whole.number).tolist()
+    for name in ("clause", "depth", "side", "alpha", "beta"):
+        found = np.concatenate([np.asarray(getattr(t, name)) for t in taken])[order]
+        assert np.array_equal(found, getattr(whole, name)[np.argsort(whole.number)])
+
+
+def test_part_of_a_tree_is_grafted(mlp, files) -> None:
+    """A subtree keeps its splits, thresholds and records; what stands beside it stays behind."""
+    other = tc.TreeBuilder()
+    (a,), (b,) = other.split_clause([0], [1])
+    _, (d,) = other.split_value([b], 3, 4, 0.5)
+    (e,), _ = other.split_value([a], 1, 2, 0.25)
+    _, (h,) = other.split_value([e], 5, 6, 0.125)
+    record = tc.Record((), (tc.Refutation(0),))
+    other.record(h, record)
+    other.record(d, tc.Record((), (tc.Refutation(1),)))
+    builder = tc.TreeBuilder()
+    (low,), (high,) = builder.split_value([0], 7, 8, 0.0)
+    builder.graft(int(high), other, int(a))
+    tree, _ = builder.build()
+    assert tree.value.tolist() == [7, 1, 5] and tree.index.tolist() == [8, 2, 6]
+    assert tree.value_at.tolist() == [0.0, 0.25, 0.125] and tree.records == (record,)
+    assert ((tree.op & 15) >= SPLIT).sum() == 3 and len(tree.op) == 7
+    with pytest.raises(ValueError, match="on a leaf"):
+        builder.graft(0, other, int(b))
+    with pytest.raises(ValueError, match="no record"):
+        builder.graft(int(low), other, int(d))
