@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
+from torchlean.verify import neurons
+from torchlean.verify.cases import Case, states
 from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Clause, Dual, Forms, Neurons, Walk
 from torchlean.verify.files import verify_files
@@ -13,6 +15,8 @@ from torchlean.verify.maps import Engine, NumpyMaps
 from torchlean.verify.neurons import prove_by_neurons
 from torchlean.verify.problem import Files, Problem
 from torchlean.verify.refine import Refinement
+from torchlean.verify.relus import Relus
+from torchlean.verify.tighten import Tightening
 
 SIZES = (24, 12, 12, 12, 2)
 
@@ -54,38 +58,53 @@ def bound_of(problem, state):
     return float(dual.maximise(forms, nothing, neurons.default()[None], nothing, 60, target=np.inf).value[0])
 
 
+def tightening_of(problem, state, scale, splits=(), trust=True):
+    """A case at the state, and what tightens it by the one clause."""
+    relus = Relus(problem, state, Engine(problem.network), splits, trust)
+    neurons = relus.neurons
+    case = Case(0, neurons.side(splits), neurons.lo.copy(), neurons.hi.copy(), 0.0)
+    return Tightening(relus, 0, scale), case, relus
+
+
+def after(relus, case):
+    """The kernel's state with the boxes of a case."""
+    return states(relus.state, relus.neurons, case.lo[None], case.hi[None])
+
+
 def test_the_clause_closes_without_a_split_what_slopes_do_not(mlp, files) -> None:
-    """Tightened by slopes alone the bound stays negative; by the clause it is positive, or nothing is left."""
+    """Some properties need their clause, and no case distinction."""
     closed = 0
     for seed in range(4):
         problem = problem_of(mlp, files, seed, f"{1.9 * greatest(mlp, seed):.4f}")
         state = problem.kernel.start()
         problem.kernel.bound(state, derive=True)
-        engine = Engine(problem.network)
-        Refinement(problem, state, engine).forward(Deadline(60))
+        Refinement(problem, state, Engine(problem.network)).forward(Deadline(60))
         plain = bound_of(problem, state)
         if plain > 0:
             continue
-        by_clause = Refinement(problem, state, engine, 0, abs(plain))
+        tightening, case, relus = tightening_of(problem, state, abs(plain))
         for _ in range(6):
-            by_clause.cycle(Deadline(60))
-        assert state.empty[0] or bound_of(problem, state) > plain
-        closed += bool(state.empty[0]) or bound_of(problem, state) > 0
+            if not case.empty:
+                tightening.cycle([case], Deadline(60))
+        found = np.inf if case.empty else bound_of(problem, after(relus, case))
+        assert found > plain
+        closed += found > 0
     assert closed
 
 
+@pytest.mark.parametrize("trust", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_boxes_tightened_by_the_clause_keep_every_violation(mlp, files, seed) -> None:
+def test_boxes_tightened_by_the_clause_keep_every_violation(mlp, files, seed, trust) -> None:
     """A property that is violated: no violating point is cut off, though boxes shrink."""
     high = greatest(mlp, seed)
     problem = problem_of(mlp, files, seed, f"{0.7 * high:.4f}")
-    state = problem.kernel.start()
-    before = {k: (lo.copy(), hi.copy()) for k, (lo, hi) in state.boxes.items()}
-    refinement = Refinement(problem, state, Engine(problem.network), 0, 1.0)
+    before = {k: (lo.copy(), hi.copy()) for k, (lo, hi) in problem.kernel.start().boxes.items()}
+    tightening, case, relus = tightening_of(problem, problem.kernel.start(), 1.0, trust=trust)
     for _ in range(2):
-        refinement.cycle(Deadline(60))
-    assert not state.empty[0] and refinement.found
-    assert any((state.boxes[k][1] < before[k][1]).any() or (state.boxes[k][0] > before[k][0]).any() for k in before)
+        tightening.cycle([case], Deadline(60))
+    assert not case.empty and case.found
+    boxes = after(relus, case).boxes
+    assert any((boxes[k][1] < before[k][1]).any() or (boxes[k][0] > before[k][0]).any() for k in before)
     weights = mlp(SIZES, seed)[0]
     rng = np.random.default_rng(seed)
     x = rng.uniform(-0.5, 0.5, (200_000, 24))
@@ -97,12 +116,28 @@ def test_boxes_tightened_by_the_clause_keep_every_violation(mlp, files, seed) ->
     bad = y[:, 0] - y[:, 1] >= 0.7 * high + 1e-4
     assert bad.sum() > 10
     for k, z in zip(problem.network.relu_inputs, values, strict=False):
-        lo, hi = state.boxes[k]
+        lo, hi = boxes[k]
         assert (z[bad] >= lo).all() and (z[bad] <= hi).all()
 
 
-def test_boxes_below_a_split_are_those_that_the_checker_derives(mlp, files, monkeypatch) -> None:
-    """With multipliers of the split and of the clause, bit for bit, after each derivation."""
+def halves(problem, value, index):
+    """Both sides of a split: builder, and for each its state, splits and tree node."""
+    builder = tc.TreeBuilder()
+    states_ = problem.kernel.split_value(problem.kernel.start(), value, index, 0.0)
+    nodes = builder.split_value(0, value, index, 0.0)
+    return builder, [
+        (s, ((value, index, side),), int(n[0])) for s, side, n in zip(states_, (-1, 1), nodes, strict=True)
+    ]
+
+
+def widest(problem):
+    value = problem.network.relu_inputs[1]
+    lo, hi = problem.kernel.start().boxes[value]
+    return value, int(np.minimum(-lo[0], hi[0]).argmax())
+
+
+def derived(monkeypatch):
+    """What the kernel's derivations leave, one entry each."""
     seen: list[list[np.ndarray]] = []
     derive = tc.Kernel.derive_at
 
@@ -111,34 +146,89 @@ def test_boxes_below_a_split_are_those_that_the_checker_derives(mlp, files, monk
         seen.append([end for k in sorted(state.boxes) for end in state.boxes[k]])
 
     monkeypatch.setattr(tc.Kernel, "derive_at", recorded)
+    return seen
+
+
+def test_boxes_that_the_kernel_derives_are_those_of_the_checker(mlp, files, monkeypatch) -> None:
+    """With multipliers of the split and of the clause, bit for bit, after each derivation."""
+    seen = derived(monkeypatch)
     problem = problem_of(mlp, files, 0, f"{0.7 * greatest(mlp, 0):.4f}")
-    kernel, builder = problem.kernel, tc.TreeBuilder()
-    value = problem.network.relu_inputs[1]
-    lo, hi = kernel.start().boxes[value]
-    index = int(np.minimum(-lo[0], hi[0]).argmax())
-    halves = kernel.split_value(kernel.start(), value, index, 0.0)
+    builder, parts = halves(problem, *widest(problem))
     both = 0
-    for side, state, node in zip((-1, 1), halves, builder.split_value(0, value, index, 0.0), strict=True):
-        refinement = Refinement(problem, state, Engine(problem.network), 0, 5.0, ((value, index, side),))
+    for state, splits, node in parts:
+        tightening, case, _ = tightening_of(problem, state, 5.0, splits, trust=False)
         for _ in range(2):
-            refinement.cycle(Deadline(60))
-        builder.record(int(node[0]), tc.Record(tuple(refinement.found)))
-        both += sum(bool(b.multipliers and b.weights) for d in refinement.found for b in d.bounds or ())
+            tightening.cycle([case], Deadline(60))
+        builder.record(node, tc.Record(tuple(case.found)))
+        both += sum(bool(b.multipliers and b.weights) for d in case.found for b in d.bounds or ())
     assert both
     mine = seen.copy()
     seen.clear()
-    tc.replay(kernel, builder.build()[0], tables=tuple(problem.files.tables))
+    tc.replay(problem.kernel, builder.build()[0], tables=tuple(problem.files.tables))
     assert len(seen) == len(mine) > 4
     for found, checked in zip(mine, seen, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(found, checked, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_boxes_that_are_trusted_hold_those_of_the_checker(mlp, files, monkeypatch, kind) -> None:
+    """In float32 too: what the replay derives is at least as narrow. Both halves are tightened together."""
+    problem = problem_of(mlp, files, 0, f"{0.7 * greatest(mlp, 0):.4f}")
+    value, index = widest(problem)
+    start = problem.kernel.start()
+    engine = Engine(problem.network, heavy=kind == "torch")
+    relus = Relus(problem, start, engine, (), trust=True)
+    neuron = int(np.flatnonzero((relus.neurons.value == value) & (relus.neurons.entry == index))[0])
+    root = Case(0, relus.neurons.side(()), relus.neurons.lo.copy(), relus.neurons.hi.copy(), 0.0)
+    builder, parts = halves(problem, value, index)
+    cases = [root.child(node, neuron, side, None) for side, (_, _, node) in zip((-1, 1), parts, strict=True)]
+    tightening = Tightening(relus, 0, 5.0)
+    for _ in range(2):
+        tightening.cycle(cases, Deadline(60))
+    for case in cases:
+        builder.record(case.number, tc.Record(tuple(case.found)))
+        assert any(b.multipliers and b.weights for d in case.found for b in d.bounds)
+    seen = derived(monkeypatch)
+    tc.replay(problem.kernel, builder.build()[0], tables=tuple(problem.files.tables))
+    assert len(seen) == sum(len(case.found) for case in cases) > 4
+    last = {len(cases[0].found) - 1: cases[0], len(seen) - 1: cases[1]}
+    for position, case in last.items():
+        trusted = after(relus, case).boxes
+        ends = iter(seen[position])
+        for k in sorted(trusted):
+            assert (next(ends)[0] >= trusted[k][0][0]).all() and (next(ends)[0] <= trusted[k][1][0]).all()
+
+
 def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, monkeypatch) -> None:
     """Without small trees, every open node is tightened before it is split; the search replays what it found."""
-    monkeypatch.setattr("torchlean.verify.neurons._Search._try_forest", lambda *_: {})
+    monkeypatch.setattr("torchlean.verify.clauses.forest", lambda *_: {})
+    monkeypatch.setattr("torchlean.verify.neurons.forest", lambda *_: {})
     problem = problem_of(mlp, files, 1, f"{1.2 * greatest(mlp, 1):.4f}")
     proof = prove_by_neurons(problem)
     assert proof.leaves >= 10
+
+
+@pytest.mark.parametrize("spoiled", ["box", "empty"])
+def test_a_box_that_was_trusted_wrongly_is_searched_again(mlp, files, monkeypatch, spoiled) -> None:
+    """Boxes cut too narrow, or called empty, close leaves; the replay opens these, and the search mends them."""
+    own, count = Tightening._take, [0]
+
+    def cuts(self, value, cases, *more):
+        own(self, value, cases, *more)
+        if self.relus.trust and count[0] < 6:
+            count[0] += 1
+            cases[0].lo += 0.1 * (cases[0].hi - cases[0].lo)
+            cases[0].empty |= spoiled == "empty"
+
+    mended: list[int] = []
+    again = neurons._again
+    monkeypatch.setattr(neurons, "_again", lambda *a: mended.append(a[2]) or again(*a))
+    monkeypatch.setattr(neurons, "forest", lambda *_: {})
+    monkeypatch.setattr(Tightening, "_take", cuts)
+    problem = problem_of(mlp, files, 1, f"{1.2 * greatest(mlp, 1):.4f}")
+    proof = prove_by_neurons(problem)
+    assert mended and proof.leaves
+    assert tc.replay(problem.kernel, proof.tree, tables=tuple(problem.files.tables)).failed is None
 
 
 def test_several_clauses_are_taken_one_by_one(mlp, files, monkeypatch) -> None:

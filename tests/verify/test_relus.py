@@ -38,8 +38,8 @@ def test_what_the_search_trusted_wrongly_is_searched_again(mlp, files, monkeypat
         return out
 
     monkeypatch.setattr(Relus, "_refute", spoils)
-    monkeypatch.setattr("torchlean.verify.neurons.NEAR", 1e9)
-    monkeypatch.setattr("torchlean.verify.refine.Refinement.cycle", lambda *_: None)
+    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
+    monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
     kernel = tc.Kernel.__init__
 
     def small_chunks(self, *a, **k):
@@ -81,7 +81,7 @@ def test_a_tree_in_several_processes_is_the_tree_in_one(mlp, files) -> None:
 def some_nodes(rng, count, first=0):
     side, alpha, beta = (rng.standard_normal((count, 5)).astype(np.float32).astype(np.float64) for _ in range(3))
     number = first + np.arange(count)
-    return Nodes(number, number % 3, number % 7, side, alpha, beta)
+    return Nodes(number, number % 3, number % 2, number % 7, side, alpha, beta)
 
 
 @pytest.mark.parametrize("kept", [1, 1 << 31])
@@ -100,11 +100,11 @@ def test_a_stack_gives_back_what_was_pushed(kept, mlp, monkeypatch) -> None:
     torch = TorchMaps(network, "cpu")
     waiting.move(torch)
     while len(waiting):
-        taken.append(waiting.pop(4).to(torch, None))
+        taken.append(waiting.pop(4).put(torch.get))
     number = np.concatenate([t.number for t in taken])
     order = np.argsort(number)
     assert number[order].tolist() == np.sort(whole.number).tolist()
-    for name in ("clause", "depth", "side", "alpha", "beta"):
+    for name in ("clause", "home", "depth", "side", "alpha", "beta"):
         found = np.concatenate([np.asarray(getattr(t, name)) for t in taken])[order]
         assert np.array_equal(found, getattr(whole, name)[np.argsort(whole.number)])
 

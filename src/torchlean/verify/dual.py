@@ -5,7 +5,7 @@ piecewise in the lower slopes alpha and the multipliers beta. Its gradient needs
 the chosen lines forward from x*; then d bound / d alpha = max(A, 0) z and d bound / d beta = -side z.
 
 Only the neurons that the root's boxes leave unstable have slopes, signs and multipliers: they stand in one flat vector,
-relu by relu in the order of the network (`Neurons`).
+relu by relu in the order of the network (`Neurons`). Each problem may have narrower boxes of its own for them.
 
 Shapes   P problems, n inputs, U unstable neurons, size_k entries of value k
 Source   Xu et al. 2021, arXiv:2011.13824 (alpha); Wang et al. 2021, arXiv:2103.06624 (beta)
@@ -28,6 +28,7 @@ F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Boxes = Mapping[int, tuple[F64, F64]]  # value that a relu reads -> (lo, hi), each [size]
 Split = tuple[int, int, int]  # value, entry, side: -1 where z <= 0, +1 where z >= 0
+NARROW = 1e-9  # the least width that a multiplier's steps are measured by
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +133,14 @@ class Best:
 
 @dataclass(frozen=True, eq=False)
 class Lines:
-    """below: the lower slope where it is fixed; chord, bias: the upper line; free: where the lower slope is free."""
+    """below: the lower slope where it is fixed; chord, bias: the upper line; free: where the lower slope is free.
 
+    lo, hi   the boxes
+    Shapes   [P, U], or [U] where all problems have one box
+    """
+
+    lo: Any
+    hi: Any
     below: Any
     chord: Any
     bias: Any
@@ -153,7 +160,7 @@ class Dual:
         self.index = {k: maps.index(i) for k, i in neurons.index.items()}
         self.lo, self.hi = put(neurons.lo), put(neurons.hi)
         self.center, self.radius = put(0.5 * (region.lo + region.hi)), put(0.5 * (region.hi - region.lo))
-        self.zero = put(np.zeros(()))
+        self.zero, self.one = put(np.zeros(())), put(np.ones(()))
 
     def maximise(
         self,
@@ -165,6 +172,7 @@ class Dual:
         rate: float = 0.3,
         target: float = 0.0,
         weight: Any | None = None,
+        box: tuple[Any, Any] | None = None,
     ) -> Best:
         """Adam with projection; stops when every problem's bound is above `target`.
 
@@ -173,9 +181,10 @@ class Dual:
 
         side    [P, U]: -1 where z <= 0 was split, +1 where z >= 0, else 0
         alpha, beta   [P, U]: where to start; weight   [P, r]: the same for the clause's multipliers
+        box     lo, hi of the neurons, each [P, U]; None: the root's
         """
         xp = self.xp
-        chosen = self.lines(side)
+        chosen = self.lines(side, box)
         fall = max(0.96, 0.05 ** (1 / max(steps, 1)))
         free = [alpha, beta, *([] if weight is None else [weight])]
         best: list[Any] = []
@@ -197,7 +206,7 @@ class Dual:
             gradients = walk.gradients(point)
             if not moments:
                 moments = [xp.zeros_like(g) for g in (*gradients, *gradients)]
-                size = abs(walk.upper) + abs(walk.total)[:, None] / (self.hi - self.lo)
+                size = abs(walk.upper) + abs(walk.total)[:, None] / xp.clip(chosen.hi - chosen.lo, NARROW, None)
                 rates = [rate, rate * size, 0.5 * rate]
             for i, (v, g) in enumerate(zip(free, gradients, strict=True)):
                 first, second = moments[i], moments[len(free) + i]
@@ -209,12 +218,15 @@ class Dual:
         value, a, b, *w, upper, cost, point = best
         return Best(value, a, b, w[0] if w else None, upper, cost, point)
 
-    def lines(self, side: Any) -> Lines:
-        """The lines of every unstable neuron where these splits hold."""
+    def lines(self, side: Any, box: tuple[Any, Any] | None = None) -> Lines:
+        """The lines of every neuron where these splits and boxes hold."""
         xp = self.xp
-        free = side == 0
-        chord = xp.where(free, self.hi / (self.hi - self.lo), xp.clip(side, 0, 1))
-        return Lines(xp.clip(side, 0, 1), chord, xp.where(free, -chord * self.lo, self.zero), free)
+        lo, hi = (self.lo, self.hi) if box is None else box
+        on = (side > 0) | (lo >= 0)
+        free = ~(on | (side < 0) | (hi <= 0))
+        fixed = xp.where(on, self.one, self.zero)
+        chord = xp.where(free, hi / xp.where(free, hi - lo, self.one), fixed)
+        return Lines(lo, hi, fixed, chord, xp.where(free, -chord * lo, self.zero), free)
 
 
 class Walk:
@@ -291,7 +303,7 @@ class Walk:
         At the best slope one end is as near as it gets, and the multipliers of both sides' splits act on it.
         """
         xp, dual = self.dual.xp, self.dual
-        right, left = (1 - self.below[:, s]) * dual.hi[s], -self.below[:, s] * dual.lo[s]
+        right, left = (1 - self.below[:, s]) * self.lines.hi[..., s], -self.below[:, s] * self.lines.lo[..., s]
         return xp.where(self.lines.free[:, s], xp.minimum(right, left) + 0.01 * xp.maximum(right, left), dual.zero)
 
     def gradients(self, point: Any) -> list[Any]:

@@ -31,6 +31,9 @@ class Maps(Protocol):
     def put(self, array: np.ndarray) -> Any:
         """A float array of the search's precision."""
 
+    def zeros(self, *shape: int) -> Any:
+        """A float array of the search's precision."""
+
     def index(self, array: np.ndarray) -> Any:
         """An index array."""
 
@@ -56,6 +59,9 @@ class NumpyMaps:
 
     def put(self, array: np.ndarray) -> Any:
         return np.asarray(array, np.float64)
+
+    def zeros(self, *shape: int) -> Any:
+        return np.zeros(shape)
 
     def index(self, array: np.ndarray) -> Any:
         return np.asarray(array, np.intp)
@@ -97,6 +103,9 @@ class TorchMaps:
 
     def put(self, array: np.ndarray) -> Any:
         return self.xp.as_tensor(np.asarray(array, np.float32), device=self.device)
+
+    def zeros(self, *shape: int) -> Any:
+        return self.xp.zeros(shape, device=self.device)
 
     def index(self, array: np.ndarray) -> Any:
         return self.xp.as_tensor(np.array(array, np.int64), device=self.device)
@@ -240,6 +249,11 @@ class Engine:
         self._heavy = heavy or any(isinstance(m, Conv) for m in maps)
         self.maps: Maps = TorchMaps(network, _device(self._heavy)) if self._heavy else NumpyMaps(network)
 
+    @property
+    def device(self) -> bool:
+        """Whether the arrays are on a device, where many problems together take little longer than few."""
+        return isinstance(self.maps, TorchMaps) and self.maps.device != "cpu"
+
     def move(self, spent: float) -> bool:
         """Change to torch where that pays; whether it did."""
         if isinstance(self.maps, TorchMaps) or spent < PATIENCE:
@@ -251,7 +265,7 @@ class Engine:
         """How many problems to walk at once."""
         if isinstance(self.maps, TorchMaps):
             each = 4 * (8 * self._size + 16 * neurons)
-            return int(max(8, min(2048 if self.maps.device == "cuda" else 256, MEMORY // each)))
+            return int(max(8, min(1 << 14 if self.maps.device == "cuda" else 256, MEMORY // each)))
         return int(max(1, min(128, SMALL // max(1, neurons))))
 
 

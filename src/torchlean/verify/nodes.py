@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ class Nodes:
 
     number, clause   the tree node of each and the clause that is open there; the root of several clauses stands once
                      for each
+    home             the case below which it stands: its boxes are that case's
     depth            splits below the root of the tree
     side             -1 where z <= 0 was split, +1 where z >= 0, else 0
     alpha, beta      slopes and split multipliers to start from
@@ -29,6 +31,7 @@ class Nodes:
 
     number: Ints
     clause: Ints
+    home: Ints
     depth: Ints
     side: Any
     alpha: Any
@@ -38,22 +41,21 @@ class Nodes:
         return len(self.number)
 
     def take(self, rows: slice) -> Nodes:
-        return Nodes(*(getattr(self, name)[rows] for name in COLUMNS))
+        return Nodes(*(getattr(self, name)[rows] for name in (*HOST, *DEVICE)))
 
     @staticmethod
     def join(parts: list[Nodes], xp: Any) -> Nodes:
-        columns = [[getattr(part, name) for part in parts] for name in COLUMNS]
-        return (
-            parts[0] if len(parts) == 1 else Nodes(*map(np.concatenate, columns[:3]), *map(xp.concatenate, columns[3:]))
-        )
+        if len(parts) == 1:
+            return parts[0]
+        host = (np.concatenate([getattr(part, name) for part in parts]) for name in HOST)
+        return Nodes(*host, *(xp.concatenate([getattr(part, name) for part in parts]) for name in DEVICE))
 
-    def to(self, old: Maps, new: Maps | None) -> Nodes:
-        """In the arrays of other maps; None: on the host."""
-        moved = [old.get(a) for a in (self.side, self.alpha, self.beta)]
-        return Nodes(self.number, self.clause, self.depth, *(moved if new is None else map(new.put, moved)))
+    def put(self, move: Callable[[Any], Any]) -> Nodes:
+        """With the arrays of its maps moved elsewhere."""
+        return replace(self, **{name: move(getattr(self, name)) for name in DEVICE})
 
 
-COLUMNS = ("number", "clause", "depth", "side", "alpha", "beta")
+HOST, DEVICE = ("number", "clause", "home", "depth"), ("side", "alpha", "beta")
 
 
 class Waiting:
@@ -69,7 +71,7 @@ class Waiting:
         self._parts += [nodes] if len(nodes) else []
         each = 12 * nodes.side.shape[1]
         while self._hosted < len(self._parts) - 1 and each * sum(map(len, self._parts[self._hosted :])) > KEPT:
-            self._parts[self._hosted] = self._parts[self._hosted].to(self._maps, None)
+            self._parts[self._hosted] = self._parts[self._hosted].put(self._maps.get)
             self._hosted += 1
 
     def pop(self, size: int) -> Nodes:
@@ -79,9 +81,7 @@ class Waiting:
             part = self._parts.pop()
             if len(self._parts) < self._hosted:
                 self._hosted -= 1
-                part = Nodes(
-                    part.number, part.clause, part.depth, *map(self._maps.put, (part.side, part.alpha, part.beta))
-                )
+                part = part.put(self._maps.put)
             if len(part) > size:
                 self._parts.append(part.take(slice(0, len(part) - size)))
                 part = part.take(slice(len(part) - size, None))
@@ -94,8 +94,8 @@ class Waiting:
 
     def move(self, maps: Maps) -> None:
         """Change the arrays of what waits."""
-        nodes = self.all()
-        self._parts, self._maps, self._hosted = [nodes.to(self._maps, maps)], maps, 0
+        nodes = self.all().put(self._maps.get)
+        self._parts, self._maps, self._hosted = [nodes.put(maps.put)], maps, 0
 
     def weight(self) -> float:
         """What share of the tree's root is open: a half for each split."""

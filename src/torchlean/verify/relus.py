@@ -10,7 +10,9 @@ Source   Bunel et al. 2020, arXiv:1909.06588 (the cost of a chord as a score); D
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.attack import descend
-from torchlean.verify.dual import Best, Boxes, Dual, Forms, Neurons, Split
-from torchlean.verify.maps import Engine
+from torchlean.verify.cases import Case, stacked, states
+from torchlean.verify.dual import NARROW, Best, Boxes, Dual, Forms, Neurons, Split
+from torchlean.verify.maps import Engine, Maps
 from torchlean.verify.nodes import Nodes, Waiting
 from torchlean.verify.problem import Budget, Problem, Stuck
 from torchlean.verify.tables import slope_tables
@@ -29,29 +32,52 @@ Ints = NDArray[np.int64]
 
 STEPS_ROOT, STEPS, STEPS_LAST = 60, 16, 60
 TRIAL = 400  # nodes of a tree that is tried, at least
-PATIENT = 8  # how many times longer than at first a tree may take once it is all but closed
+PATIENT = 1  # how many times longer than at first a tree may take once it is all but closed
 CANDIDATES = 6  # neurons that are tried on both sides
 DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
 
 
 @dataclass(frozen=True, eq=False)
 class Bounded:
-    """Nodes with the bounds of their clauses, each by the one inequality in `row`.   Shapes  row, value: [N]"""
+    """Nodes with the bounds of their clauses, each by the one inequality in `row`, in the arrays of these maps.
+
+    Shapes  row, value: [N]
+    """
 
     nodes: Nodes
     row: Ints
     best: Best
     value: F64
+    maps: Maps
 
-    def numbered(self, number: Ints) -> Bounded:
-        """The same at other tree nodes."""
-        return replace(self, nodes=replace(self.nodes, number=number))
+    def at(self, number: Ints, home: Ints | None = None) -> Bounded:
+        """The same at other tree nodes, and in other homes."""
+        home = self.nodes.home if home is None else home
+        return replace(self, nodes=replace(self.nodes, number=number, home=home))
+
+    @staticmethod
+    def join(parts: Sequence[tuple[Bounded, int]], maps: Maps) -> Bounded:
+        """One item of each."""
+
+        def moved(found: Bounded, a: Any) -> Any:
+            return a if found.maps is maps else maps.put(found.maps.get(a))
+
+        nodes = Nodes.join(
+            [found.nodes.take(slice(j, j + 1)).put(partial(moved, found)) for found, j in parts], maps.xp
+        )
+        columns: dict[str, Any] = {}
+        for name in (f.name for f in fields(Best)):
+            mine = [(found, getattr(found.best, name), j) for found, j in parts]
+            none = mine[0][1] is None
+            columns[name] = None if none else maps.xp.stack([moved(found, a[j : j + 1])[0] for found, a, j in mine])
+        row, value = (np.array([getattr(found, name)[j] for found, j in parts]) for name in ("row", "value"))
+        return Bounded(nodes, row, Best(**columns), value, maps)
 
 
 class Relus:
-    """The trees below one state, which has these splits above it.
+    """Trees below one state, which has these splits above it; each below a case of its own, once cases were entered.
 
-    trust    whether most refutations may wait for the replay of the whole tree
+    trust    whether what the kernel need not see at once may wait for the replay of the whole tree
     """
 
     def __init__(
@@ -74,6 +100,7 @@ class Relus:
         """Take the boxes of the state as they are now."""
         boxes: Boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in self.state.boxes.items()}
         self.boxes, self.neurons = boxes, Neurons.of(boxes, self.splits)
+        self.lo, self.hi = self.neurons.lo[None], self.neurons.hi[None]
         self.take_maps()
 
     def take_maps(self) -> None:
@@ -81,14 +108,45 @@ class Relus:
         self.maps = self.engine.maps
         self.dual = Dual(self.problem.kernel, self.boxes, self.neurons, self.maps)
         self.problem.target = replace(self.problem.target, maps=self.maps)
+        self._live_in(self.lo, self.hi)
+
+    def enter(self, cases: Sequence[Case]) -> None:
+        """Let the homes of nodes be these cases."""
+        self._live_in(stacked(cases, "lo"), stacked(cases, "hi"))
+
+    def repeat(self, count: int) -> None:
+        """Let there be so many homes, each with the boxes of the state itself."""
+        self._live_in(*(np.repeat(end[None], count, axis=0) for end in (self.neurons.lo, self.neurons.hi)))
+
+    def _live_in(self, lo: F64, hi: F64) -> None:
+        self.lo, self.hi = lo, hi  # [homes, U]
+        self._put = self.maps.put(lo), self.maps.put(hi)
+
+    def _box(self, home: Ints) -> tuple[Any, Any]:
+        """The boxes of each node's case."""
+        if len(self.lo) == 1:
+            return self._put[0][0], self._put[1][0]
+        i = self.maps.index(home)
+        return self._put[0][i], self._put[1][i]
 
     def root(self, number: int) -> Nodes:
         """The state itself, once for each open clause."""
         clauses = np.flatnonzero(self.state.open[0])
-        count, put = len(clauses), self.maps.put
-        side = np.repeat(self.neurons.side(self.splits)[None].astype(np.float64), count, axis=0)
-        alpha = np.repeat(self.neurons.default()[None], count, axis=0)
-        return Nodes(np.full(count, number), clauses, np.zeros(count, np.int64), put(side), put(alpha), put(0 * alpha))
+        side = np.repeat(self.neurons.side(self.splits)[None], len(clauses), axis=0)
+        return self._nodes(np.full(len(clauses), number), clauses, np.zeros(len(clauses), np.int64), side)
+
+    def roots(self, cases: Sequence[Case], clause: int) -> Nodes:
+        """The cases that were entered, where this clause is open."""
+        number = np.array([case.number for case in cases])
+        nodes = self._nodes(number, np.full(len(cases), clause), np.arange(len(cases)), stacked(cases, "side"))
+        for j, case in enumerate(cases):
+            if case.start is not None and case.start.maps is self.maps:
+                nodes.alpha[j], nodes.beta[j] = case.start.alpha, case.start.beta
+        return nodes
+
+    def _nodes(self, number: Ints, clause: Ints, home: Ints, side: NDArray[np.int8]) -> Nodes:
+        alpha = self.maps.put(np.repeat(self.neurons.default()[None], len(number), axis=0))
+        return Nodes(number, clause, home, 0 * number, self.maps.put(side), alpha, 0 * alpha)
 
     def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float) -> Nodes | None:
         """Visit nodes, the newest first, until none is open; returns what is left.
@@ -127,15 +185,15 @@ class Relus:
         self.visited += len(nodes)
         given = nodes.side, nodes.alpha, nodes.beta
         row = self._rows(nodes)
-        best = self.dual.maximise(self._forms(row), *given, steps, target=self.target)
+        best = self.dual.maximise(self._forms(row), *given, steps, target=self.target, box=self._box(nodes.home))
         last = np.flatnonzero(self.maps.get((best.cost <= 0).all(-1) & (best.value <= self.target)))
         if len(last):  # no split is left to gain by: only better multipliers
             i = self.maps.index(last)
-            start = given[0][i], best.alpha[i], best.beta[i]
-            more = self.dual.maximise(self._forms(row[last]), *start, STEPS_LAST, target=self.target)
+            start, box = (given[0][i], best.alpha[i], best.beta[i]), self._box(nodes.home[last])
+            more = self.dual.maximise(self._forms(row[last]), *start, STEPS_LAST, target=self.target, box=box)
             for name in ("value", "alpha", "beta", "upper", "point"):
                 getattr(best, name)[i] = getattr(more, name)
-        return Bounded(nodes, row, best, self.maps.get(best.value))
+        return Bounded(nodes, row, best, self.maps.get(best.value), self.maps)
 
     def _rows(self, nodes: Nodes) -> Ints:
         """Of each clause's inequalities, the one whose bound is best before any optimisation."""
@@ -143,10 +201,10 @@ class Relus:
         chosen: Ints = np.array([rows[0] for rows in each], np.int64)
         if all(len(rows) == 1 for rows in each):
             return chosen
-        most = np.full(len(nodes), -np.inf)
+        most, given, box = np.full(len(nodes), -np.inf), (nodes.side, nodes.alpha, nodes.beta), self._box(nodes.home)
         for position in range(max(map(len, each))):
             tried = np.array([rows[min(position, len(rows) - 1)] for rows in each])
-            value = self.maps.get(self.dual.maximise(self._forms(tried), nodes.side, nodes.alpha, nodes.beta, 0).value)
+            value = self.maps.get(self.dual.maximise(self._forms(tried), *given, 0, box=box).value)
             chosen, most = np.where(value > most, tried, chosen), np.maximum(most, value)
         return chosen
 
@@ -188,7 +246,8 @@ class Relus:
         side, alpha, beta = (np.asarray(self.maps.get(a[i]), np.float64) for a in columns)
         tables = slope_tables(self.problem.network, neurons, alpha)
         used = np.where(side != 0, beta, 0.0)
-        good = np.ones(len(items), np.bool_) if sure else self._agrees(clauses, side, tables, used)
+        home = found.nodes.home[items]
+        good = np.ones(len(items), np.bool_) if sure else self._agrees(clauses, home, side, tables, used)
         names = list(zip(neurons.value.tolist(), neurons.entry.tolist(), strict=True))
         out: list[tc.Refutation | None] = []
         for j, table in enumerate(tables):
@@ -202,24 +261,19 @@ class Relus:
             out.append(tc.Refutation(int(clauses[j]), (), len(self.problem.files.tables) - 1, multipliers))
         return out
 
-    def _agrees(self, clauses: Ints, side: F64, tables: list[tc.SlopeTable], used: F64) -> NDArray[np.bool_]:
+    def _agrees(
+        self, clauses: Ints, home: Ints, side: F64, tables: list[tc.SlopeTable], used: F64
+    ) -> NDArray[np.bool_]:
         """Whether the kernel refutes these clauses with these numbers.   Shapes  side, used: [B, U]"""
         neurons = self.neurons
         rows = [table.floats() for table in tables]
         slopes = {value: np.concatenate([row[value] for row in rows]) for value in rows[0]}
         row, n = np.nonzero(used)
         push = tc.Pushes(row, neurons.value[n], neurons.entry[n], -(used * side)[row, n], np.zeros(len(n)))
-        return self.problem.kernel.refute(self._states(side), [(int(c), ()) for c in clauses], slopes, push)
-
-    def _states(self, side: F64) -> tc.State:
-        """The kernel's states at some nodes: the state's boxes, cut by the splits.   Shapes   side: [B, U]"""
-        state = self.state.take(np.zeros(len(side), np.int64))
-        for value, part in self.neurons.at.items():
-            i, mine = self.neurons.index[value], side[:, part]
-            lo, hi = state.boxes[value]
-            lo[:, i], hi[:, i] = np.where(mine > 0, 0.0, lo[:, i]), np.where(mine < 0, 0.0, hi[:, i])
-        state.given |= (side != 0).any(axis=1)
-        return state
+        lo = np.where(side > 0, np.maximum(self.lo[home], 0.0), self.lo[home])
+        hi = np.where(side < 0, np.minimum(self.hi[home], 0.0), self.hi[home])
+        asked = [(int(c), ()) for c in clauses]
+        return self.problem.kernel.refute(states(self.state, neurons, lo, hi), asked, slopes, push)
 
     def children(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> Nodes:
         """Both children of some of the bounded nodes. Raises Budget or Stuck where no split can help."""
@@ -233,7 +287,8 @@ class Relus:
         for number, sign in zip(numbers, (-1, 1), strict=True):
             side, beta = nodes.side[i], best.beta[i]  # copies
             side[at], beta[at] = sign, first_multiplier(xp, alpha[at], upper[at], sign)
-            parts.append(Nodes(number, nodes.clause[items], nodes.depth[items] + 1, side, alpha, beta))
+            host = number, nodes.clause[items], nodes.home[items], nodes.depth[items] + 1
+            parts.append(Nodes(*host, side, alpha, beta))
         return Nodes.join(parts, xp)
 
     def _choose(self, found: Bounded, items: Ints) -> Ints:
@@ -262,7 +317,8 @@ class Relus:
             side, alpha, beta, upper = nodes.side[i], best.alpha[i], best.beta[i], best.upper[i]  # copies
             low, high = (first_multiplier(xp, alpha[entry], upper[entry], s) for s in (-1, 1))
             side[entry], beta[entry] = signs, xp.where(signs < 0, low, high)
-            value[part] = maps.get(self.dual.maximise(self._forms(row[each[part]]), side, alpha, beta, 0).value)
+            forms, box = self._forms(row[each[part]]), self._box(nodes.home[items[each[part]]])
+            value[part] = maps.get(self.dual.maximise(forms, side, alpha, beta, 0, box=box).value)
         both = np.minimum(value.reshape(len(items), count, 2), self.target)
         score = both.min(axis=2) + 0.1 * both.max(axis=2)
         score[np.take_along_axis(cost, tried, axis=1) <= 0] = -np.inf
@@ -271,9 +327,9 @@ class Relus:
     def _cost_of_contradiction(self, found: Bounded, items: Ints) -> F64:
         """What the lines of each neuron cost the bound of all splits together, each in the measure of its width."""
         maps, at = self.maps, self.maps.index(items)
-        side, forms = found.nodes.side[at], self._forms(found.row[items])
-        beta = abs(side) / maps.put(self.neurons.hi - self.neurons.lo)
-        return maps.get(self.dual.maximise(forms, side, found.best.alpha[at], beta, 0).cost)
+        side, forms, (lo, hi) = found.nodes.side[at], self._forms(found.row[items]), self._box(found.nodes.home[items])
+        beta = abs(side) / maps.xp.clip(hi - lo, NARROW, None)
+        return maps.get(self.dual.maximise(forms, side, found.best.alpha[at], beta, 0, box=(lo, hi)).cost)
 
 
 def first_multiplier(xp: Any, alpha: Any, upper: Any, side: int) -> Any:

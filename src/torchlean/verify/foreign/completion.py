@@ -82,8 +82,7 @@ class _Completion:
         self.neurons = Neurons.of(boxes)
         self.dual = Dual(problem.kernel, boxes, self.neurons, self.engine.maps)
         self.position: dict[Neuron, int] = {
-            (int(v), int(i)): n
-            for n, (v, i) in enumerate(zip(self.neurons.value, self.neurons.entry, strict=True))
+            (int(v), int(i)): n for n, (v, i) in enumerate(zip(self.neurons.value, self.neurons.entry, strict=True))
         }
         self.target = 4 * float(problem.slack().max())
         self.nodes = 0

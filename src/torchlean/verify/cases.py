@@ -1,0 +1,89 @@
+"""Tree nodes with boxes of their own, below one root: only the neurons that the root leaves unstable are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import torchlean_check as tc
+from torchlean.verify.dual import Neurons
+from torchlean.verify.maps import Maps
+
+F64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Warm:
+    """Where the last pass over a value ended.
+
+    at                   [2, neurons of the value]: the row of each lower (0) and upper bound (1), or -1
+    alpha, beta, weight  [rows, U], [rows, U], [rows, inequalities], in the arrays of these maps
+    """
+
+    maps: Maps
+    at: Ints
+    alpha: Any
+    beta: Any
+    weight: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Slopes and split multipliers that a bound of the clause starts from.   Shapes  [U] each, arrays of these maps"""
+
+    maps: Maps
+    alpha: Any
+    beta: Any
+
+
+@dataclass(eq=False)
+class Case:
+    """An open tree node.
+
+    number     the tree node                      side     [U] the splits above it: -1, +1, or 0
+    lo, hi     [U] boxes                          empty    whether two of its bounds contradict each other
+    bound      of its clause, as far as it is known: at first its parent's
+    start      of the bound, or None
+    warm       relu input -> where the last pass over it ended
+    found      what was derived here
+    """
+
+    number: int
+    side: NDArray[np.int8]
+    lo: F64
+    hi: F64
+    bound: float
+    start: Start | None = None
+    warm: dict[int, Warm] = field(default_factory=dict)
+    found: list[tc.Derivation] = field(default_factory=list)
+    empty: bool = False
+
+    @property
+    def unstable(self) -> int:
+        return int(((self.lo < 0) & (self.hi > 0)).sum())
+
+    def child(self, number: int, neuron: int, side: int, start: Start) -> Case:
+        """Where this neuron is on this side of 0."""
+        sides, lo, hi = self.side.copy(), self.lo.copy(), self.hi.copy()
+        sides[neuron] = side
+        lo[neuron], hi[neuron] = (max(lo[neuron], 0.0), hi[neuron]) if side > 0 else (lo[neuron], min(hi[neuron], 0.0))
+        return Case(number, sides, lo, hi, self.bound, start, dict(self.warm))
+
+
+def states(root: tc.State, neurons: Neurons, lo: F64, hi: F64) -> tc.State:
+    """The kernel's states at some nodes below the root.   Shapes  lo, hi: [B, U]"""
+    state = root.take(np.zeros(len(lo), np.int64))
+    for value, part in neurons.at.items():
+        i = neurons.index[value]
+        state.boxes[value][0][:, i], state.boxes[value][1][:, i] = lo[:, part], hi[:, part]
+    state.given[:] = True
+    return state
+
+
+def stacked(cases: Sequence[Case], name: str) -> Any:
+    return np.stack([getattr(case, name) for case in cases])

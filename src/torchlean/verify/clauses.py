@@ -1,0 +1,138 @@
+"""One clause below one state, searched by splitting relus.
+
+Boxes are tightened by the clause (tighten.py) while that helps, for many nodes at once. Where little is missing then, a
+tree is tried whose boxes change only where a split says so (relus.py); what stays open is split, and its halves are
+tightened again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+import torchlean_check as tc
+from torchlean.verify.cases import Case, Start
+from torchlean.verify.problem import Budget, Stuck
+from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
+from torchlean.verify.tighten import Tightening
+
+TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
+NEAR, TINY = 0.1, 24  # a tree is tried where this share of the clause's first bound lacks, or neurons are so few
+PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
+TOGETHER = 2  # batches of neurons that are tightened in one pass, on a device
+MOST = 64  # cases of a pass
+
+
+class ClauseSearch:
+    """The search for one clause, whose g is of the size `scale`, below the state of `relus`, where it alone is open."""
+
+    def __init__(self, builder: tc.TreeBuilder, relus: Relus, clause: int, scale: float) -> None:
+        self.builder, self.relus, self.clause, self.scale = builder, relus, clause, scale
+        self.deadline = relus.problem.deadline
+        self.tightening = Tightening(relus, clause, scale)
+
+    def run(self, number: int, bound: float) -> int:
+        """Close the tree node `number`; how many nodes were bounded.
+
+        bound   of the clause, as far as it is known
+        """
+        relus, neurons = self.relus, self.relus.neurons
+        waiting = [Case(number, neurons.side(relus.splits), neurons.lo.copy(), neurons.hi.copy(), bound)]
+        while waiting:
+            self.deadline.check()
+            if relus.engine.move(self.deadline.spent):
+                relus.take_maps()
+            size = self._size(waiting[-1])
+            batch, waiting = waiting[-size:], waiting[:-size]
+            waiting += self._advance(batch)
+        return relus.visited
+
+    def _size(self, case: Case) -> int:
+        """How many cases to tighten together."""
+        engine = self.relus.engine
+        if not engine.device:
+            return 1
+        return max(1, min(MOST, TOGETHER * engine.batch(len(self.relus.neurons)) // max(1, 2 * case.unstable)))
+
+    def _advance(self, batch: list[Case]) -> list[Case]:
+        """Tighten cases, close what can be closed, and split the others: their children."""
+        relus, begun = self.relus, self.deadline.spent
+        ends = self._tighten(batch)
+        for case in ends:
+            if case.found:
+                self.builder.record(case.number, tc.Record(tuple(case.found)))
+        tries = [case for case in ends if case.bound > -NEAR * self.scale or case.unstable <= TINY]
+        if tries:
+            relus.enter(tries)
+            tried = tc.TreeBuilder()
+            parts = Bounded.join([ends[case] for case in tries], relus.maps)
+            roots = forest(relus, tried, parts, 0.5 * (self.deadline.spent - begun))
+            for i, root in roots.items():
+                self.builder.graft(tries[i].number, tried, root)
+                del ends[tries[i]]
+        return self._split(ends) if ends else []
+
+    def _tighten(self, batch: list[Case]) -> dict[Case, tuple[Bounded, int]]:
+        """Cycles of tightening while they help. What stays open, with its bound: an item of a batch."""
+        relus, share = self.relus, self.deadline.part(max(0.01, TIGHTEN * self.deadline.left))
+        ends: dict[Case, tuple[Bounded, int]] = {}
+        going = batch
+        while going:
+            self.tightening.cycle(going, share)
+            for case in going:
+                if case.empty:
+                    self.builder.record(case.number, tc.Record(tuple(case.found)))
+                    ends.pop(case, None)
+            going = [case for case in going if not case.empty]
+            if not going:
+                break
+            relus.enter(going)
+            found = relus.bound(relus.roots(going, self.clause), STEPS_ROOT)
+            relus.descend(found)
+            helped = []
+            for j, (case, refutation) in enumerate(zip(going, relus.refute(found), strict=True)):
+                if refutation is not None:
+                    self.builder.record(case.number, tc.Record(tuple(case.found), (refutation,)))
+                    ends.pop(case, None)
+                    continue
+                gain, case.bound = float(found.value[j]) - case.bound, float(found.value[j])
+                case.start = Start(relus.maps, found.best.alpha[j], found.best.beta[j])
+                ends[case] = found, j
+                if gain >= PROGRESS * self.scale and share.left >= 0:
+                    helped.append(case)
+            going = helped
+        return ends
+
+    def _split(self, ends: dict[Case, tuple[Bounded, int]]) -> list[Case]:
+        """Both halves of each case."""
+        relus, cases = self.relus, list(ends)
+        relus.enter(cases)
+        found = Bounded.join([ends[case] for case in cases], relus.maps)
+        every = np.arange(len(cases))
+        numbers = np.array([case.number for case in cases])
+        halves = relus.children(self.builder, found.at(numbers, every), every)
+        sides = np.asarray(relus.maps.get(halves.side))
+        out = []
+        for j, (number, home) in enumerate(zip(halves.number.tolist(), halves.home.tolist(), strict=True)):
+            neuron = int(np.flatnonzero(sides[j] != cases[home].side)[0])
+            start = Start(relus.maps, halves.alpha[j], halves.beta[j])
+            out.append(cases[home].child(number, neuron, int(sides[j, neuron]), start))
+        return out
+
+
+def forest(relus: Relus, tried: tc.TreeBuilder, found: Bounded, seconds: float) -> dict[int, int]:
+    """Trees for bounded nodes, each in a home of its own, in another builder.
+
+    Returns, for those that are closed, the position and the root in that builder.
+    """
+    every, roots, other = np.arange(len(found.nodes)), {}, 0
+    for i in every.tolist():
+        alone, other = (int(n[0]) for n in tried.split_clause(other, 0))
+        roots[i] = alone
+    try:
+        children = relus.children(tried, found.at(np.array(list(roots.values())), every), every)
+        left = relus.grow(tried, children, seconds)
+    except (Budget, Stuck):
+        return {}
+    for i in () if left is None else np.unique(left.home).tolist():
+        del roots[i]
+    return roots

@@ -1,0 +1,196 @@
+"""Tighter boxes of hidden neurons where one clause alone is open, for many tree nodes at once (INVPROP).
+
+Only what violates the clause counts: multiples of its inequalities, which are <= 0 there, join the bound of each
+unstable neuron, whose slopes, split multipliers and clause multipliers are optimised together. What a bound gains by
+them is taken over as it is, less a margin for float32, and becomes a derivation that the replay of the whole tree
+repeats (seal.py); a search that trusts nothing lets the kernel derive it at once.
+
+Source   Kotha et al. 2023, arXiv:2302.01404; Xu et al. 2021, arXiv:2011.13824 (slopes)
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import torchlean_check as tc
+from torchlean.verify.cases import Case, Warm, stacked, states
+from torchlean.verify.clock import Deadline
+from torchlean.verify.dual import Best, Clause, Forms
+from torchlean.verify.relus import Relus
+from torchlean.verify.tables import slope_tables
+
+F64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+STEPS = 10
+GAIN = 0.01  # of a neuron's width: the least improvement that is worth a derivation
+MARGIN = 0.002  # of it: what a bound that waits for the replay gives away
+LEAST = 0.01  # of the mean width of a value: with less, values further from the output are left alone
+
+
+class Tightening:
+    """Passes over the hidden values of cases below the state of `relus`, where this clause alone is open.
+
+    scale   the size of the clause's g, on which its multipliers are measured
+    """
+
+    def __init__(self, relus: Relus, clause: int, scale: float) -> None:
+        self.relus, self.problem, self.clause, self.scale = relus, relus.problem, clause, scale
+        self.rows = np.flatnonzero(self.problem.region.row_clause == clause)
+
+    def cycle(self, cases: list[Case], share: Deadline) -> None:
+        """From the last value towards the first, until two in turn gain little by the clause, and back to the last."""
+        values = sorted(self.problem.network.relu_inputs, reverse=True)
+        gains: dict[Case, list[float]] = {case: [] for case in cases}
+        going = cases
+        for value in values:
+            for case, gain in zip(going, self._value(value, going, share), strict=True):
+                gains[case].append(gain)
+            going = [c for c in going if not c.empty and (len(gains[c]) < 2 or max(gains[c][-2:]) >= LEAST)]
+            if not going:
+                break
+        furthest = {c: max((i for i, gain in enumerate(g) if gain >= LEAST), default=0) for c, g in gains.items()}
+        for i in range(max(furthest.values()) - 1, -1, -1):  # they read what was tightened
+            if again := [c for c in cases if i < furthest[c] and not c.empty]:
+                self._value(values[i], again, share)
+
+    def _value(self, value: int, cases: list[Case], share: Deadline) -> list[float]:
+        """Both sides of every unstable neuron of one value; returns the share of their mean width that is gone."""
+        relus, maps, memory = self.relus, self.relus.maps, self.problem.deadline.memory
+        part = relus.neurons.at[value]
+        lo, hi = (np.stack([end[part] for end in ends]) for ends in ([c.lo for c in cases], [c.hi for c in cases]))
+        open_ = (lo < 0) & (hi > 0)
+        case, column = np.nonzero(open_)
+        if not len(case) or share.left < 0:
+            return [0.0] * len(cases)
+        case, column, sign = np.repeat(case, 2), np.repeat(column, 2), np.tile([1.0, -1.0], len(case))
+        wide = (hi - lo)[case, column]
+        old = np.where(sign > 0, lo[case, column], -hi[case, column]) / wide
+        entry = relus.neurons.index[value][column]
+        alpha, beta, weight = self._start(value, cases, case, column, sign)
+        side, *box = (maps.put(stacked(cases, name)) for name in ("side", "lo", "hi"))
+        size = memory.size(relus.engine.batch(len(relus.neurons)))
+        done = 0
+        for start in range(0, len(case), size):
+            self.problem.deadline.check()
+            if share.left < 0:
+                break
+            rows = slice(start, min(start + size, len(case)))
+            count, i = rows.stop - start, maps.index(case[rows])
+            seed = maps.zeros(count, relus.dual.network.nodes[value].size)
+            seed[maps.index(np.arange(count)), maps.index(entry[rows])] = maps.put(sign[rows] / wide[rows])
+            best = memory.attempt(
+                partial(
+                    relus.dual.maximise, Forms(value, seed, None, maps.zeros(count), self._clause()), side[i],
+                    alpha[rows], beta[rows], STEPS, target=np.inf, weight=weight[rows], box=(box[0][i], box[1][i]),
+                ),
+                count,
+            )  # fmt: skip
+            if best is None:
+                break
+            alpha[rows], beta[rows], weight[rows] = best.alpha, best.beta, best.weight
+            done = rows.stop
+            bound = np.asarray(maps.get(best.value), np.float64)
+            gained = np.flatnonzero(bound > old[rows] + GAIN)
+            at = start + gained
+            taken = (bound[gained] - MARGIN) * wide[at]
+            self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained)
+        self._keep(value, cases, case[:done], column[:done], sign[:done], alpha, beta, weight)
+        after = np.stack([c.hi[part] - c.lo[part] for c in cases])
+        before, now = (np.where(open_, w, 0.0).sum(axis=1) for w in (hi - lo, after))
+        return [1.0 - n / b if b > 0 else 0.0 for n, b in zip(now.tolist(), before.tolist(), strict=True)]
+
+    def _start(self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64) -> tuple[Any, Any, Any]:
+        """Slopes and multipliers to start from: those of the last pass, whose neurons these are among."""
+        maps, default = self.relus.maps, self.relus.neurons.default()
+        parts = []
+        for c, own in enumerate(cases):
+            mine = np.flatnonzero(case == c)
+            warm = own.warm.get(value)
+            if warm is not None and warm.maps is maps and len(mine):
+                i = maps.index(warm.at[(sign[mine] < 0).astype(np.int64), column[mine]])
+                parts.append((warm.alpha[i], warm.beta[i], warm.weight[i]))
+            elif len(mine):
+                alpha = maps.put(np.repeat(default[None], len(mine), axis=0))
+                parts.append((alpha, 0 * alpha, maps.zeros(len(mine), len(self.rows))))
+        alpha, beta, weight = (maps.xp.concatenate(column) for column in zip(*parts, strict=True))
+        return alpha, beta, weight
+
+    def _keep(
+        self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64,
+        alpha: Any, beta: Any, weight: Any,
+    ) -> None:  # fmt: skip
+        """Remember where the pass ended, for each case whose every row was done."""
+        part = self.relus.neurons.at[value]
+        for c, own in enumerate(cases):
+            mine = np.flatnonzero(case == c)
+            if not len(mine):
+                continue
+            at = np.full((2, part.stop - part.start), -1)
+            at[(sign[mine] < 0).astype(np.int64), column[mine]] = np.arange(len(mine))
+            rows = slice(int(mine[0]), int(mine[-1]) + 1)
+            own.warm[value] = Warm(self.relus.maps, at, alpha[rows], beta[rows], weight[rows])
+
+    def _clause(self) -> Clause:
+        region, put = self.problem.region, self.relus.maps.put
+        y, x, c = (a[self.rows] / self.scale for a in (region.rows_y, region.rows_x, region.rows_c))
+        return Clause(put(y), put(x) if x.any() else None, put(c))
+
+    def _take(
+        self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64, wide: F64, bound: F64, best: Best,
+        rows: Ints,
+    ) -> None:  # fmt: skip
+        """Take bounds over into the cases, as derivations.   Shapes  [N] each; rows: theirs in `best`"""
+        if not len(case):
+            return
+        relus, neurons, i = self.relus, self.relus.neurons, self.relus.maps.index(rows)
+        columns: tuple[Any, ...] = (best.alpha, best.beta, best.weight)
+        alpha, beta, weight = (np.asarray(relus.maps.get(a[i]), np.float64) for a in columns)
+        tables = slope_tables(self.problem.network, neurons, alpha)
+        side = stacked(cases, "side")[case]
+        betas, factors = np.where(side != 0, beta * wide[:, None], 0.0), weight * wide[:, None] / self.scale
+        names = list(zip(neurons.value.tolist(), neurons.entry.tolist(), strict=True))
+        entry, known = neurons.index[value][column].tolist(), self.problem.files.tables
+        bounds: dict[int, list[tc.Bound]] = {}
+        for j, c in enumerate(case.tolist()):
+            multipliers = tuple((*names[n], int(side[j, n]), float(betas[j, n])) for n in np.flatnonzero(betas[j]))
+            weights = tuple(enumerate(factors[j].tolist()))
+            bounds.setdefault(c, []).append(tc.Bound(entry[j], int(sign[j]), weights, len(known), multipliers))
+            known.append(tables[j])
+        for c, mine in bounds.items():
+            if relus.trust:
+                cases[c].found.append(tc.Derivation(value, tuple(mine), self.clause))
+            else:
+                self._derive(value, cases[c], mine)
+        if relus.trust:
+            at = neurons.at[value].start + column
+            for c, n, s, b in zip(case.tolist(), at.tolist(), sign.tolist(), bound.tolist(), strict=True):
+                own = cases[c]
+                if s > 0:
+                    own.lo[n] = max(own.lo[n], b)
+                else:
+                    own.hi[n] = min(own.hi[n], -b)
+                own.empty |= bool(own.lo[n] > own.hi[n])
+
+    def _derive(self, value: int, case: Case, bounds: list[tc.Bound]) -> None:
+        """Let the kernel derive these bounds, in chunks."""
+        relus, kernel = self.relus, self.problem.kernel
+        part = relus.neurons.at[value]
+        for start in range(0, len(bounds), kernel.row_chunk):
+            chunk = bounds[start : start + kernel.row_chunk]
+            state = states(relus.state, relus.neurons, case.lo[None], case.hi[None])
+            floats = [self.problem.files.tables[b.table].floats() for b in chunk]
+            slopes = {k: np.concatenate([f[k] for f in floats]) for k in floats[0]}
+            asked = [(b.index, b.side, b.weights) for b in chunk]
+            push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, b in enumerate(chunk) for v, i, s, m in b.multipliers])
+            kernel.derive_at(state, value, asked, slopes, push, self.clause)
+            case.found.append(tc.Derivation(value, tuple(chunk), self.clause))
+            i = relus.neurons.index[value]
+            case.lo[part], case.hi[part] = (end[0, i] for end in state.boxes[value])
+            case.empty = bool(state.empty[0])
+            if case.empty:
+                return
