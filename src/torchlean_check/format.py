@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torchlean_check import records as trees
+from torchlean_check.cases import Case
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.magic import TREE
@@ -110,7 +111,8 @@ def _flatten(records: Sequence[Record]) -> list[int]:
         for d in record.derivations:
             out += [d.value, d.clause, len(d.bounds or ())]
             for b in d.bounds or ():
-                out += [b.index, b.side, *duals(b)]
+                split = [-1 if case is None else case[0] << 32 | case[1] for case in b.cases]
+                out += [b.index, b.side, *duals(b), len(split), *split]
         for r in record.refutations:
             out += [r.clause, *duals(r)]
     return out
@@ -136,7 +138,7 @@ def encode(certificate: Certificate) -> bytes:
         for name, parts in columns.items()
     }
     header = {
-        "format": 2,
+        "format": 3,
         "model": c.model,
         "property": c.property,
         "semantics": c.semantics,
@@ -230,14 +232,14 @@ def decode(data: bytes) -> Certificate:
     matter."""
     header, at = _header(data)
     if (
-        header["format"] != 2
+        header["format"] != 3
         or header["semantics"] not in SEMANTICS
         or header["root"] not in ("derive", "interval")
         or header["table"] not in TABLES
     ):
         raise refuse(
             "format, semantics, root rule or tolerance table is unknown",
-            f"format 2, {SEMANTICS}, derive or interval, {TABLES}",
+            f"format 3, {SEMANTICS}, derive or interval, {TABLES}",
             [header[k] for k in ("format", "semantics", "root", "table")],
         )
     counts: list[Any] = [
@@ -349,11 +351,19 @@ def _record(words: Iterator[int]) -> Record:
         weights, table = tuple((take(), number()) for _ in range(count())), take()
         return weights, table, tuple((take(), take(), take(), number()) for _ in range(count()))
 
+    def cases() -> tuple[Case, ...]:
+        words = [take() for _ in range(count())]
+        return tuple(None if word == -1 else (word >> 32, word & 0xFFFFFFFF) for word in words)
+
+    def bound() -> Bound:
+        index, side, (weights, table, multipliers) = take(), take(), duals()
+        return Bound(index, side, weights, table, multipliers, cases())
+
     derivations, refutations = [], []
     first, second = count(), count()
     for _ in range(first):
         value, clause, size = take(), take(), count()
-        bounds = tuple(Bound(take(), take(), *duals()) for _ in range(size))
+        bounds = tuple(bound() for _ in range(size))
         derivations.append(Derivation(value, bounds or None, clause))
     for _ in range(second):
         refutations.append(Refutation(take(), *duals()))

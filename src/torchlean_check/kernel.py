@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from torchlean_check import arith
+from torchlean_check import arith, cases
 from torchlean_check.errors import CheckError
 from torchlean_check.network import (
     Affine,
@@ -620,27 +620,22 @@ class Kernel:
         slopes: Slopes | None = None,
         push: Pushes = NO_PUSHES,
         clause: int | None = None,
+        cuts: Sequence[Sequence[tuple[cases.Cut, ...]]] | None = None,
     ) -> None:
         """An explicit derivation for a state of one row, in place: the bounds asked, or default ones where unstable.
 
         asked   (entry, side, weights): the lower bound for side 1, the upper for -1; each reads what was known before
         clause  where it is the only one open: sum weights g <= 0 in every execution in question, and joins the bound
+        cuts    per bound, those of the leaves that it is the least over; None: no bound has cases
         Shapes  slopes per value: [len(asked), size] or [1, size]; push: by row of `asked`
         """
         with np.errstate(all="ignore"):
             if asked is None:
                 return self._tighten(Facts(state, None, self.compress), value)
-            entry, side = (np.array(column, np.int64) for column in zip(*(a[:2] for a in asked), strict=True))
-            box = np.arange(len(asked))
-            facts = Facts(state.take(0 * box), slopes, self.compress)
-            if clause is None:
-                form, offset = self.walk(facts, value, box, (entry, side.astype(np.float64)), push)
-            else:
+            if clause is not None:
                 state.given = np.ones_like(state.given)
-                rows = Objective.join([self._weighed(clause, weights)[0] for _, _, weights in asked])
-                seed = Pushes(box, 0 * box + value, entry, side.astype(np.float64), np.zeros(len(box)))
-                form, offset = self._objective(facts, box, rows, push + seed)
-            low = self.lowest(facts.state, box, form, offset)
+            low = cases.least(self, state, value, asked, slopes, push, clause, cuts)
+            entry, side = (np.array(column, np.int64) for column in zip(*(a[:2] for a in asked), strict=True))
             lo, hi = (x.copy() for x in state.boxes[value])
             np.maximum.at(lo[0], entry[side > 0], low[side > 0])
             np.minimum.at(hi[0], entry[side < 0], -low[side < 0])
@@ -648,7 +643,7 @@ class Kernel:
 
     # -- clauses -----------------------------------------------------------------------------------------------------
 
-    def _objective(self, facts: Facts, box: Ints, rows: Objective, push: Pushes = NO_PUSHES) -> tuple[Floats, Floats]:
+    def objective(self, facts: Facts, box: Ints, rows: Objective, push: Pushes = NO_PUSHES) -> tuple[Floats, Floats]:
         form, offset = self.walk(facts, self.network.output, box, rows.y, push)
         if rows.x.any():
             form = form + rows.x
@@ -679,7 +674,7 @@ class Kernel:
         box, row = np.nonzero(state.open[:, region.row_clause] & ~state.empty[:, None])
         for at in range(0, len(box), self.row_chunk):
             b, r = box[at : at + self.row_chunk], row[at : at + self.row_chunk]
-            f, o = self._objective(facts, b, self.objectives.take(r))
+            f, o = self.objective(facts, b, self.objectives.take(r))
             margin[b, r], form[b, r], offset[b, r] = self.lowest(state, b, f, o), f, o
         return Bounds(margin, self.refuted(state, margin), form, offset)
 
@@ -692,7 +687,7 @@ class Kernel:
             out[:, clause] |= good[:, r]
         return out
 
-    def _weighed(self, clause: int, weights: Weights) -> tuple[Objective, Bools]:
+    def weighed(self, clause: int, weights: Weights) -> tuple[Objective, Bools]:
         """The sum of a clause's inequalities with these weights, of which negative ones count as 0; is it strict?"""
         rows = np.nonzero(self.region.row_clause == clause)[0]
         w = np.zeros(len(rows))
@@ -705,7 +700,7 @@ class Kernel:
         weights given."""
         rows = np.nonzero(self.region.row_clause == clause)[0]
         each = self.objectives.take(rows), self.region.row_strict[rows]
-        return self._weighed(clause, weights) if weights else each
+        return self.weighed(clause, weights) if weights else each
 
     def refute(
         self,
@@ -726,7 +721,7 @@ class Kernel:
             facts = Facts(state, slopes, self.compress)
             for at in range(0, len(box), self.row_chunk):
                 k = slice(at, at + self.row_chunk)
-                low = self.lowest(state, box[k], *self._objective(facts, box[k], rows.take(k), push.take(box[k])))
+                low = self.lowest(state, box[k], *self.objective(facts, box[k], rows.take(k), push.take(box[k])))
                 np.logical_or.at(out, box[k], (low > 0.0) | (strict[k] & (low >= 0.0)))
         return out
 

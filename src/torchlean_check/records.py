@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from torchlean_check.cases import Case
 from torchlean_check.network import Floats
 
 LEAF, HOLE, SPLIT, SPLIT_AT, SPLIT_VALUE, SPLIT_CLAUSE = range(6)
@@ -24,6 +25,7 @@ class Bound:
 
     weights      of the clause's inequalities: their sum is added
     table, multipliers   as in a refutation
+    cases        splits at 0, whose leaves the bound is the least over (cases.py)
     """
 
     index: int
@@ -31,6 +33,7 @@ class Bound:
     weights: tuple[tuple[int, float], ...] = ()
     table: int = -1
     multipliers: tuple[tuple[int, int, int, float], ...] = ()
+    cases: tuple[Case, ...] = ()
 
 
 @dataclass(frozen=True)

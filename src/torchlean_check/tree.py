@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from torchlean_check import cases
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Bools, Ints, Kernel, Slopes, State
 from torchlean_check.network import Floats
@@ -141,6 +142,8 @@ class Plan:
             self._neuron(kernel, d.value, 0)
             for b in bounds:
                 self._neuron(kernel, d.value, b.index)
+                for split in {c[:2] for path in cases.leaves(b.cases) for c in path}:
+                    self._neuron(kernel, *split)
             if not -1 <= d.clause < len(clauses) or any(b.side not in (-1, 1) for b in bounds):
                 raise bad("a derivation is not understood", "record", "bounds of side 1 or -1, a clause or -1", d)
             steps += [(d.clause, b) for b in bounds]
@@ -242,7 +245,8 @@ class Plan:
             return self.kernel.derive_at(state, d.value)
         asked = [(b.index, b.side, b.weights) for b in d.bounds]
         duals = self._duals(state.take([0] * len(asked)), [node] * len(asked), d.bounds)
-        self.kernel.derive_at(state, d.value, asked, *duals, None if d.clause < 0 else d.clause)
+        cuts = [cases.leaves(b.cases) for b in d.bounds] if any(b.cases for b in d.bounds) else None
+        self.kernel.derive_at(state, d.value, asked, *duals, None if d.clause < 0 else d.clause, cuts)
 
     def _children(self, nodes: Ints, state: State) -> list[Front]:
         tree, kind = self.tree, self.kind[nodes]

@@ -395,8 +395,8 @@ def test_bytes_after_the_end_are_refused(small, tail):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'"format":2', b'"format":1'),
-        (b'"format":2', b'"format":2.0'),
+        (b'"format":3', b'"format":2'),
+        (b'"format":3', b'"format":3.0'),
         (b'"tables":0', b'"tables":NaN'),
         (b'"tables":0', b'"tables":-1'),
         (b'"writer"', b'"wruter"'),

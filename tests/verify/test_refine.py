@@ -203,6 +203,7 @@ def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, mon
     """Without small trees, every open node is tightened before it is split; the search replays what it found."""
     monkeypatch.setattr("torchlean.verify.clauses.forest", lambda *_: {})
     monkeypatch.setattr("torchlean.verify.neurons.forest", lambda *_: {})
+    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
     problem = problem_of(mlp, files, 1, f"{1.2 * greatest(mlp, 1):.4f}")
     proof = prove_by_neurons(problem)
     assert proof.leaves >= 10
@@ -224,6 +225,7 @@ def test_a_box_that_was_trusted_wrongly_is_searched_again(mlp, files, monkeypatc
     again = neurons._again
     monkeypatch.setattr(neurons, "_again", lambda *a: mended.append(a[2]) or again(*a))
     monkeypatch.setattr(neurons, "forest", lambda *_: {})
+    monkeypatch.setattr(neurons, "LEAVES", (1,))
     monkeypatch.setattr(Tightening, "_take", cuts)
     problem = problem_of(mlp, files, 1, f"{1.2 * greatest(mlp, 1):.4f}")
     proof = prove_by_neurons(problem)
@@ -233,6 +235,7 @@ def test_a_box_that_was_trusted_wrongly_is_searched_again(mlp, files, monkeypatc
 
 def test_several_clauses_are_taken_one_by_one(mlp, files, monkeypatch) -> None:
     monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
+    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
     weights, model = mlp((24, 12, 12, 3), 1)
     rng = np.random.default_rng(0)
     x = rng.choice([-0.5, 0.5], (40_000, 24))

@@ -19,7 +19,8 @@ from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
 from torchlean.verify.seal import seal
 
 SHARE = 0.3  # of the time that is left: for boxes before clauses are taken apart
-SMALL = 256  # unstable neurons of which all clauses together are worth a tree before they are taken apart
+LEAVES = 1, 16, 64  # of the trees that hidden bounds have of their own, pass by pass while a clause is open
+SMALL, TRIAL = 256, 0.3  # unstable neurons where a tree of all clauses is tried, for this share of the pass before it
 FEW = 64  # inputs up to which a network without unstable neurons is searched over its inputs
 
 
@@ -49,31 +50,36 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
     Returns how many nodes were bounded.
     """
     problem, state, deadline = relus.problem, relus.state, relus.problem.deadline
-    begun = deadline.spent
     found, refutations = _close(relus)
     refinement = Refinement(problem, state, relus.engine)
-    if state.open.any():
-        refinement.forward(deadline.part(max(0.01, SHARE * deadline.left)))
+    trees: dict[int, tuple[tc.TreeBuilder, int]] = {}  # clauses that a tree below the root closes
+    for leaves in LEAVES:
+        if not state.open.any():
+            break
+        begun = deadline.spent
+        refinement.forward(deadline.part(max(0.01, SHARE * deadline.left)), leaves=leaves)
         relus.settle()
-        # a clause that was refuted before the derivations is refuted again by the same numbers after them
+        # what was refuted before derivations is refuted again by the same numbers after them
         found, more = _close(relus)
         refutations += more
+        items = np.flatnonzero(state.open[0, found.nodes.clause])
+        if len(items) and len(relus.neurons) <= SMALL:
+            relus.repeat(len(items))
+            tried, clauses = tc.TreeBuilder(), found.nodes.clause[items]
+            parts = Bounded.join([(found, int(j)) for j in items], relus.maps)
+            for i, root in forest(relus, tried, parts, TRIAL * (deadline.spent - begun)).items():
+                trees[int(clauses[i])] = tried, root
+                state.open[0, clauses[i]] = False
     if refinement.found or refutations:
         builder.record(0, tc.Record(tuple(refinement.found), tuple(refutations)))
-    items = np.flatnonzero(state.open[0, found.nodes.clause])
-    items = items[np.argsort(found.value[items], kind="stable")]
-    tried, roots = tc.TreeBuilder(), {}
-    if len(items) and len(relus.neurons) <= SMALL:
-        parts = [(found, int(j)) for j in items]
-        relus.repeat(len(parts))
-        roots = forest(relus, tried, Bounded.join(parts, relus.maps), deadline.spent - begun)
     nodes, other = relus.visited, 0
-    for position, j in enumerate(items.tolist()):  # the last `other` has no open clause
+    for clause, (tried, root) in trees.items():
+        alone, other = (int(n[0]) for n in builder.split_clause(other, clause))
+        builder.graft(alone, tried, root)
+    items = np.flatnonzero(state.open[0, found.nodes.clause])
+    for j in items[np.argsort(found.value[items], kind="stable")].tolist():  # the last `other` has no open clause
         clause, bound = int(found.nodes.clause[j]), float(found.value[j])
         alone, other = (int(n[0]) for n in builder.split_clause(other, clause))
-        if position in roots:
-            builder.graft(alone, tried, roots[position])
-            continue
         below = Relus(problem, only(state, clause), relus.engine, (), relus.trust)
         nodes += ClauseSearch(builder, below, clause, abs(bound)).run(alone, bound)
     return nodes

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Dual, Forms, Neurons
+from torchlean.verify.forks import Forks, fork
 from torchlean.verify.maps import Engine
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_tables
+from torchlean_check.cases import Case
+from torchlean_check.cases import leaves as leaves_of
 
 STEPS = 16
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
@@ -33,10 +36,11 @@ class Refinement:
         self.problem, self.state, self.engine = problem, state, engine
         self.found: list[tc.Derivation] = []
 
-    def forward(self, share: Deadline, only: Mapping[int, Ints] | None = None) -> None:
+    def forward(self, share: Deadline, only: Mapping[int, Ints] | None = None, leaves: int = 1) -> None:
         """One pass in the order of the network. What was derived when the time ends, stands.
 
-        only   the entries of each value that are worth slopes of their own; None: all
+        only     the entries of each value that are worth slopes of their own; None: all
+        leaves   of each bound's own tree (forks.py)
         """
         kernel = self.problem.kernel
         for value in sorted(kernel.network.relu_inputs):
@@ -46,9 +50,9 @@ class Refinement:
                 return
             kernel.derive_at(self.state, value)
             self.found.append(tc.Derivation(value))
-            self._value(value, share, None if only is None else only.get(value, NONE))
+            self._value(value, share, None if only is None else only.get(value, NONE), leaves)
 
-    def _value(self, value: int, share: Deadline, only: Ints | None) -> None:
+    def _value(self, value: int, share: Deadline, only: Ints | None, leaves: int) -> None:
         """Both sides of every unstable neuron of one value."""
         problem, maps = self.problem, self.engine.maps
         boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in self.state.boxes.items() if k <= value}
@@ -77,23 +81,33 @@ class Refinement:
             best = memory.attempt(partial(dual.maximise, *given, STEPS, target=np.inf), count)
             if best is None:
                 return
-            old = np.where(sign > 0, lo[entry], -hi[entry]) / wide
-            gained = np.flatnonzero(maps.get(best.value) > old + GAIN)
+            old, found, trees = np.where(sign > 0, lo[entry], -hi[entry]) / wide, maps.get(best.value), None
+            if leaves > 1 and len(neurons):
+                forks = Forks(value, entry, sign, wide, best.alpha)
+                found, trees = fork(dual, forks, leaves, size, problem.deadline, share, memory)
+            gained = np.flatnonzero(found > old + GAIN)
             alpha = np.asarray(maps.get(best.alpha[maps.index(gained)]), np.float64)
-            self._derive(value, neurons, entry[gained], sign[gained], alpha)
+            cases = [() if trees is None else trees[j] for j in gained.tolist()]
+            self._derive(value, neurons, entry[gained], sign[gained], alpha, cases)
 
-    def _derive(self, value: int, neurons: Neurons, entry: Ints, sign: F64, alpha: F64) -> None:
-        """Let the kernel derive these bounds, in chunks.   Shapes  [N], [N], [N, U]"""
+    def _derive(
+        self, value: int, neurons: Neurons, entry: Ints, sign: F64, alpha: F64, cases: list[tuple[Case, ...]]
+    ) -> None:
+        """Let the kernel derive these bounds, in chunks.   Shapes  [N], [N], [N, U], [N]"""
         kernel, known = self.problem.kernel, self.problem.files.tables
-        for start in range(0, len(entry), kernel.row_chunk):
-            part = slice(start, start + kernel.row_chunk)
+        size = max(1, kernel.row_chunk // max((len(c) // 2 + 1 for c in cases), default=1))
+        for start in range(0, len(entry), size):
+            self.problem.deadline.check()
+            part = slice(start, start + size)
             tables = slope_tables(kernel.network, neurons, alpha[part])
-            pairs = zip(entry[part].tolist(), sign[part].tolist(), strict=True)
-            bounds = tuple(tc.Bound(e, int(s), (), len(known) + j) for j, (e, s) in enumerate(pairs))
+            each = zip(entry[part].tolist(), sign[part].tolist(), cases[part], strict=True)
+            bounds = tuple(tc.Bound(e, int(s), (), len(known) + j, (), c) for j, (e, s, c) in enumerate(each))
             known += tables
             floats = [table.floats() for table in tables]
             slopes = {k: np.concatenate([f[k] for f in floats]) for k in floats[0]}
-            kernel.derive_at(self.state, value, [(b.index, b.side, ()) for b in bounds], slopes)
+            asked = [(b.index, b.side, ()) for b in bounds]
+            cuts = [leaves_of(b.cases) for b in bounds] if any(b.cases for b in bounds) else None
+            kernel.derive_at(self.state, value, asked, slopes, cuts=cuts)
             self.found.append(tc.Derivation(value, bounds))
             if self.state.empty[0]:
                 return

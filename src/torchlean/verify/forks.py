@@ -1,0 +1,129 @@
+"""Bounds of hidden neurons that are each the least over a small tree of relu splits of its own.
+
+A neuron's tree grows by its worst leaves, with the slopes that were optimised for the whole and no multipliers, so a
+node costs one walk; all neurons of a value grow together. Halving what the lines lose in the first layers pays in every
+later one: complete solvers tighten these boxes by mixed integer programs for the same reason.
+
+Source   Tjeng et al. 2019, arXiv:1711.07356 (progressive tightening); Bunel et al. 2020, arXiv:1909.06588
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchlean.verify.budget import Memory
+from torchlean.verify.clock import Deadline
+from torchlean.verify.dual import Dual, Forms
+from torchlean_check.cases import Case
+
+F64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Forks:
+    """Which side of a value's neurons is bounded, and from which slopes.
+
+    Shapes   entry, sign, wide: [N]; alpha: [N, U], in the arrays of the walk's maps
+    """
+
+    value: int
+    entry: Ints
+    sign: F64
+    wide: F64
+    alpha: Any
+
+
+def fork(
+    dual: Dual, forks: Forks, most: int, size: int, deadline: Deadline, share: Deadline, memory: Memory
+) -> tuple[F64, list[tuple[Case, ...]]]:
+    """The least bound of each over at most so many leaves, measured in its width, and the tree in preorder.
+
+    size   problems that are walked at once
+    """
+    maps, count = dual.maps, len(forks.entry)
+    chosen, low = (np.full(count * (2 * most - 1), -1) for _ in range(2))  # per tree node: what is split, first child
+    total = count
+    of, node = np.arange(count), np.arange(count)  # of each leaf: the bound, and the tree node
+    side = maps.zeros(count, len(dual.neurons))
+    value, best = _walk(dual, forks, of, side, size, memory)
+    while not share.left < 0:
+        deadline.check()
+        at = _worst(of, value, best, count, most)
+        if not len(at):
+            break
+        i, entry = maps.index(at), (maps.index(np.arange(len(at))), maps.index(best[at]))
+        below, above = side[i], side[i]  # copies
+        below[entry], above[entry] = -1.0, 1.0
+        both, owner = maps.xp.concatenate([below, above]), np.concatenate([of[at], of[at]])
+        more, next_ = _walk(dual, forks, owner, both, size, memory)
+        children = total + 2 * np.arange(len(at))
+        chosen[node[at]], low[node[at]] = best[at], children
+        total += 2 * len(at)
+        kept = np.setdiff1d(np.arange(len(of)), at)
+        side = maps.xp.concatenate([side[maps.index(kept)], both])
+        of, node = np.concatenate([of[kept], owner]), np.concatenate([node[kept], children, children + 1])
+        value, best = np.concatenate([value[kept], more]), np.concatenate([best[kept], next_])
+    least = np.full(count, np.inf)
+    np.minimum.at(least, of, value)
+    return least, _trees(dual, chosen, low, count)
+
+
+def _worst(of: Ints, value: F64, best: Ints, count: int, most: int) -> Ints:
+    """The leaves to split: the worse half of each bound's, while it may have more.
+
+    A bound is done once it reaches 0, where its neuron is stable, and once no split helps its worst leaf.
+    """
+    order = np.lexsort((value, of))
+    first = np.searchsorted(of[order], np.arange(count))
+    leaves = np.bincount(of, minlength=count)
+    rank = np.empty(len(of), np.int64)
+    rank[order] = np.arange(len(of)) - first[of[order]]
+    worst = order[first]
+    going = (value[worst] < 0) & (best[worst] >= 0)
+    return np.flatnonzero((rank < np.minimum((leaves + 1) // 2, most - leaves)[of]) & (best >= 0) & going[of])
+
+
+def _walk(dual: Dual, forks: Forks, of: Ints, side: Any, size: int, memory: Memory) -> tuple[F64, Ints]:
+    """The bound of each leaf, and the neuron whose lines may cost most; -1 where none costs anything."""
+    maps, values, chosen = dual.maps, np.empty(len(of)), np.empty(len(of), np.int64)
+    start = 0
+    while start < len(of):
+        rows = slice(start, min(start + memory.size(size), len(of)))
+        mine, n = of[rows], rows.stop - start
+        seed = maps.zeros(n, dual.network.nodes[forks.value].size)
+        seed[maps.index(np.arange(n)), maps.index(forks.entry[mine])] = maps.put((forks.sign / forks.wide)[mine])
+        alpha = forks.alpha[maps.index(mine)]
+        given = Forms(forks.value, seed, None, maps.zeros(n)), side[rows], alpha, 0 * alpha
+        best = memory.attempt(partial(dual.maximise, *given, 0, target=np.inf), n)
+        if best is None:
+            continue
+        cost = best.cost.argmax(-1)
+        values[rows], chosen[rows] = maps.get(best.value), maps.get(cost)
+        chosen[rows][maps.get(maps.xp.amax(best.cost, -1)) <= 0] = -1
+        start = rows.stop
+    return values, chosen
+
+
+def _trees(dual: Dual, chosen: Ints, low: Ints, count: int) -> list[tuple[Case, ...]]:
+    """Of each root 0, 1, ... the splits and leaves below it, in preorder."""
+    names = list(zip(dual.neurons.value.tolist(), dual.neurons.entry.tolist(), strict=True))
+    neuron, first = chosen.tolist(), low.tolist()
+    out = []
+    for root in range(count):
+        found: list[Case] = []
+        waiting = [root]
+        while waiting:
+            at = waiting.pop()
+            if first[at] < 0:
+                found.append(None)
+            else:
+                found.append(names[neuron[at]])
+                waiting += [first[at] + 1, first[at]]
+        out.append(tuple(found))
+    return out

@@ -1,0 +1,103 @@
+"""Trusted. Bounds that are the least over a case distinction of their own: a full binary tree of value splits at 0.
+
+Every execution at a state meets z <= 0 or z >= 0 at each split, so it is in some leaf; each leaf's bound holds where
+its splits do, and the least of them everywhere. A leaf whose splits contradict proved boxes holds no execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from torchlean_check.errors import CheckError
+from torchlean_check.network import Floats, Ints
+from torchlean_check.pushes import Pushes
+
+if TYPE_CHECKING:
+    from torchlean_check.kernel import Kernel, Slopes, State
+
+Case = tuple[int, int] | None  # value and index that are split, or a leaf; a tree is a sequence of these in preorder
+Cut = tuple[int, int, int]  # value, index, side: -1 where z <= 0, 1 where z >= 0
+Asked = Sequence[tuple[int, int, Sequence[tuple[int, float]]]]  # entry, side, weights of a clause's inequalities
+MOST = 1 << 12  # leaves of one bound
+
+
+def leaves(cases: Sequence[Case]) -> list[tuple[Cut, ...]]:
+    """The cuts of each leaf, where z <= 0 comes first; one leaf without cuts for no cases. CheckError for no tree."""
+    found: list[tuple[Cut, ...]] = []
+    waiting: list[tuple[Cut, ...]] = [()]
+    for case in cases or (None,):
+        if not waiting or len(found) + len(waiting) > MOST:
+            break
+        path = waiting.pop()
+        if case is None:
+            found.append(path)
+        else:
+            waiting += [(*path, (*case, 1)), (*path, (*case, -1))]
+    if waiting or len(cases or (None,)) != 2 * len(found) - 1:
+        raise CheckError(
+            "the cases of a bound are not a full binary tree, or too many",
+            where="record",
+            expected=f"splits and leaves in preorder, at most {MOST} leaves",
+            got=f"{len(cases)} cases",
+            fix="write the certificate again",
+        )
+    return found
+
+
+def cut(state: State, paths: Sequence[tuple[Cut, ...]]) -> Any:
+    """Narrow row i of the state by the cuts of paths[i], in place.   -> [B] rows where no execution is left"""
+    empty = np.zeros(len(paths), np.bool_)
+    cuts = np.array([(row, *c) for row, path in enumerate(paths) for c in path], np.int64).reshape(-1, 4)
+    for value in np.unique(cuts[:, 1]).tolist():
+        row, _, index, side = cuts[cuts[:, 1] == value].T
+        lo, hi = state.boxes[value]
+        above, below = (row[side > 0], index[side > 0]), (row[side < 0], index[side < 0])
+        lo[above], hi[below] = np.maximum(lo[above], 0.0), np.minimum(hi[below], 0.0)
+        gone = lo[row, index] > hi[row, index]
+        empty[row[gone]] = True
+        hi[row, index] = np.maximum(lo[row, index], hi[row, index])
+    return empty
+
+
+def least(
+    kernel: Kernel,
+    state: State,
+    value: int,
+    asked: Asked,
+    slopes: Slopes | None,
+    push: Pushes,
+    clause: int | None,
+    cuts: Sequence[Sequence[tuple[Cut, ...]]] | None,
+) -> Floats:
+    """Lower bounds of side z for entries of a value at a state of one row, each the least over its leaves.
+
+    cuts    per bound asked, those of each leaf (`leaves`); None: no bound has cases
+    Shapes  slopes per value: [len(asked), size] or [1, size]; push: by row of `asked`   -> [len(asked)]
+    """
+    from torchlean_check.kernel import HUGE, Facts, Objective
+
+    paths = [path for one in cuts for path in one] if cuts is not None else [()] * len(asked)
+    of: Ints = np.repeat(np.arange(len(asked)), [len(one) for one in cuts] if cuts is not None else 1)
+    entry, side = (np.array(column, np.int64) for column in zip(*(a[:2] for a in asked), strict=True))
+    out = np.full(len(asked), HUGE)  # more than any value: no execution is there
+    chunk = kernel.row_chunk if cuts is not None else len(of)
+    for at in range(0, len(of), chunk):
+        mine = of[at : at + chunk]
+        row = np.arange(len(mine))
+        part = state.take(0 * mine)
+        empty = cut(part, paths[at : at + chunk])
+        given = None if slopes is None else {k: s if len(s) == 1 else s[mine] for k, s in slopes.items()}
+        facts = Facts(part, given, kernel.compress)
+        toward = side[mine].astype(np.float64)
+        if clause is None:
+            form, offset = kernel.walk(facts, value, row, (entry[mine], toward), push.take(mine))
+        else:
+            weighed = Objective.join([kernel.weighed(clause, asked[j][2])[0] for j in mine.tolist()])
+            seed = Pushes(row, 0 * row + value, entry[mine], toward, np.zeros(len(row)))
+            form, offset = kernel.objective(facts, row, weighed, push.take(mine) + seed)
+        low = kernel.lowest(part, row, form, offset)
+        np.minimum.at(out, mine, np.where(empty, HUGE, low))
+    return out
