@@ -6,7 +6,7 @@ its splits do, and the least of them everywhere. A leaf whose splits contradict 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +62,20 @@ def cut(state: State, paths: Sequence[tuple[Cut, ...]]) -> Any:
     return empty
 
 
+def spread(job: Callable[[int], Any], parts: Sequence[int], threads: int) -> Iterable[Any]:
+    """The results for each part, in order; in several threads, as numpy computes without the interpreter's lock."""
+    if threads == 1 or len(parts) == 1:
+        return map(job, parts)
+    from concurrent.futures import ThreadPoolExecutor
+
+    def quiet(part: int) -> Any:
+        with np.errstate(all="ignore"):  # each thread has its own
+            return job(part)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(quiet, parts))
+
+
 def least(
     kernel: Kernel,
     state: State,
@@ -84,7 +98,8 @@ def least(
     entry, side = (np.array(column, np.int64) for column in zip(*(a[:2] for a in asked), strict=True))
     out = np.full(len(asked), HUGE)  # more than any value: no execution is there
     chunk = kernel.row_chunk if cuts is not None else len(of)
-    for at in range(0, len(of), chunk):
+
+    def low(at: int) -> tuple[Ints, Floats]:
         mine = of[at : at + chunk]
         row = np.arange(len(mine))
         part = state.take(0 * mine)
@@ -98,6 +113,8 @@ def least(
             weighed = Objective.join([kernel.weighed(clause, asked[j][2])[0] for j in mine.tolist()])
             seed = Pushes(row, 0 * row + value, entry[mine], toward, np.zeros(len(row)))
             form, offset = kernel.objective(facts, row, weighed, push.take(mine) + seed)
-        low = kernel.lowest(part, row, form, offset)
-        np.minimum.at(out, mine, np.where(empty, HUGE, low))
+        return mine, np.where(empty, HUGE, kernel.lowest(part, row, form, offset))
+
+    for mine, found in spread(low, range(0, len(of), chunk), kernel.threads):
+        np.minimum.at(out, mine, found)
     return out

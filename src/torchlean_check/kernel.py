@@ -246,6 +246,7 @@ class Kernel:
             )
         self.row_chunk = max(256 if Sparse in network.maps else 64, (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
+        self.threads = 1  # that bounds with cases are computed by
         with np.errstate(all="ignore"):
             self._start(root == "derive")
 

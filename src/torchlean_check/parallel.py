@@ -56,6 +56,7 @@ def replay_parallel(
         senders = [Thread(target=_send, args=pair) for pair in zip(running, sent, strict=True)]
         for sender in senders:
             sender.start()  # a share is longer than a pipe holds, and its reader is still starting
+        plan.kernel.threads = 1  # the other processors are taken
         parts = [run(plan, mine, slack, deadline, stop_at_failure)]
         for sender in senders:
             sender.join()
@@ -69,6 +70,7 @@ def replay_parallel(
                 fix="run with --workers 1",
             )
     finally:
+        plan.kernel.threads = workers
         for process in running:
             process.kill()
             process.wait()
@@ -142,6 +144,7 @@ def _send(process: subprocess.Popen[bytes], share: bytes) -> None:
 
 def _work() -> None:
     plan, front, slack, remaining, stop = pickle.loads(sys.stdin.buffer.read())
+    plan.kernel.threads = 1
     try:
         answer: Replay | CheckError = run(
             plan, front, slack, None if remaining is None else time.monotonic() + remaining, stop

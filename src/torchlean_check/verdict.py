@@ -103,6 +103,7 @@ def check(
     status = "valid"
     for number, (region, part) in enumerate(zip(regions, certificate.trees, strict=True)):
         kernel = Kernel(network, region, certificate.semantics, arithmetic, certificate.root)
+        kernel.threads = workers
         outcome = tree.replay(kernel, part, tables=certificate.tables, workers=workers, stop_at_failure=True)
         leaves, assumed = leaves + outcome.leaves, assumed + len(outcome.holes)
         where += [f"tree {number}, node {i}: assumed" for i in outcome.holes[:10].tolist()]

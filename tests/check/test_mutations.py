@@ -48,9 +48,10 @@ def hints(network):
     split = ((second, 2, 1, 0.25),)
     refutations = (Refutation(0, ((0, 1.0), (1, 0.125)), 0, split), Refutation(1))
     one, other = builder.split_clause(d, 0)
-    bounds = Bound(0, 1, (), 0, split), Bound(3, -1, (), -1, split)
+    cases = (first, 1), None, (first, 3), None, None
+    bounds = Bound(0, 1, (), 0, split, cases), Bound(3, -1, (), -1, split)
     builder.record(int(d[0]), Record((Derivation(second), Derivation(second, bounds))))
-    weighed = Bound(0, -1, ((0, 0.5), (1, 0.125)), 0, split), Bound(3, 1, ((0, 0.25),))
+    weighed = Bound(0, -1, ((0, 0.5), (1, 0.125)), 0, split), Bound(3, 1, ((0, 0.25),), -1, (), cases)
     builder.record(int(one[0]), Record((Derivation(second, weighed, 0),), refutations[:1]))
     builder.record(int(other[0]), Record((), refutations[1:]))
     builder.flag(np.concatenate([a, b, c, one, other]), tc.DERIVE)

@@ -255,6 +255,7 @@ def test_sums_round_the_exact_sum_once(fmt, data):
 
 # sets
 
+
 @both
 @law
 @given(data=st.data())

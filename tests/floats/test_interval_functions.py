@@ -86,6 +86,7 @@ def test_unbounded_arguments_and_domains():
 
 # matrix products
 
+
 def exact_hull(a, b):
     """The exact hull of a product of interval matrices, as pairs of rationals."""
     k = a.shape[-1]

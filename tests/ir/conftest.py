@@ -98,4 +98,3 @@ def small() -> Graph:
     g = Builder(ops.ALL, where="model.py:8")
     x, w = g.input("x", f32["batch", 4]), g.parameter("w", f32[4, 2])
     return g.finish({"y": g.relu(g.matmul(x, w)) * 0.5})
-

@@ -161,14 +161,26 @@ CASES: tuple[Case, ...] = (
     Case("round_to", (F("b, 3"),), {"dtype": "f8e4m3", "overflow": "saturate"}),
     Case("round_to", (F("b, 3"),), {"dtype": "f8e5m2", "overflow": "saturate"}),
     Case("quantize", (F("b, 3"), F("", 0.01, 0.2), Arg("i8[]", -9, 9)), {**INT8, "axis": None}, constant=(1, 2)),
-    Case("quantize", (F("b, 3", -9, 9), F("3", 0.01, 0.2), Arg("u8[3]", 99, 140)), {"lo": 0, "hi": 255, "axis": -1},
-         constant=(1, 2)),
+    Case(
+        "quantize",
+        (F("b, 3", -9, 9), F("3", 0.01, 0.2), Arg("u8[3]", 99, 140)),
+        {"lo": 0, "hi": 255, "axis": -1},
+        constant=(1, 2),
+    ),
     Case("quantize", (F("b, 3, 4"), F("3", 0.1, 0.2), Arg("i8[3]", -3, 3)), {**INT8, "axis": -2}, constant=(1, 2)),
     Case("quantize", (F(""), F("", 0.01, 0.2), Arg("i8[]", -9, 9)), {**INT8, "axis": None}, constant=(1, 2)),
-    Case("dequantize", (Arg("i8[b, 3]", -128, 128), F("", 0.01, 0.2), Arg("i8[]", -9, 9)), {"axis": None},
-         constant=(1, 2)),
-    Case("dequantize", (Arg("u8[b, 3, 4]", 0, 256), F("3", 0.01, 0.2), Arg("u8[3]", 99, 140)), {"axis": -2},
-         constant=(1, 2)),
+    Case(
+        "dequantize",
+        (Arg("i8[b, 3]", -128, 128), F("", 0.01, 0.2), Arg("i8[]", -9, 9)),
+        {"axis": None},
+        constant=(1, 2),
+    ),
+    Case(
+        "dequantize",
+        (Arg("u8[b, 3, 4]", 0, 256), F("3", 0.01, 0.2), Arg("u8[3]", 99, 140)),
+        {"axis": -2},
+        constant=(1, 2),
+    ),
     Case("leaky_relu", (F("b, 3"),), {"slope": 0.1}),
     Case("leaky_relu", (F("b, 3"),), {"slope": 0.0}),
     *(Case("elu", (F("b, 3"),), {"alpha": a}) for a in (0.5, 1.0, 1.75)),
@@ -226,7 +238,9 @@ CASES: tuple[Case, ...] = (
     *(
         Case("resize_nearest", (F("b, 1, 3, 4"),), {"size": (6, 8), "mode": mode, "align": align})
         for mode, align in (
-            ("floor", "asymmetric"), ("round_prefer_floor", "half_pixel"), ("round_prefer_ceil", "align_corners"),
+            ("floor", "asymmetric"),
+            ("round_prefer_floor", "half_pixel"),
+            ("round_prefer_ceil", "align_corners"),
         )
     ),
     *(

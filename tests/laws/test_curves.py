@@ -187,8 +187,7 @@ def test_softmax_is_closer_at_the_middle_than_by_exponential_and_reciprocal() ->
         lo, hi = x - r, x + r
         made = ops.ALL["softmax"].rule("relax")(xp, ((lo, hi),), None, axis=-1)
         below, above = (
-            (s[0] @ x[..., None])[..., 0] + b
-            for s, b in ((made.lower, made.lower_bias), (made.upper, made.upper_bias))
+            (s[0] @ x[..., None])[..., 0] + b for s, b in ((made.lower, made.lower_bias), (made.upper, made.upper_bias))
         )
         d = x[:, None, :] - x[:, :, None]
         least, most = (np.where(eye, 0, a[:, None, :] - b[:, :, None]) for a, b in ((lo, hi), (hi, lo)))

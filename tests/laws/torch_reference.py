@@ -240,9 +240,9 @@ REFERENCE: dict[str, Callable[..., Any]] = {
     "concat": lambda *xs, axis: torch.cat(xs, dim=axis),
     "gather": _gather,
     "scatter_add": _scatter_add,
-    "one_hot": lambda i, *, depth, dtype: (
-        torch.eye(depth + 1, dtype=DTYPES[dtype])[torch.where(i < depth, i % depth, depth).long()][..., :depth]
-    ),
+    "one_hot": lambda i, *, depth, dtype: torch.eye(depth + 1, dtype=DTYPES[dtype])[
+        torch.where(i < depth, i % depth, depth).long()
+    ][..., :depth],
     "scatter_nd": _scatter_nd,
     "resize_linear": _resize_linear,
     "resize_nearest": _resize_nearest,

@@ -17,6 +17,7 @@ from torchlean.verify.tighten import Tightening
 
 TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
 NEAR, TINY = 0.1, 24  # a tree is tried where this share of the clause's first bound lacks, or neurons are so few
+LEAVES_ROOT, LEAVES = 16, 1  # of the trees that the bounds of hidden neurons have of their own
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TOGETHER = 2  # batches of neurons that are tightened in one pass, on a device
 MOST = 64  # cases of a pass
@@ -77,7 +78,7 @@ class ClauseSearch:
         ends: dict[Case, tuple[Bounded, int]] = {}
         going = batch
         while going:
-            self.tightening.cycle(going, share)
+            self.tightening.cycle(going, share, LEAVES if going[0].side.any() else LEAVES_ROOT)
             for case in going:
                 if case.empty:
                     self.builder.record(case.number, tc.Record(tuple(case.found)))

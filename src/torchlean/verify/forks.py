@@ -1,8 +1,8 @@
 """Bounds of hidden neurons that are each the least over a small tree of relu splits of its own.
 
-A neuron's tree grows by its worst leaves, with the slopes that were optimised for the whole and no multipliers, so a
-node costs one walk; all neurons of a value grow together. Halving what the lines lose in the first layers pays in every
-later one: complete solvers tighten these boxes by mixed integer programs for the same reason.
+A neuron's tree grows by its worst leaves, with the slopes that were optimised for the whole and no new multipliers, so
+a node costs one walk; all neurons of a value grow together. Halving what the lines lose in the first layers pays in
+every later one: complete solvers tighten these boxes by mixed integer programs for the same reason.
 
 Source   Tjeng et al. 2019, arXiv:1711.07356 (progressive tightening); Bunel et al. 2020, arXiv:1909.06588
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from torchlean.verify.budget import Memory
 from torchlean.verify.clock import Deadline
-from torchlean.verify.dual import Dual, Forms
+from torchlean.verify.dual import Clause, Dual, Forms
 from torchlean_check.cases import Case
 
 F64 = NDArray[np.float64]
@@ -27,16 +27,23 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Forks:
-    """Which side of a value's neurons is bounded, and from which slopes.
+    """Which sides of a value's neurons are bounded, and from what: a bound that was optimised for each.
 
-    Shapes   entry, sign, wide: [N]; alpha: [N, U], in the arrays of the walk's maps
+    side     the splits above           clause   what joins the bound with multipliers `weight`, or None
+    Shapes   entry, sign, wide: [N]; of the walk's maps: side, alpha, beta: [N, U], weight: [N, r] or None,
+             box: lo, hi, [N, U] each, or None
     """
 
     value: int
     entry: Ints
     sign: F64
     wide: F64
+    side: Any
     alpha: Any
+    beta: Any
+    clause: Clause | None = None
+    weight: Any | None = None
+    box: tuple[Any, Any] | None = None
 
 
 def fork(
@@ -50,7 +57,7 @@ def fork(
     chosen, low = (np.full(count * (2 * most - 1), -1) for _ in range(2))  # per tree node: what is split, first child
     total = count
     of, node = np.arange(count), np.arange(count)  # of each leaf: the bound, and the tree node
-    side = maps.zeros(count, len(dual.neurons))
+    side = forks.side + 0.0
     value, best = _walk(dual, forks, of, side, size, memory)
     while not share.left < 0:
         deadline.check()
@@ -98,9 +105,12 @@ def _walk(dual: Dual, forks: Forks, of: Ints, side: Any, size: int, memory: Memo
         mine, n = of[rows], rows.stop - start
         seed = maps.zeros(n, dual.network.nodes[forks.value].size)
         seed[maps.index(np.arange(n)), maps.index(forks.entry[mine])] = maps.put((forks.sign / forks.wide)[mine])
-        alpha = forks.alpha[maps.index(mine)]
-        given = Forms(forks.value, seed, None, maps.zeros(n)), side[rows], alpha, 0 * alpha
-        best = memory.attempt(partial(dual.maximise, *given, 0, target=np.inf), n)
+        i = maps.index(mine)
+        weight = None if forks.weight is None else forks.weight[i]
+        box = None if forks.box is None else (forks.box[0][i], forks.box[1][i])
+        forms = Forms(forks.value, seed, None, maps.zeros(n), forks.clause)
+        given = forms, side[rows], forks.alpha[i], forks.beta[i]
+        best = memory.attempt(partial(dual.maximise, *given, 0, target=np.inf, weight=weight, box=box), n)
         if best is None:
             continue
         cost = best.cost.argmax(-1)

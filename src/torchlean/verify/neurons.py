@@ -19,7 +19,7 @@ from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
 from torchlean.verify.seal import seal
 
 SHARE = 0.3  # of the time that is left: for boxes before clauses are taken apart
-LEAVES = 1, 16, 64  # of the trees that hidden bounds have of their own, pass by pass while a clause is open
+LEAVES = 1, 16, 64, 256  # of the trees that hidden bounds have of their own, pass by pass while a clause is open
 SMALL, TRIAL = 256, 0.3  # unstable neurons where a tree of all clauses is tried, for this share of the pass before it
 FEW = 64  # inputs up to which a network without unstable neurons is searched over its inputs
 
@@ -70,6 +70,8 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
             for i, root in forest(relus, tried, parts, TRIAL * (deadline.spent - begun)).items():
                 trees[int(clauses[i])] = tried, root
                 state.open[0, clauses[i]] = False
+        if 4 * (deadline.spent - begun) > SHARE * deadline.left:
+            break  # with more leaves the next pass takes longer still
     if refinement.found or refutations:
         builder.record(0, tc.Record(tuple(refinement.found), tuple(refutations)))
     nodes, other = relus.visited, 0

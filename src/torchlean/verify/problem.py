@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,7 @@ from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
 
+MOST_REPLAYERS = 8
 SLACK = 2.0**-40  # of the magnitude: so that machines with other sums agree on a certificate
 
 
@@ -102,7 +104,13 @@ class Problem:
     def kernel(self) -> tc.Kernel:
         if self._kernel is None:
             self._kernel = tc.Kernel(self.network, self.region, semantics=self.semantics, root=self.root)
+            self._kernel.threads = self.replayers
         return self._kernel
+
+    @property
+    def replayers(self) -> int:
+        """Processes that replay a proof, and threads that derive bounds with cases."""
+        return 1 if self.workers == 1 else min(MOST_REPLAYERS, os.cpu_count() or 1)
 
     @property
     def real_kernel(self) -> tc.Kernel:

@@ -83,7 +83,7 @@ class Refinement:
                 return
             old, found, trees = np.where(sign > 0, lo[entry], -hi[entry]) / wide, maps.get(best.value), None
             if leaves > 1 and len(neurons):
-                forks = Forks(value, entry, sign, wide, best.alpha)
+                forks = Forks(value, entry, sign, wide, nothing, best.alpha, nothing)
                 found, trees = fork(dual, forks, leaves, size, problem.deadline, share, memory)
             gained = np.flatnonzero(found > old + GAIN)
             alpha = np.asarray(maps.get(best.alpha[maps.index(gained)]), np.float64)

@@ -5,7 +5,6 @@ A search may trust its own bounds while it runs: this replay, in several process
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -13,8 +12,6 @@ import numpy as np
 import torchlean_check as tc
 from torchlean.verify.problem import Problem, Proof, Stuck
 from torchlean_check.tree import Front
-
-MOST = 8  # processes
 
 
 def seal(
@@ -26,13 +23,13 @@ def seal(
     again   for a leaf that does not close and its state: grow the tree there, trusting nothing; how many it bounded
     Raises  Stuck where leaves stay open, OutOfTime
     """
-    workers = 1 if problem.workers == 1 else min(MOST, os.cpu_count() or 1)
     leaves, start, ids = 0, None, np.zeros(0, np.int64)
     while True:
         tree, position = builder.build()
+        front = None if start is None else Front(position[ids], start)
         outcome = tc.replay(
-            problem.kernel, tree, tables=tuple(problem.files.tables), workers=workers, deadline=problem.deadline.end,
-            front=None if start is None else Front(position[ids], start),
+            problem.kernel, tree, tables=tuple(problem.files.tables), workers=problem.replayers, front=front,
+            deadline=problem.deadline.end,
         )  # fmt: skip
         problem.deadline.check()
         leaves += outcome.leaves

@@ -20,8 +20,11 @@ import torchlean_check as tc
 from torchlean.verify.cases import Case, Warm, stacked, states
 from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Best, Clause, Forms
+from torchlean.verify.forks import Forks, fork
 from torchlean.verify.relus import Relus
 from torchlean.verify.tables import slope_tables
+from torchlean_check.cases import Case as Fork
+from torchlean_check.cases import leaves as leaves_of
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,13 +45,16 @@ class Tightening:
         self.relus, self.problem, self.clause, self.scale = relus, relus.problem, clause, scale
         self.rows = np.flatnonzero(self.problem.region.row_clause == clause)
 
-    def cycle(self, cases: list[Case], share: Deadline) -> None:
-        """From the last value towards the first, until two in turn gain little by the clause, and back to the last."""
+    def cycle(self, cases: list[Case], share: Deadline, leaves: int = 1) -> None:
+        """From the last value towards the first, until two in turn gain little by the clause, and back to the last.
+
+        leaves   of each bound's own tree (forks.py)
+        """
         values = sorted(self.problem.network.relu_inputs, reverse=True)
         gains: dict[Case, list[float]] = {case: [] for case in cases}
         going = cases
         for value in values:
-            for case, gain in zip(going, self._value(value, going, share), strict=True):
+            for case, gain in zip(going, self._value(value, going, share, leaves), strict=True):
                 gains[case].append(gain)
             going = [c for c in going if not c.empty and (len(gains[c]) < 2 or max(gains[c][-2:]) >= LEAST)]
             if not going:
@@ -56,9 +62,9 @@ class Tightening:
         furthest = {c: max((i for i, gain in enumerate(g) if gain >= LEAST), default=0) for c, g in gains.items()}
         for i in range(max(furthest.values()) - 1, -1, -1):  # they read what was tightened
             if again := [c for c in cases if i < furthest[c] and not c.empty]:
-                self._value(values[i], again, share)
+                self._value(values[i], again, share, leaves)
 
-    def _value(self, value: int, cases: list[Case], share: Deadline) -> list[float]:
+    def _value(self, value: int, cases: list[Case], share: Deadline, leaves: int) -> list[float]:
         """Both sides of every unstable neuron of one value; returns the share of their mean width that is gone."""
         relus, maps, memory = self.relus, self.relus.maps, self.problem.deadline.memory
         part = relus.neurons.at[value]
@@ -83,22 +89,24 @@ class Tightening:
             count, i = rows.stop - start, maps.index(case[rows])
             seed = maps.zeros(count, relus.dual.network.nodes[value].size)
             seed[maps.index(np.arange(count)), maps.index(entry[rows])] = maps.put(sign[rows] / wide[rows])
-            best = memory.attempt(
-                partial(
-                    relus.dual.maximise, Forms(value, seed, None, maps.zeros(count), self._clause()), side[i],
-                    alpha[rows], beta[rows], STEPS, target=np.inf, weight=weight[rows], box=(box[0][i], box[1][i]),
-                ),
-                count,
-            )  # fmt: skip
+            forms, boxes = Forms(value, seed, None, maps.zeros(count), self._clause()), (box[0][i], box[1][i])
+            given = forms, side[i], alpha[rows], beta[rows]
+            call = partial(relus.dual.maximise, *given, STEPS, target=np.inf, weight=weight[rows], box=boxes)
+            best = memory.attempt(call, count)
             if best is None:
                 break
             alpha[rows], beta[rows], weight[rows] = best.alpha, best.beta, best.weight
             done = rows.stop
-            bound = np.asarray(maps.get(best.value), np.float64)
+            bound, trees = np.asarray(maps.get(best.value), np.float64), None
+            if leaves > 1:
+                duals = best.alpha, best.beta, forms.clause, best.weight
+                forks = Forks(value, entry[rows], sign[rows], wide[rows], side[i], *duals, boxes)
+                bound, trees = fork(relus.dual, forks, leaves, size, self.problem.deadline, share, memory)
             gained = np.flatnonzero(bound > old[rows] + GAIN)
             at = start + gained
             taken = (bound[gained] - MARGIN) * wide[at]
-            self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained)
+            kept = [() if trees is None else trees[j] for j in gained.tolist()]
+            self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained, kept)
         self._keep(value, cases, case[:done], column[:done], sign[:done], alpha, beta, weight)
         after = np.stack([c.hi[part] - c.lo[part] for c in cases])
         before, now = (np.where(open_, w, 0.0).sum(axis=1) for w in (hi - lo, after))
@@ -142,7 +150,7 @@ class Tightening:
 
     def _take(
         self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64, wide: F64, bound: F64, best: Best,
-        rows: Ints,
+        rows: Ints, trees: list[tuple[Fork, ...]],
     ) -> None:  # fmt: skip
         """Take bounds over into the cases, as derivations.   Shapes  [N] each; rows: theirs in `best`"""
         if not len(case):
@@ -159,7 +167,8 @@ class Tightening:
         for j, c in enumerate(case.tolist()):
             multipliers = tuple((*names[n], int(side[j, n]), float(betas[j, n])) for n in np.flatnonzero(betas[j]))
             weights = tuple(enumerate(factors[j].tolist()))
-            bounds.setdefault(c, []).append(tc.Bound(entry[j], int(sign[j]), weights, len(known), multipliers))
+            bound_ = tc.Bound(entry[j], int(sign[j]), weights, len(known), multipliers, trees[j])
+            bounds.setdefault(c, []).append(bound_)
             known.append(tables[j])
         for c, mine in bounds.items():
             if relus.trust:
@@ -180,14 +189,16 @@ class Tightening:
         """Let the kernel derive these bounds, in chunks."""
         relus, kernel = self.relus, self.problem.kernel
         part = relus.neurons.at[value]
-        for start in range(0, len(bounds), kernel.row_chunk):
-            chunk = bounds[start : start + kernel.row_chunk]
+        size = max(1, kernel.row_chunk // max(len(b.cases) // 2 + 1 for b in bounds))
+        for start in range(0, len(bounds), size):
+            chunk = bounds[start : start + size]
             state = states(relus.state, relus.neurons, case.lo[None], case.hi[None])
             floats = [self.problem.files.tables[b.table].floats() for b in chunk]
             slopes = {k: np.concatenate([f[k] for f in floats]) for k in floats[0]}
             asked = [(b.index, b.side, b.weights) for b in chunk]
             push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, b in enumerate(chunk) for v, i, s, m in b.multipliers])
-            kernel.derive_at(state, value, asked, slopes, push, self.clause)
+            cuts = [leaves_of(b.cases) for b in chunk] if any(b.cases for b in chunk) else None
+            kernel.derive_at(state, value, asked, slopes, push, self.clause, cuts)
             case.found.append(tc.Derivation(value, tuple(chunk), self.clause))
             i = relus.neurons.index[value]
             case.lo[part], case.hi[part] = (end[0, i] for end in state.boxes[value])

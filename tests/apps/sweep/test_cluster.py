@@ -39,7 +39,7 @@ def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.chdir(tmp_path)
     w = np.ones((1, 2), np.float32)
-    program = tl.trace(lambda x: (x @ w.T), tl.f32["n", 2])
+    program = tl.trace(lambda x: x @ w.T, tl.f32["n", 2])
     assert ops.ALL
     write_onnx(program, "net.onnx")
     Path("holds.vnnlib").write_text(CLAIM.format("2.5"))
