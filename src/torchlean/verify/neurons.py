@@ -146,10 +146,12 @@ class _Search:
             return relus.visited
         tightens = bounds[-1] > before + PROGRESS * scale
         if not tightens or bounds[-1] > -NEAR * scale or len(relus.neurons) <= TINY:
-            tried = tc.TreeBuilder()
+            tried, maps = tc.TreeBuilder(), relus.maps
             if roots := self._try_forest(tried, found, patience * (deadline.spent - begun)):
                 self.builder.graft(self.number, tried, roots[clause])
                 return relus.visited
+            if relus.maps is not maps:  # the tree went over to torch: the bounds of its root are numpy's arrays
+                found = relus.bound(relus.root(self.number), STEPS_ROOT)
         children = relus.children(self.builder, found, np.zeros(1, np.int64))
         nodes = relus.visited
         for below in self._below(children):
