@@ -11,6 +11,11 @@ lengthened less by other work on the machine. What ends within a second is run -
 Prediction: the walk is the same, and float32 adds one product of absolute values for each affine node of a box that
 is bounded, so 5 to 10 % where bounding is most of the time, nothing where start-up is. Error boxes lie orders below
 the margins of these properties: nothing is lost, except an instance whose margin is zero.
+
+Found: less than predicted, 1.00 over all sets together and at most 1.07 for one of them: the products for the error
+boxes hide behind the search. Lost were two of mnist_fc, both at the cap, which `real` met with a second to spare. Not
+predicted: of collins_rul_cnn_2023, `real` solves 27 fewer. Inputs are pinned there to decimals that no float32 is, so
+a witness of a float32 execution need not violate anything over the reals.
 """
 
 from __future__ import annotations
