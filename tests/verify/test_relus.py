@@ -54,6 +54,24 @@ def test_what_the_search_trusted_wrongly_is_searched_again(mlp, files, monkeypat
     assert tc.check(model, claim, verdict.certificate).status == "valid"
 
 
+def test_a_tree_that_is_given_up_after_it_went_over_to_torch(mlp, files, monkeypatch) -> None:
+    """What was bounded before it, in numpy's arrays, is bounded again in torch's, and split."""
+    given_up = []
+
+    def goes_over(self, builder, nodes, seconds):
+        given_up.append(self.engine.move(np.inf))
+        self.take_maps()
+        return nodes.to(NumpyMaps(self.problem.network), self.maps) if given_up[-1] else nodes
+
+    monkeypatch.setattr(Relus, "grow", goes_over)
+    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)  # clause by clause from the start
+    monkeypatch.setattr("torchlean.verify.neurons.NEAR", 1e9)
+    model, claim = claim_of(mlp, files, 1, 1.45)
+    verdict = verify_files(model, claim, 60.0, strategy="neurons")
+    assert verdict.status.value == "unsat" and given_up[0]
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+
+
 def test_a_tree_in_several_processes_is_the_tree_in_one(mlp, files) -> None:
     """Each process gets the records and tables of its own share alone."""
     model, claim = claim_of(mlp, files, 1, 1.15)
