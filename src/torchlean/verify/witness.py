@@ -83,7 +83,7 @@ class Replay:
         """Whether the real function violates the property at an exact input: by an enclosure of its outputs, which
         nearly always tells, else by rationals.
         """
-        from torchlean.meaning import IntervalReal, Real
+        from torchlean.meaning import IntervalReal
 
         outputs = self._evaluate(IntervalReal(), x)
         lo, hi = outputs.lo.ravel(), outputs.hi.ravel()
@@ -93,6 +93,8 @@ class Replay:
                 return True
             if all(False in clause for clause in said):
                 return False
+        from torchlean.meaning import Real  # loads python-flint
+
         output = self._evaluate(Real(), x)
         exact = [_fraction(v) for v in np.ravel(output.values if hasattr(output, "values") else output)]
         return _met(clauses, point, exact)
