@@ -31,11 +31,67 @@ def test_unsat_has_a_certificate_that_checks(seed, inputs, mlp, files) -> None:
     low, high = output_range(weights, -0.15, 0.15)
     far = high[0] + (0.25 if inputs == 3 else 3 * (high[0] - low[0]))
     claim = files[1](["-0.15"] * inputs, ["0.15"] * inputs, 1, [f"(assert (>= Y_0 {far:.3f}))"])
-    verdict = verify_files(model, claim, timeout=30)
+    verdict = verify_files(model, claim, timeout=30, strategy="inputs" if inputs == 3 else "neurons")
     assert verdict.status is Status.UNSAT and verdict.semantics == "float32"
     for arithmetic in ("rounded", "exact"):
         checked = tc.check(model, claim, verdict.certificate, arithmetic=arithmetic)
         assert checked.status == "valid" and checked.assumed == 0
+
+
+def corners(weights):
+    """What interval arithmetic says about the output over [-1, 1]^n: low, high."""
+    lo, hi = -np.ones(weights[0][0].shape[1]), np.ones(weights[0][0].shape[1])
+    for k, (w, b) in enumerate(weights):
+        lo, hi = np.minimum(w, 0) @ hi + np.maximum(w, 0) @ lo + b, np.minimum(w, 0) @ lo + np.maximum(w, 0) @ hi + b
+        if k + 1 < len(weights):
+            lo, hi = np.maximum(lo, 0), np.maximum(hi, 0)
+    return lo, hi
+
+
+@pytest.mark.parametrize("semantics", ["float32", "real"])
+def test_interval_boxes_that_are_enough_make_the_proof(semantics, mlp, files) -> None:
+    weights, model = mlp((3, 8, 8, 2), 1)
+    low, high = corners(weights)
+    write = files[1]
+    ends = ["-1.0"] * 3, ["1.0"] * 3
+    far = write(*ends, 2, [f"(assert (or (and (>= Y_0 {high[0] + 1:.3f})) (and (<= Y_1 {low[1] - 1:.3f}))))"])
+    verdict = verify_files(model, far, timeout=30, semantics=semantics)
+    assert (verdict.status, verdict.semantics, verdict.leaves) == (Status.UNSAT, semantics, 1)
+    assert verdict.strategy.startswith("intervals: ") and tc.decode(verdict.certificate).root == "interval"
+    for arithmetic in ("rounded", "exact"):
+        assert tc.check(model, far, verdict.certificate, arithmetic=arithmetic).status == "valid"
+    forced = verify_files(model, far, timeout=30, semantics=semantics, strategy="inputs")
+    assert forced.status is Status.UNSAT and forced.strategy == "inputs: asked for"
+    assert tc.decode(forced.certificate).root == "derive"
+
+
+def test_one_region_that_intervals_leave_open_is_enough_for_a_search(mlp, files) -> None:
+    weights, model = mlp((3, 16, 16, 1), 1)
+    _, high = output_range(weights, -1, 1)
+    beyond = 0.05 * corners(weights)[1][0]
+    near, far = high[0] + beyond, 2 * corners(weights)[1][0]
+    box = "(>= X_0 {0}) (<= X_0 1.0) (>= X_1 -1.0) (<= X_1 1.0) (>= X_2 -1.0) (<= X_2 1.0)"
+    names = [*(f"(declare-const X_{i} Real)" for i in range(3)), "(declare-const Y_0 Real)"]
+    parts = [f"(and {box.format(a)} (>= Y_0 {bound:.3f}))" for a, bound in (("-1.0", far), ("-0.5", near))]
+    both = "\n".join([*names, f"(assert (or {' '.join(parts)}))"]).encode()
+    verdict = verify_files(model, both, timeout=30)
+    assert verdict.status is Status.UNSAT and verdict.strategy.startswith("inputs: ")
+    assert tc.decode(verdict.certificate).root == "derive"
+    assert tc.check(model, both, verdict.certificate).status == "valid"
+
+
+def test_a_network_that_intervals_show_no_bounds_for_is_left_to_the_search(mlp, files, monkeypatch) -> None:
+    weights, model = mlp((2, 4, 1), 0)
+    claim = files[1](["-1.0"] * 2, ["1.0"] * 2, 1, [f"(assert (>= Y_0 {2 * corners(weights)[1][0] + 1:.3f}))"])
+    kernel = tc.Kernel
+
+    def refuses(*arguments, root="derive", **options):
+        if root == "interval":
+            raise tc.CheckError("a value is not shown to be finite", where="", expected="", got="", fix="")
+        return kernel(*arguments, root=root, **options)
+
+    monkeypatch.setattr(tc, "Kernel", refuses, raising=False)
+    assert verify_files(model, claim, timeout=30).strategy.startswith("inputs: ")
 
 
 def test_a_narrow_claim_takes_many_leaves_and_still_checks(mlp, files) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,11 +41,15 @@ class Budget(Exception):
 
 @dataclass(frozen=True)
 class Proof:
-    """A tree whose every leaf the kernel closed, under `semantics`."""
+    """A tree whose every leaf the kernel closed."""
 
     tree: tc.Tree
     leaves: int
     boxes: int
+
+    @staticmethod
+    def of_one_leaf() -> Proof:
+        return Proof(tc.TreeBuilder().build()[0], 1, 1)
 
 
 @dataclass
@@ -118,10 +124,7 @@ class Problem:
 
     def slack(self) -> F64:
         """The margin that a leaf must clear, per inequality. Shapes: -> [R]"""
-        r, kernel = self.region, self.kernel
-        output = kernel.mags[self.network.output]
-        scale: F64 = SLACK * (np.abs(r.rows_y) @ output + np.abs(r.rows_x) @ kernel.mags[0] + np.abs(r.rows_c))
-        return scale
+        return _slack(self.kernel)
 
     def try_points(self, points: F64, most: int = 2) -> None:
         """Replay points that look violating. Raises Found when one is a witness."""
@@ -134,15 +137,38 @@ class Problem:
             self.files.refused += 1
 
 
+def closes(kernel: tc.Kernel) -> bool:
+    """Whether the boxes at the kernel's root refute every clause: then a tree of one leaf is a proof."""
+    state = kernel.start()
+    margin = kernel.bound(state, derive=False).margin
+    return bool(kernel.refuted(state, margin, _slack(kernel)).all())
+
+
+def closes_by_intervals(network: Network, region: Region, semantics: str) -> bool:
+    """The same with boxes by interval arithmetic, which take less than one step of an attack."""
+    try:
+        return closes(tc.Kernel(network, region, semantics=semantics, root="interval"))
+    except (tc.CheckError, MemoryError):
+        return False
+
+
+def _slack(kernel: tc.Kernel) -> F64:
+    r, output = kernel.region, kernel.mags[kernel.network.output]
+    scale: F64 = SLACK * (np.abs(r.rows_y) @ output + np.abs(r.rows_x) @ kernel.mags[0] + np.abs(r.rows_c))
+    return scale
+
+
 def _float32_points(region: Region) -> tuple[F64, F64]:
     """The float32 points a witness should keep to: inside the exact region where it holds any, else its hull."""
-    lo, hi = region.lo.copy(), region.hi.copy()
-    inner_lo, inner_hi = lo.copy(), hi.copy()
-    for i in np.flatnonzero(hi > lo).tolist():
-        if region.exact_lo[i] > lo[i]:
-            inner_lo[i] = np.nextafter(np.float32(lo[i]), np.float32(np.inf))
-        if region.exact_hi[i] < hi[i]:
-            inner_hi[i] = np.nextafter(np.float32(hi[i]), np.float32(-np.inf))
-    some = inner_lo <= inner_hi
+    lo, hi = region.lo, region.hi
+    inner_lo = np.where(_differs(region.exact_lo, lo), np.nextafter(lo.astype(np.float32), np.float32(np.inf)), lo)
+    inner_hi = np.where(_differs(region.exact_hi, hi), np.nextafter(hi.astype(np.float32), np.float32(-np.inf)), hi)
+    some = (lo < hi) & (inner_lo <= inner_hi)
     # -0.0 becomes 0.0: a random generator refuses the interval [0.0, -0.0]
     return np.where(some, inner_lo, lo) + 0.0, np.where(some, inner_hi, hi) + 0.0
+
+
+def _differs(exact: Sequence[Fraction], floats: F64) -> NDArray[np.bool_]:
+    """Whether a float is another number than the exact one."""
+    ratios = [f.as_integer_ratio() for f in floats.tolist()]
+    return np.array([(x.numerator, x.denominator) != ratio for x, ratio in zip(exact, ratios, strict=True)], np.bool_)
