@@ -14,7 +14,7 @@ from torchlean.errors import FileError, Unsupported, UsageError
 from torchlean.verify.attack import attack
 from torchlean.verify.budget import OUT_OF_MEMORY, ran_out
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
-from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck, closes_by_intervals
+from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck, glance, quick_rule
 from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
@@ -40,7 +40,7 @@ def verify_files(
     semantics   "float32" asks for a proof about every float32 execution; where rounding alone stands against it, the
                 verdict is about the real function, and says so. "real" asks for that from the start
     strategy    "inputs" or "neurons": what is split; "lp": linear programs by HiGHS, for small networks (extra `lp`);
-                "auto" looks first whether interval boxes are enough, then chooses; the verdict says which and why
+                "auto" looks first whether boxes at the root are enough, then chooses; the verdict says which and why
     Raises      UsageError, FileError (a file that breaks its format's rules), Unsupported (one that asks for more)
     """
     if semantics not in SEMANTICS:
@@ -59,13 +59,17 @@ def verify_files(
     try:
         with alarm(deadline):
             network, regions = read(model, claim)
-            if strategy == "auto" and all(closes_by_intervals(network, region, said) for region in regions):
-                how, root = "intervals: boxes without a split are enough", "interval"
+            looks = [glance(network, region, said) if strategy == "auto" else (False, None) for region in regions]
+            if all(closed for closed, _ in looks):
+                how, root = "root: its boxes are enough", quick_rule(network)
                 proofs = [Proof.of_one_leaf() for _ in regions]
             else:
                 rng = np.random.default_rng(seed)
                 count = 1 if deadline.steps else workers or min(2, os.cpu_count() or 1)
-                problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
+                problems = [
+                    Problem(files, network, region, said, deadline, rng, count, kernel)
+                    for region, (_, kernel) in zip(regions, looks, strict=True)
+                ]
                 first_attacks(problems)
                 strategies = [choose(strategy, problem) for problem in problems]
                 how, root = "; ".join(dict.fromkeys(map(str, strategies))), problems[0].root

@@ -13,6 +13,7 @@ import torchlean_check as tc
 from torchlean.verify.attack import Target
 from torchlean.verify.clock import Deadline
 from torchlean.verify.maps import NumpyMaps
+from torchlean.verify.strategy import MORE
 from torchlean.verify.witness import Replay, Witness
 from torchlean_check.network import Network
 from torchlean_check.sparse import Sparse
@@ -20,6 +21,7 @@ from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
 
+SMALL = 1 << 14  # values of a network
 SLACK = 2.0**-40  # of the magnitude: so that machines with other sums agree on a certificate
 
 
@@ -101,8 +103,8 @@ class Problem:
 
     @property
     def root(self) -> str:
-        """The rule of the root's boxes: of a sparse network, bounding every neuron there costs more than it brings."""
-        return "interval" if self.sparse else "derive"
+        """The rule of the root's boxes."""
+        return _rule(self.network)
 
     @property
     def kernel(self) -> tc.Kernel:
@@ -144,12 +146,25 @@ def closes(kernel: tc.Kernel) -> bool:
     return bool(kernel.refuted(state, margin, _slack(kernel)).all())
 
 
-def closes_by_intervals(network: Network, region: Region, semantics: str) -> bool:
-    """The same with boxes by interval arithmetic, which take less than one step of an attack."""
+def quick_rule(network: Network) -> str:
+    """A rule of the root's boxes that costs less than an attack: the usual one for few inputs, else intervals."""
+    few = network.inputs <= MORE and sum(node.size for node in network.nodes) <= SMALL
+    return _rule(network) if few else "interval"
+
+
+def glance(network: Network, region: Region, semantics: str) -> tuple[bool, tc.Kernel | None]:
+    """Whether boxes by the quick rule refute every clause; and their kernel, where that rule is the usual one."""
+    rule = quick_rule(network)
     try:
-        return closes(tc.Kernel(network, region, semantics=semantics, root="interval"))
+        kernel = tc.Kernel(network, region, semantics=semantics, root=rule)
+        return closes(kernel), kernel if rule == _rule(network) else None
     except (tc.CheckError, MemoryError):
-        return False
+        return False, None
+
+
+def _rule(network: Network) -> str:
+    """Of a sparse network, bounding every neuron at the root costs more than it brings."""
+    return "interval" if Sparse in network.maps else "derive"
 
 
 def _slack(kernel: tc.Kernel) -> F64:
