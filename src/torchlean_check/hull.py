@@ -29,7 +29,9 @@ def down(x: Fraction) -> float:
 
 def up(x: Fraction) -> float:
     """Smallest binary64 >= x."""
-    return -down(-x)
+    f = nearest(x)
+    p, q = f.as_integer_ratio()
+    return f if p * x.denominator >= x.numerator * q else math.nextafter(f, math.inf)
 
 
 def down32(x: Floats) -> Floats:

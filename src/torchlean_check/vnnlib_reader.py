@@ -24,7 +24,7 @@ VARIABLE = re.compile(r"([XY])_(0|[1-9]\d{0,6})\Z", re.ASCII)
 Key = tuple[str, int]
 ZERO, ONE = Fraction(0), Fraction(1)
 Linear = dict[Key | None, Fraction]  # coefficients; None: the constant
-Atom = tuple[Linear, bool]  # linear <= 0, or < 0 when strict
+Atom = tuple[Linear, Linear, bool]  # left <= right, or < when strict
 Tree = str | list["Tree"]
 
 
@@ -187,10 +187,7 @@ class _Reader:
             a, b = self.linear(args[0]), self.linear(args[1])
             less = (head[0] == "<") != negate
             strict = (len(head) == 1) != negate
-            out = dict(a) if less else dict(b)
-            for k, v in (b if less else a).items():
-                out[k] = out[k] - v if k in out else -v
-            return [[({k: v for k, v in out.items() if v or k is None}, strict)]]
+            return [[(a, b, strict) if less else (b, a, strict)]]
         if head == "not" and len(args) == 1:
             return self.formula(args[0], not negate)
         if head in ("and", "or") and args:
@@ -259,24 +256,34 @@ class _Reader:
 Bounds = dict[int, tuple[Fraction | None, Fraction | None]]
 
 
-def _bound(bounds: Bounds, form: Linear) -> bool:
+def _difference(left: Linear, right: Linear) -> Linear:
+    out = dict(left)
+    for k, v in right.items():
+        out[k] = out[k] - v if k in out else -v
+    return {k: v for k, v in out.items() if v or k is None}
+
+
+def _bound(bounds: Bounds, left: Linear, right: Linear) -> bool:
     """Take an inequality over one input into the box. A strict one is closed, which makes the box larger."""
-    keys = [k for k in form if k is not None]
-    if len(keys) != 1 or keys[0][0] != "X":
+    if len(left) != 1 or len(right) != 1 or (None in left) == (None in right):  # neither X <= c nor c <= X
+        form = _difference(left, right)
+        left, right = {k: v for k, v in form.items() if k is not None}, {None: -form.get(None, ZERO)}
+    variable, constant = (right, left) if None in left else (left, right)
+    key, factor = next(iter(variable.items()), (None, ZERO))
+    if len(variable) != 1 or key is None or key[0] != "X" or not factor:
         return False
-    index = keys[0][1]
-    constant, factor = form.get(None, ZERO), form[keys[0]]
-    at = -constant if factor == 1 else constant if factor == -1 else -constant / factor
-    lo, hi = bounds.get(index, (None, None))
-    if factor.numerator > 0:
+    at = constant[None] if factor == 1 else constant[None] / factor
+    lo, hi = bounds.get(key[1], (None, None))
+    if (variable is left) == (factor.numerator > 0):
         hi = at if hi is None else min(hi, at)
     else:
         lo = at if lo is None else max(lo, at)
-    bounds[index] = (lo, hi)
+    bounds[key[1]] = (lo, hi)
     return True
 
 
-def _inequality(form: Linear, strict: bool) -> Inequality:
+def _inequality(left: Linear, right: Linear, strict: bool) -> Inequality:
+    form = _difference(left, right)
     keys = [k for k in form if k is not None]
     if not keys:
         raise refuse(
@@ -369,11 +376,11 @@ def read_property(data: bytes) -> Property:
     shared: list[Inequality] = []
     for part in parts:
         if len(part) == 1:
-            shared.extend(_inequality(form, strict) for form, strict in part[0] if not _bound(common, form))
+            shared.extend(_inequality(*atom) for atom in part[0] if not _bound(common, *atom[:2]))
     grouped: dict[tuple[object, ...], tuple[Bounds, list[tuple[Inequality, ...]]]] = {}
     for atoms in reader.product([part for part in parts if len(part) > 1]):
         own: Bounds = {}
-        rest = [_inequality(form, strict) for form, strict in atoms if not _bound(own, form)]
+        rest = [_inequality(*atom) for atom in atoms if not _bound(own, *atom[:2])]
         clause = (*shared, *rest)
         if not clause:
             raise refuse(
