@@ -118,6 +118,7 @@ class Replay:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # its advice about the file is no part of the answer
         session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         (y,) = session.run(None, {session.get_inputs()[0].name: x})
         return _violated(clauses, point, y)
