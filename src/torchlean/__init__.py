@@ -7,8 +7,7 @@ Importing this package loads neither torch nor onnx nor matplotlib; each name be
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from torchlean.lazy import lazily
 
 __version__ = "0.1.0"
 
@@ -36,20 +35,11 @@ _TYPES = ("f64", "f32", "f16", "bf16", "i64", "i32", "u32", "i8", "u8", "boolean
 _HOME.update(dict.fromkeys(_TYPES, "torchlean.ir"))
 
 # Packages that can be called: tl.verify(...), tl.bounds(...), tl.grad(...)
-_MODULES = {name: f"torchlean.{name}" for name in ("bounds", "grad", "rounding", "verify")}
-_MODULES["losses"] = "torchlean.train.losses"
+_HOME.update({name: f"torchlean.{name}" for name in ("bounds", "grad", "rounding", "verify")})
+_HOME["losses"] = "torchlean.train"
 
-__all__ = ["__version__", *_HOME, *_MODULES]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(_MODULES[name])
-    if name not in _HOME:
-        raise AttributeError(f"module 'torchlean' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+__all__ = ["__version__", *_HOME]
+__getattr__ = lazily(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -5,6 +5,7 @@ Source  SEMANTICS 2: the walk's box contains the exact region and every float32 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -22,12 +23,15 @@ def nearest(x: Fraction) -> float:
 def down(x: Fraction) -> float:
     """Largest binary64 <= x."""
     f = nearest(x)
-    return f if Fraction(f) <= x else float(np.nextafter(f, -np.inf))
+    p, q = f.as_integer_ratio()
+    return f if p * x.denominator <= x.numerator * q else math.nextafter(f, -math.inf)
 
 
 def up(x: Fraction) -> float:
     """Smallest binary64 >= x."""
-    return -down(-x)
+    f = nearest(x)
+    p, q = f.as_integer_ratio()
+    return f if p * x.denominator >= x.numerator * q else math.nextafter(f, math.inf)
 
 
 def down32(x: Floats) -> Floats:

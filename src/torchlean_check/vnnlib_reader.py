@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,12 @@ from torchlean_check.errors import CheckError, UnsupportedError
 from torchlean_check.hull import Floats, hull, nearest, up
 
 MAX_BYTES, MAX_DEPTH, MAX_CLAUSES, MAX_VARIABLES, MAX_DIGITS = 1 << 26, 64, 1 << 14, 1 << 20, 400
-TOKEN = re.compile(r"[()]|[^\s()]+")
-NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d{1,3}))?\Z", re.ASCII)
+NUMBER = re.compile(r"(-?\d+)(?:\.(\d+))?(?:[eE]([-+]?\d{1,3}))?\Z", re.ASCII)
 VARIABLE = re.compile(r"([XY])_(0|[1-9]\d{0,6})\Z", re.ASCII)
 Key = tuple[str, int]
-ONE = Fraction(1)
+ZERO, ONE = Fraction(0), Fraction(1)
 Linear = dict[Key | None, Fraction]  # coefficients; None: the constant
-Atom = tuple[Linear, bool]  # linear <= 0, or < 0 when strict
+Atom = tuple[Linear, Linear, bool]  # left <= right, or < when strict
 Tree = str | list["Tree"]
 
 
@@ -83,7 +83,7 @@ def refuse(
 
 def _parse(text: str) -> list[Tree]:
     stack: list[list[Tree]] = [[]]
-    for token in TOKEN.findall(re.sub(r";[^\n\r]*", "", text)):
+    for token in re.sub(r";[^\n\r]*", "", text).replace("(", " ( ").replace(")", " ) ").split():
         if token == "(":
             stack.append([])
             if len(stack) > MAX_DEPTH:
@@ -113,39 +113,38 @@ def _parse(text: str) -> list[Tree]:
     return stack[0]
 
 
+@lru_cache(1 << 16)  # pixels repeat
 def _number(token: str) -> Fraction | None:
     match = NUMBER.match(token)
     if match is None or len(token) > MAX_DIGITS:
         return None
     digits = match[2] or ""
-    value = Fraction(int(match[1] + digits), 10 ** len(digits)) * Fraction(10) ** int(match[3] or 0)
-    return -value if token[0] == "-" else value
+    whole, power = int(match[1] + digits), int(match[3] or 0) - len(digits)
+    return Fraction(whole * 10**power) if power >= 0 else Fraction(whole, 10**-power)
 
 
 class _Reader:
     def __init__(self) -> None:
-        self.declared: set[Key] = set()
+        self.declared: dict[str, Key] = {}
 
     def linear(self, term: Tree) -> Linear:
         if isinstance(term, str):
+            if term in self.declared:
+                return {self.declared[term]: ONE}
             number = _number(term)
             if number is not None:
                 return {None: number}
-            match = VARIABLE.match(term)
-            if match is None:
-                raise refuse(
-                    "this is neither a number nor a variable",
-                    at="a term",
-                    expected="a decimal, X_i or Y_j",
-                    got=term,
-                    fix="write numbers as plain decimals",
-                )
-            key = (match[1], int(match[2]))
-            if key not in self.declared:
+            if VARIABLE.match(term):
                 raise refuse(
                     f"{term} is not declared", at="a term", expected="(declare-const ... Real) before its use", got=term
                 )
-            return {key: ONE}
+            raise refuse(
+                "this is neither a number nor a variable",
+                at="a term",
+                expected="a decimal, X_i or Y_j",
+                got=term,
+                fix="write numbers as plain decimals",
+            )
         if len(term) < 2 or term[0] not in ("+", "-", "*"):
             raise refuse(
                 "this is not a linear term", at="a term", expected="(+ ...), (- ...) or (* number term)", got=str(term)
@@ -171,7 +170,7 @@ class _Reader:
         out: Linear = {}
         for sign, part in zip(signs, parts, strict=True):
             for k, v in part.items():
-                out[k] = out.get(k, Fraction(0)) + sign * v
+                out[k] = out.get(k, ZERO) + sign * v
         return out
 
     def formula(self, f: Tree, negate: bool = False) -> list[list[Atom]]:
@@ -188,10 +187,7 @@ class _Reader:
             a, b = self.linear(args[0]), self.linear(args[1])
             less = (head[0] == "<") != negate
             strict = (len(head) == 1) != negate
-            out = dict(a) if less else dict(b)
-            for k, v in (b if less else a).items():
-                out[k] = out[k] - v if k in out else -v
-            return [[({k: v for k, v in out.items() if v or k is None}, strict)]]
+            return [[(a, b, strict) if less else (b, a, strict)]]
         if head == "not" and len(args) == 1:
             return self.formula(args[0], not negate)
         if head in ("and", "or") and args:
@@ -236,18 +232,17 @@ class _Reader:
                 expected="(declare-const X_0 Real)",
                 got=str(command),
             )
-        key = (match[1], int(match[2]))
-        if key in self.declared or len(self.declared) >= MAX_VARIABLES:
+        if match[0] in self.declared or len(self.declared) >= MAX_VARIABLES:
             raise refuse(
                 f"{command[1]} is declared twice, or there are too many variables",
                 at="a declaration",
                 expected="each once",
                 got=str(command),
             )
-        self.declared.add(key)
+        self.declared[match[0]] = match[1], int(match[2])
 
     def count(self, letter: str) -> int:
-        numbers = [i for k, i in self.declared if k == letter]
+        numbers = [i for k, i in self.declared.values() if k == letter]
         if not numbers or max(numbers) != len(numbers) - 1:
             raise refuse(
                 f"the {letter} variables are not {letter}_0 to {letter}_n",
@@ -261,24 +256,34 @@ class _Reader:
 Bounds = dict[int, tuple[Fraction | None, Fraction | None]]
 
 
-def _bound(bounds: Bounds, form: Linear) -> bool:
+def _difference(left: Linear, right: Linear) -> Linear:
+    out = dict(left)
+    for k, v in right.items():
+        out[k] = out[k] - v if k in out else -v
+    return {k: v for k, v in out.items() if v or k is None}
+
+
+def _bound(bounds: Bounds, left: Linear, right: Linear) -> bool:
     """Take an inequality over one input into the box. A strict one is closed, which makes the box larger."""
-    keys = [k for k in form if k is not None]
-    if len(keys) != 1 or keys[0][0] != "X":
+    if len(left) != 1 or len(right) != 1 or (None in left) == (None in right):  # neither X <= c nor c <= X
+        form = _difference(left, right)
+        left, right = {k: v for k, v in form.items() if k is not None}, {None: -form.get(None, ZERO)}
+    variable, constant = (right, left) if None in left else (left, right)
+    key, factor = next(iter(variable.items()), (None, ZERO))
+    if len(variable) != 1 or key is None or key[0] != "X" or not factor:
         return False
-    index = keys[0][1]
-    constant, factor = form.get(None, Fraction(0)), form[keys[0]]
-    at = -constant if factor is ONE else -constant / factor
-    lo, hi = bounds.get(index, (None, None))
-    if factor > 0:
+    at = constant[None] if factor == 1 else constant[None] / factor
+    lo, hi = bounds.get(key[1], (None, None))
+    if (variable is left) == (factor.numerator > 0):
         hi = at if hi is None else min(hi, at)
     else:
         lo = at if lo is None else max(lo, at)
-    bounds[index] = (lo, hi)
+    bounds[key[1]] = (lo, hi)
     return True
 
 
-def _inequality(form: Linear, strict: bool) -> Inequality:
+def _inequality(left: Linear, right: Linear, strict: bool) -> Inequality:
+    form = _difference(left, right)
     keys = [k for k in form if k is not None]
     if not keys:
         raise refuse(
@@ -290,7 +295,7 @@ def _inequality(form: Linear, strict: bool) -> Inequality:
     return Inequality(
         {i: form[("Y", i)] for k, i in keys if k == "Y"},
         {i: form[("X", i)] for k, i in keys if k == "X"},
-        form.get(None, Fraction(0)),
+        form.get(None, ZERO),
         strict,
     )
 
@@ -371,11 +376,11 @@ def read_property(data: bytes) -> Property:
     shared: list[Inequality] = []
     for part in parts:
         if len(part) == 1:
-            shared.extend(_inequality(form, strict) for form, strict in part[0] if not _bound(common, form))
+            shared.extend(_inequality(*atom) for atom in part[0] if not _bound(common, *atom[:2]))
     grouped: dict[tuple[object, ...], tuple[Bounds, list[tuple[Inequality, ...]]]] = {}
     for atoms in reader.product([part for part in parts if len(part) > 1]):
         own: Bounds = {}
-        rest = [_inequality(form, strict) for form, strict in atoms if not _bound(own, form)]
+        rest = [_inequality(*atom) for atom in atoms if not _bound(own, *atom[:2])]
         clause = (*shared, *rest)
         if not clause:
             raise refuse(

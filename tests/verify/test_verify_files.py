@@ -31,11 +31,71 @@ def test_unsat_has_a_certificate_that_checks(seed, inputs, mlp, files) -> None:
     low, high = output_range(weights, -0.15, 0.15)
     far = high[0] + (0.25 if inputs == 3 else 3 * (high[0] - low[0]))
     claim = files[1](["-0.15"] * inputs, ["0.15"] * inputs, 1, [f"(assert (>= Y_0 {far:.3f}))"])
-    verdict = verify_files(model, claim, timeout=30)
+    verdict = verify_files(model, claim, timeout=30, strategy="inputs" if inputs == 3 else "neurons")
     assert verdict.status is Status.UNSAT and verdict.semantics == "float32"
     for arithmetic in ("rounded", "exact"):
         checked = tc.check(model, claim, verdict.certificate, arithmetic=arithmetic)
         assert checked.status == "valid" and checked.assumed == 0
+
+
+def corners(weights):
+    """What interval arithmetic says about the output over [-1, 1]^n: low, high."""
+    lo, hi = -np.ones(weights[0][0].shape[1]), np.ones(weights[0][0].shape[1])
+    for k, (w, b) in enumerate(weights):
+        lo, hi = np.minimum(w, 0) @ hi + np.maximum(w, 0) @ lo + b, np.minimum(w, 0) @ lo + np.maximum(w, 0) @ hi + b
+        if k + 1 < len(weights):
+            lo, hi = np.maximum(lo, 0), np.maximum(hi, 0)
+    return lo, hi
+
+
+@pytest.mark.parametrize("semantics", ["float32", "real"])
+@pytest.mark.parametrize(("inputs", "rule"), [(3, "derive"), (40, "interval")])
+def test_boxes_at_the_root_that_are_enough_make_the_proof(inputs, rule, semantics, mlp, files) -> None:
+    weights, model = mlp((inputs, 8, 8, 2), 1)
+    low, high = corners(weights)
+    far = f"(assert (or (and (>= Y_0 {high[0] + 1:.3f})) (and (<= Y_1 {low[1] - 1:.3f}))))"
+    claim = files[1](["-1.0"] * inputs, ["1.0"] * inputs, 2, [far])
+    verdict = verify_files(model, claim, timeout=30, semantics=semantics)
+    assert (verdict.status, verdict.semantics, verdict.leaves) == (Status.UNSAT, semantics, 1)
+    assert verdict.strategy.startswith("root: ") and tc.decode(verdict.certificate).root == rule
+    for arithmetic in ("rounded", "exact"):
+        assert tc.check(model, claim, verdict.certificate, arithmetic=arithmetic).status == "valid"
+    forced = verify_files(model, claim, timeout=30, semantics=semantics, strategy="inputs")
+    assert forced.status is Status.UNSAT and forced.strategy == "inputs: asked for"
+    assert tc.decode(forced.certificate).root == "derive"
+
+
+@pytest.mark.parametrize(("inputs", "said"), [(3, "inputs: "), (40, "neurons: ")])
+def test_one_region_that_the_root_leaves_open_is_enough_for_a_search(inputs, said, mlp, files) -> None:
+    weights, model = mlp((inputs, 12, 12, 1), 1)
+    far = 2 * corners(weights)[1][0]
+    low, high = output_range(weights, -0.3, 0.3)
+    near = high[0] + (0.02 if inputs == 3 else 1.0) * (high[0] - low[0])
+    names = [*(f"(declare-const X_{i} Real)" for i in range(inputs)), "(declare-const Y_0 Real)"]
+    parts = [
+        f"(and {' '.join(f'(>= X_{i} {a}) (<= X_{i} 0.3)' for i in range(inputs))} (>= Y_0 {bound:.3f}))"
+        for a, bound in (("-0.2", far), ("-0.3", near))
+    ]
+    claim = "\n".join([*names, f"(assert (or {' '.join(parts)}))"]).encode()
+    verdict = verify_files(model, claim, timeout=30)
+    assert verdict.status is Status.UNSAT and verdict.strategy.startswith(said)
+    assert tc.decode(verdict.certificate).root == "derive"
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+
+
+def test_a_network_without_finite_boxes_at_the_root_is_left_to_the_search(mlp, files, monkeypatch) -> None:
+    weights, model = mlp((40, 4, 1), 0)
+    far = 2 * corners(weights)[1][0] + 1
+    claim = files[1](["-1.0"] * 40, ["1.0"] * 40, 1, [f"(assert (>= Y_0 {far:.3f}))"])
+    kernel = tc.Kernel
+
+    def refuses(*arguments, root="derive", **options):
+        if root == "interval":
+            raise tc.CheckError("a value is not shown to be finite", where="", expected="", got="", fix="")
+        return kernel(*arguments, root=root, **options)
+
+    monkeypatch.setattr(tc, "Kernel", refuses, raising=False)
+    assert verify_files(model, claim, timeout=30).strategy.startswith("neurons: ")
 
 
 def test_a_narrow_claim_takes_many_leaves_and_still_checks(mlp, files) -> None:

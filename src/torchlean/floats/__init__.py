@@ -1,6 +1,14 @@
-"""The numbers: formats, rounding, sums, elementary functions, intervals. Needs numpy and python-flint only."""
+"""The numbers: formats, rounding, sums, elementary functions, intervals. Needs numpy and python-flint only.
 
-from torchlean.floats import bits, calculator, hardware, soft
+Elementary functions, software floats and the calculator load when they are first used: with python-flint they take as
+long as numpy does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torchlean.floats import bits
 from torchlean.floats.directed import (
     add_down,
     add_up,
@@ -13,8 +21,6 @@ from torchlean.floats.directed import (
     sub_down,
     sub_up,
 )
-from torchlean.floats.elementary import NAMES as ELEMENTARY
-from torchlean.floats.elementary import enclosure, rounded
 from torchlean.floats.formats import (
     BFLOAT16,
     BINARY16,
@@ -64,6 +70,15 @@ from torchlean.floats.sums import (
     worst_execution,
 )
 from torchlean.floats.transforms import fast_two_sum, two_product, two_sum
+from torchlean.lazy import lazily
+
+if TYPE_CHECKING:
+    from torchlean.floats import calculator, hardware, soft
+    from torchlean.floats.elementary import ELEMENTARY, enclosure, rounded
+else:
+    _HOME = {name: f"torchlean.floats.{name}" for name in ("calculator", "elementary", "hardware", "soft")}
+    _HOME.update(dict.fromkeys(("ELEMENTARY", "enclosure", "rounded"), "torchlean.floats.elementary"))
+    __getattr__ = lazily(__name__, _HOME)
 
 __all__ = [
     "BFLOAT16",

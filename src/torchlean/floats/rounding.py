@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import flint
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +13,9 @@ from torchlean.errors import UsageError
 from torchlean.floats.formats import BINARY16, BINARY32, BINARY64, Format, exact, next_down, next_up
 from torchlean.floats.steps import in_blocks, stepped
 from torchlean.floats.transforms import two_sum
+
+if TYPE_CHECKING:
+    import flint
 
 F64: TypeAlias = NDArray[np.float64]
 F32: TypeAlias = NDArray[np.float32]
@@ -187,6 +189,8 @@ def round_rational(q: Fraction | flint.fmpq, fmt: Format = BINARY32, mode: Round
 
 def rational(x: float) -> flint.fmpq:
     """The exact value of a finite float as a FLINT rational. Raises UsageError for NaN and infinities."""
+    import flint
+
     p, q = exact(x).as_integer_ratio()
     return flint.fmpq(p, q)
 

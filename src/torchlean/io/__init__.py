@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from torchlean.lazy import lazily
 
 _HOME = {
     "read_onnx": "torchlean.io.onnx",
@@ -16,9 +15,4 @@ _HOME = {
 __all__ = ["read_onnx", "read_query", "read_vnnlib", "write_onnx", "write_vnnlib"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'torchlean.io' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOME)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from torchlean.floats.elementary import rounded
+from torchlean import floats
 from torchlean.ir import ALIGNED, DERIVED, EXPAND, Missing, Onnx, Op, TensorType
 from torchlean.ops.common import TINY, UP, Attrs, Types, U, arity, elementwise, is_float, only_attrs, refuse
 from torchlean.ops.curves import LIBRARY, Curve, rough
@@ -120,7 +120,7 @@ def gelu_relax(xp: Any, boxes: Any, slope: Any | None = None) -> Lines:
 
 def gelu_lower(xp: Any, x: Any) -> Any:
     """numpy has none: the reference's."""
-    return functional().gelu(x) if is_torch(xp) else rounded("gelu", x)
+    return functional().gelu(x) if is_torch(xp) else floats.rounded("gelu", x)
 
 
 def gelu_tanh_meaning(N: Any, x: Any) -> Any:
@@ -251,7 +251,7 @@ softplus = _op(
     softplus_meaning,
     softplus_vjp,
     softplus_relax,
-    lambda xp, x: functional().softplus(x) if is_torch(xp) else rounded("softplus", x),
+    lambda xp, x: functional().softplus(x) if is_torch(xp) else floats.rounded("softplus", x),
     Onnx("Softplus", since=1),
 )
 silu = _op("silu", silu_meaning, silu_vjp, silu_relax, lambda xp, x: x * sigmoid_lower(xp, x), NO_SILU)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from torchlean.floats.elementary import FUNCTIONS, rounded
+from torchlean import floats
 from torchlean.ir import ALIGNED, DERIVED, Missing, Onnx, Op
 from torchlean.ops.common import UP, elementwise
 from torchlean.ops.curves import LIBRARY, Curve, curved, rough
@@ -218,13 +218,14 @@ def erf_near(xp: Any, x: Any) -> Any:
         return xp.erf(x)
     flat = np.clip(np.asarray(x, np.float64).reshape(-1), -6.0, 6.0)  # 1 - erf(6) < 2^-55
     small = np.abs(flat) < 2.0**-500
-    found = np.where(small, flat * (2 / sqrt_(pi)), FUNCTIONS["erf"].kernel.evaluate(np.where(small, 1.0, flat)))
+    kernel = floats.elementary.FUNCTIONS["erf"].kernel
+    found = np.where(small, flat * (2 / sqrt_(pi)), kernel.evaluate(np.where(small, 1.0, flat)))
     return found.reshape(np.shape(x)).astype(x.dtype)
 
 
 def erf_lower(xp: Any, x: Any) -> Any:
     """numpy has none: the reference's."""
-    return xp.erf(x) if is_torch(xp) else rounded("erf", x)
+    return xp.erf(x) if is_torch(xp) else floats.rounded("erf", x)
 
 
 def sigmoid_lower(xp: Any, x: Any) -> Any:

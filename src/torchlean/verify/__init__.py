@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torchlean.callable_module import make_callable
+from torchlean.lazy import lazily
 
 if TYPE_CHECKING:
     from torchlean_check.verdict import Verdict as Checked
@@ -52,12 +53,5 @@ def check(model: Any, claim: Any, certificate: Any, exact: bool = False, workers
     return torchlean_check.check(*files, arithmetic="exact" if exact else "rounded", workers=workers)
 
 
-def __getattr__(name: str) -> Any:
-    import importlib
-
-    if name not in _HOME:
-        raise AttributeError(f"module 'torchlean.verify' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME[name]), name)
-
-
+__getattr__ = lazily(__name__, _HOME)
 make_callable(__name__, verify)

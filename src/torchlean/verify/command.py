@@ -12,7 +12,6 @@ import select
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,6 +88,8 @@ def _child(options: Options, start: float) -> NoReturn:
         from torchlean.files import is_full, output_is_full
 
         if os.environ.get("TORCHLEAN_TRACEBACK"):
+            import traceback
+
             traceback.print_exc()
         failure: TorchLeanError = InternalError(
             "a bug in torchlean",

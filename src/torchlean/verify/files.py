@@ -1,4 +1,4 @@
-"""From two files to a verdict: attack, then proof, then certificate."""
+"""From two files to a verdict: a glance, an attack, then proof and certificate."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from torchlean.errors import FileError, Unsupported, UsageError
 from torchlean.verify.attack import attack
 from torchlean.verify.budget import OUT_OF_MEMORY, ran_out
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
-from torchlean.verify.inputs import prove_by_inputs
-from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck
+from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck, glance, quick_rule
 from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
@@ -41,7 +40,7 @@ def verify_files(
     semantics   "float32" asks for a proof about every float32 execution; where rounding alone stands against it, the
                 verdict is about the real function, and says so. "real" asks for that from the start
     strategy    "inputs" or "neurons": what is split; "lp": linear programs by HiGHS, for small networks (extra `lp`);
-                "auto" chooses, and the verdict says which and why
+                "auto" looks first whether boxes at the root are enough, then chooses; the verdict says which and why
     Raises      UsageError, FileError (a file that breaks its format's rules), Unsupported (one that asks for more)
     """
     if semantics not in SEMANTICS:
@@ -60,20 +59,28 @@ def verify_files(
     try:
         with alarm(deadline):
             network, regions = read(model, claim)
-            rng = np.random.default_rng(seed)
-            count = 1 if deadline.steps else workers or min(2, os.cpu_count() or 1)
-            problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
-            first_attacks(problems)
-            strategies = [choose(strategy, problem) for problem in problems]
-            how = "; ".join(dict.fromkeys(map(str, strategies)))
-            try:
-                proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
-            except Budget:
-                said = "real"
-                files.tables.clear()
-                problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
-                proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
-            certificate = write(files, said, network.table, proofs, problems[0].root if problems else "derive")
+            looks = [glance(network, region, said) if strategy == "auto" else (False, None) for region in regions]
+            if all(closed for closed, _ in looks):
+                how, root = "root: its boxes are enough", quick_rule(network)
+                proofs = [Proof.of_one_leaf() for _ in regions]
+            else:
+                rng = np.random.default_rng(seed)
+                count = 1 if deadline.steps else workers or min(2, os.cpu_count() or 1)
+                problems = [
+                    Problem(files, network, region, said, deadline, rng, count, kernel)
+                    for region, (_, kernel) in zip(regions, looks, strict=True)
+                ]
+                first_attacks(problems)
+                strategies = [choose(strategy, problem) for problem in problems]
+                how, root = "; ".join(dict.fromkeys(map(str, strategies))), problems[0].root
+                try:
+                    proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
+                except Budget:
+                    said = "real"
+                    files.tables.clear()
+                    problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
+                    proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
+            certificate = write(files, said, network.table, proofs, root)
     except Found as found:
         kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
         return answer(Status.SAT, kind, witness=found.witness)
@@ -131,6 +138,8 @@ def prove(problem: Problem, strategy: Strategy) -> Proof:
 
             return prove_by_linear_programs(problem)
         if strategy.name == "inputs":
+            from torchlean.verify.inputs import prove_by_inputs
+
             whole = problem.deadline
             if strategy.share is None:
                 return prove_by_inputs(problem)

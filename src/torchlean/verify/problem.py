@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ import torchlean_check as tc
 from torchlean.verify.attack import Target
 from torchlean.verify.clock import Deadline
 from torchlean.verify.maps import NumpyMaps
+from torchlean.verify.strategy import MORE
 from torchlean.verify.witness import Replay, Witness
 from torchlean_check.network import Network
 from torchlean_check.sparse import Sparse
@@ -20,6 +23,7 @@ from torchlean_check.vnnlib_reader import Region
 F64 = NDArray[np.float64]
 
 MOST_REPLAYERS = 8
+SMALL = 1 << 14  # values of a network
 SLACK = 2.0**-40  # of the magnitude: so that machines with other sums agree on a certificate
 
 
@@ -41,11 +45,15 @@ class Budget(Exception):
 
 @dataclass(frozen=True)
 class Proof:
-    """A tree whose every leaf the kernel closed, under `semantics`."""
+    """A tree whose every leaf the kernel closed."""
 
     tree: tc.Tree
     leaves: int
     boxes: int
+
+    @staticmethod
+    def of_one_leaf() -> Proof:
+        return Proof(tc.TreeBuilder().build()[0], 1, 1)
 
 
 @dataclass
@@ -97,8 +105,8 @@ class Problem:
 
     @property
     def root(self) -> str:
-        """The rule of the root's boxes: of a sparse network, bounding every neuron there costs more than it brings."""
-        return "interval" if self.sparse else "derive"
+        """The rule of the root's boxes."""
+        return _rule(self.network)
 
     @property
     def kernel(self) -> tc.Kernel:
@@ -126,10 +134,7 @@ class Problem:
 
     def slack(self) -> F64:
         """The margin that a leaf must clear, per inequality. Shapes: -> [R]"""
-        r, kernel = self.region, self.kernel
-        output = kernel.mags[self.network.output]
-        scale: F64 = SLACK * (np.abs(r.rows_y) @ output + np.abs(r.rows_x) @ kernel.mags[0] + np.abs(r.rows_c))
-        return scale
+        return _slack(self.kernel)
 
     def try_points(self, points: F64, most: int = 2) -> None:
         """Replay points that look violating. Raises Found when one is a witness."""
@@ -142,15 +147,51 @@ class Problem:
             self.files.refused += 1
 
 
+def closes(kernel: tc.Kernel) -> bool:
+    """Whether the boxes at the kernel's root refute every clause: then a tree of one leaf is a proof."""
+    state = kernel.start()
+    margin = kernel.bound(state, derive=False).margin
+    return bool(kernel.refuted(state, margin, _slack(kernel)).all())
+
+
+def quick_rule(network: Network) -> str:
+    """A rule of the root's boxes that costs less than an attack: the usual one for few inputs, else intervals."""
+    few = network.inputs <= MORE and sum(node.size for node in network.nodes) <= SMALL
+    return _rule(network) if few else "interval"
+
+
+def glance(network: Network, region: Region, semantics: str) -> tuple[bool, tc.Kernel | None]:
+    """Whether boxes by the quick rule refute every clause; and their kernel, where that rule is the usual one."""
+    rule = quick_rule(network)
+    try:
+        kernel = tc.Kernel(network, region, semantics=semantics, root=rule)
+        return closes(kernel), kernel if rule == _rule(network) else None
+    except (tc.CheckError, MemoryError):
+        return False, None
+
+
+def _rule(network: Network) -> str:
+    """Of a sparse network, bounding every neuron at the root costs more than it brings."""
+    return "interval" if Sparse in network.maps else "derive"
+
+
+def _slack(kernel: tc.Kernel) -> F64:
+    r, output = kernel.region, kernel.mags[kernel.network.output]
+    scale: F64 = SLACK * (np.abs(r.rows_y) @ output + np.abs(r.rows_x) @ kernel.mags[0] + np.abs(r.rows_c))
+    return scale
+
+
 def _float32_points(region: Region) -> tuple[F64, F64]:
     """The float32 points a witness should keep to: inside the exact region where it holds any, else its hull."""
-    lo, hi = region.lo.copy(), region.hi.copy()
-    inner_lo, inner_hi = lo.copy(), hi.copy()
-    for i in np.flatnonzero(hi > lo).tolist():
-        if region.exact_lo[i] > lo[i]:
-            inner_lo[i] = np.nextafter(np.float32(lo[i]), np.float32(np.inf))
-        if region.exact_hi[i] < hi[i]:
-            inner_hi[i] = np.nextafter(np.float32(hi[i]), np.float32(-np.inf))
-    some = inner_lo <= inner_hi
+    lo, hi = region.lo, region.hi
+    inner_lo = np.where(_differs(region.exact_lo, lo), np.nextafter(lo.astype(np.float32), np.float32(np.inf)), lo)
+    inner_hi = np.where(_differs(region.exact_hi, hi), np.nextafter(hi.astype(np.float32), np.float32(-np.inf)), hi)
+    some = (lo < hi) & (inner_lo <= inner_hi)
     # -0.0 becomes 0.0: a random generator refuses the interval [0.0, -0.0]
     return np.where(some, inner_lo, lo) + 0.0, np.where(some, inner_hi, hi) + 0.0
+
+
+def _differs(exact: Sequence[Fraction], floats: F64) -> NDArray[np.bool_]:
+    """Whether a float is another number than the exact one."""
+    ratios = [f.as_integer_ratio() for f in floats.tolist()]
+    return np.array([(x.numerator, x.denominator) != ratio for x, ratio in zip(exact, ratios, strict=True)], np.bool_)

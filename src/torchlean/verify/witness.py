@@ -83,7 +83,7 @@ class Replay:
         """Whether the real function violates the property at an exact input: by an enclosure of its outputs, which
         nearly always tells, else by rationals.
         """
-        from torchlean.meaning import IntervalReal, Real
+        from torchlean.meaning import IntervalReal
 
         outputs = self._evaluate(IntervalReal(), x)
         lo, hi = outputs.lo.ravel(), outputs.hi.ravel()
@@ -93,6 +93,8 @@ class Replay:
                 return True
             if all(False in clause for clause in said):
                 return False
+        from torchlean.meaning import Real  # loads python-flint
+
         output = self._evaluate(Real(), x)
         exact = [_fraction(v) for v in np.ravel(output.values if hasattr(output, "values") else output)]
         return _met(clauses, point, exact)
@@ -116,6 +118,7 @@ class Replay:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # its advice about the file is no part of the answer
         session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
         (y,) = session.run(None, {session.get_inputs()[0].name: x})
         return _violated(clauses, point, y)

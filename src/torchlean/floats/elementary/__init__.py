@@ -2,6 +2,6 @@
 
 from torchlean.floats.elementary.decide import rounded
 from torchlean.floats.elementary.enclose import enclosure
-from torchlean.floats.elementary.table import FUNCTIONS, NAMES
+from torchlean.floats.elementary.table import ELEMENTARY, FUNCTIONS
 
-__all__ = ["FUNCTIONS", "NAMES", "enclosure", "rounded"]
+__all__ = ["ELEMENTARY", "FUNCTIONS", "enclosure", "rounded"]

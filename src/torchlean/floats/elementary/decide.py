@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torchlean.errors import UsageError
 from torchlean.floats.elementary.arb import value
 from torchlean.floats.elementary.function import Function
-from torchlean.floats.elementary.table import FUNCTIONS, NAMES
+from torchlean.floats.elementary.table import ELEMENTARY, FUNCTIONS
 from torchlean.floats.formats import BINARY32, Format, format_of, next_down, next_up
 from torchlean.floats.rounding import F64, Rounding, round_down, round_nearest, round_up
 
@@ -30,7 +30,7 @@ def function(name: str) -> Function:
         raise UsageError(
             "no elementary function of this name",
             where="floats.elementary",
-            expected=", ".join(NAMES),
+            expected=", ".join(ELEMENTARY),
             got=name,
             fix="use one of these names",
         ) from None
@@ -46,7 +46,7 @@ def rounded(
 ) -> NDArray[Any]:
     """A function's value at each element, correctly rounded.
 
-    name     one of NAMES
+    name     one of ELEMENTARY
     fmt      the format of the result; None: that of x
     second   the second argument of pow (the exponent), hypot, and atan2 (the abscissa; x is the ordinate)
 

@@ -196,4 +196,4 @@ FUNCTIONS: dict[str, Function] = {
         Function("pow", _K["pow"], balls.pow, rules.pow, arity=2, between=_pow_between),
     )
 }  # fmt: skip
-NAMES = tuple(FUNCTIONS)
+ELEMENTARY = tuple(FUNCTIONS)

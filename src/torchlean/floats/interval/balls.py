@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import flint
 import numpy as np
 
 from torchlean.floats.formats import BINARY64, Format
 from torchlean.floats.interval.carrier import Interval
 from torchlean.floats.rounding import Rounding, round_rational
+
+if TYPE_CHECKING:
+    import flint
 
 
 def to_arb(x: Interval) -> list[flint.arb]:
@@ -18,6 +21,8 @@ def to_arb(x: Interval) -> list[flint.arb]:
     A bounded interval gives a ball with its exact midpoint where the precision holds it; an unbounded one the whole
     line.
     """
+    import flint
+
     balls = []
     for lo, hi in zip(x.lo.ravel().tolist(), x.hi.ravel().tolist(), strict=True):
         if np.isinf(lo) or np.isinf(hi):
@@ -45,6 +50,8 @@ def from_arb(balls: Sequence[flint.arb], fmt: Format = BINARY64) -> Interval:
 
 
 def _exact(x: flint.arb) -> flint.fmpq:
+    import flint
+
     mantissa, exponent = x.man_exp()
     shift = int(exponent)
     return flint.fmpq(int(mantissa) << max(shift, 0), 1 << max(-shift, 0))

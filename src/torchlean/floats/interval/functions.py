@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.errors import DomainError
-from torchlean.floats.elementary import enclosure, rounded
 from torchlean.floats.interval.carrier import Interval, enclose
 from torchlean.floats.rounding import Rounding
 
@@ -26,6 +25,8 @@ def apply(name: str, x: Interval) -> Interval:
              (-inf, 0]
     Errors   UsageError for a name that is not in `floats.ELEMENTARY`, and for a function of two arguments
     """
+    from torchlean.floats.elementary import enclosure, rounded
+
     if name in INCREASING or name in DECREASING:
         start, stop = (x.lo, x.hi) if name in INCREASING else (x.hi, x.lo)
         low, high = rounded(name, start, Rounding.DOWN), rounded(name, stop, Rounding.UP)

@@ -6,7 +6,6 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-import flint
 import numpy as np
 from numpy.typing import NDArray
 
@@ -207,6 +206,8 @@ def encode(x: Any, fmt: Format, mode: Rounding = Rounding.NEAREST, rules: Rules 
 
 def _exact_parts(value: Any) -> tuple[int, int, int]:
     """(sign, exponent, sticky significand) of a rational."""
+    import flint
+
     if isinstance(value, bool) or not isinstance(value, int | Fraction | flint.fmpq):
         raise UsageError(
             "this is no number to encode",

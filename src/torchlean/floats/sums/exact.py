@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flint
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -13,6 +12,9 @@ from torchlean.floats.formats import BINARY64, Format, format_of
 from torchlean.floats.rounding import F64, Rounding, rational, round_nearest
 from torchlean.floats.sums.accumulator import Accumulator
 from torchlean.floats.transforms import two_product
+
+if TYPE_CHECKING:
+    import flint
 
 
 def exact_dot(x: ArrayLike, w: ArrayLike | None = None, bias: float = 0.0) -> flint.fmpq:
