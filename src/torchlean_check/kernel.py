@@ -474,7 +474,7 @@ class Kernel:
                 live = facts.live(node.source, columns)
                 if columns is not live.columns:  # they may be those of another relu, which reads this one
                     L = self._full(L, columns, node.size)
-                    L = L if live.columns is None else L[:, live.columns]
+                    L = L if live.columns is None else L.take(live.columns, axis=1)
                 part, line = L[:, : live.unstable], live.lines
                 down = np.minimum(part, 0.0)
                 up = part - down
@@ -517,9 +517,9 @@ class Kernel:
     def _full(L: Floats, columns: Ints | None, size: int) -> Floats:
         if columns is None:
             return L
-        out = np.zeros((len(L), size))
-        out[:, columns] = L
-        return out
+        place = np.full(size, L.shape[1])
+        place[columns] = np.arange(L.shape[1])
+        return np.concatenate([L, np.zeros((len(L), 1))], axis=1).take(place, axis=1)
 
     def _matrix(
         self, facts: Facts, k: int, linear: Dense, columns: Ints | None, source: int
@@ -534,8 +534,8 @@ class Kernel:
             return linear.weight, None
         key = k, source, columns is None
         if key not in facts.matrices:
-            part = linear.weight if columns is None else linear.weight[columns]
-            facts.matrices[key] = part if below is None else np.ascontiguousarray(part[:, below])
+            part = linear.weight if columns is None else linear.weight.take(columns, axis=0)
+            facts.matrices[key] = part if below is None else part.take(below, axis=1)
         return facts.matrices[key], below
 
     def lowest(self, state: State, box: Ints, form: Floats, offset: Floats) -> Floats:
