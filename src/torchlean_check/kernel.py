@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from torchlean_check import arith
 from torchlean_check.errors import CheckError
+from torchlean_check.forms import Forms, few
 from torchlean_check.network import (
     Affine,
     AnyNode,
@@ -244,6 +245,7 @@ class Kernel:
                 got=str(width),
                 fix="use a smaller network",
             )
+        self.few = few(region.lo, region.hi, width)
         self.row_chunk = max(256 if Sparse in network.maps else 64, (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
         with np.errstate(all="ignore"):
@@ -263,12 +265,14 @@ class Kernel:
             ((),),
         )
         values: Boxes = {}
+        forms = Forms(self.arith, self.few)
         for k, node in enumerate(self.network.nodes):
             if isinstance(node, Affine):
                 self.charges[k] = self._charge(k, node)
             elif isinstance(node, (Curve, Product)):
                 self.charges[k] = self._error(node, values)
             values[k] = self._interval(k, node, state, values)
+            values[k] = self._met(k, values, forms)
             self._size(k, values[k])
             if k in self.network.boxed:
                 state.boxes[k] = values[k]
@@ -398,6 +402,12 @@ class Kernel:
             widen = np.minimum(widen, (facts.local[k] + 2.0**-46 * v) * WIDER)
         radius = radius * (1.0 + 2.0**-20) + widen + UNDERFLOW
         return y - radius, y + radius
+
+    def _met(self, k: int, values: Boxes, forms: Forms, facts: Facts | None = None) -> tuple[Floats, Floats]:
+        """The box of value k, met with its affine forms of the inputs where those are carried along."""
+        kappa = self.charges[k].kappa if k in self.charges else 0.0
+        kappa = kappa if facts is None else facts.local.get(k, kappa)
+        return forms.meet(k, self.network.nodes[k], values, self.absolute, kappa)
 
     # -- backward walk -----------------------------------------------------------------------------------------------
 
@@ -601,9 +611,10 @@ class Kernel:
         root's.
         """
         values: Boxes = {}
-        facts = Facts(state, None, self.compress)
+        facts, forms = Facts(state, None, self.compress), Forms(self.arith, self.few)
         for k in range(len(self.network.nodes) if local else max(self.network.boxed, default=-1) + 1):
-            lo, hi = self._interval(k, self.network.nodes[k], state, values, facts if local else None)
+            values[k] = self._interval(k, self.network.nodes[k], state, values, facts if local else None)
+            lo, hi = self._met(k, values, forms, facts)
             if k in state.boxes:
                 self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))
                 if not self.tight[k] and (k in self.bent or k in self.network.relu_inputs):
