@@ -23,6 +23,11 @@ def each(values: Floats, box: Ints) -> Floats:
     return values if len(values) == 1 else values.take(box, axis=0)
 
 
+def multiply(rows: Floats, matrix: Floats) -> Floats:
+    """rows @ matrix, laid out in memory as the rows are: so neither side of a convolution is copied."""
+    return rows @ matrix if rows.flags.c_contiguous or not rows.flags.f_contiguous else (matrix.T @ rows.T).T
+
+
 class Rounded:
     """float64 products by the BLAS: binary64 to nearest, any order, with or without FMA, no Strassen."""
 
@@ -40,7 +45,7 @@ class Rounded:
         return rows
 
     def product(self, rows: Floats, matrix: Floats) -> Floats:
-        return rows @ matrix
+        return multiply(rows, matrix)
 
     def against(self, rows: Floats, vector: Floats) -> Floats:
         """Shapes  [R, n], [n] -> [R]"""
@@ -94,10 +99,14 @@ class Exact:
             return np.full((len(rows), matrix.shape[1]), np.nan)  # untrimmed or not finite: fails the caller's check
         high = np.rint(units * 2.0**-22)
         low = units - high * 2.0**22
-        total = np.zeros((len(rows), matrix.shape[1]))
+        total = np.zeros((len(rows), matrix.shape[1]), order="F" if rows.flags.f_contiguous else "C")
         for part, scale in self._cut(matrix):
-            total += (low @ part) * (q * scale)
-            total += (high @ part) * (q * scale * 2.0**22)
+            found = multiply(high, part)
+            found *= 2.0**22
+            found += multiply(low, part)
+            found *= q
+            found *= scale
+            total += found
         return total
 
     def _cut(self, matrix: Floats) -> list[tuple[Floats, Floats]]:

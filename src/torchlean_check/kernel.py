@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from torchlean_check import arith, cases
 from torchlean_check.errors import CheckError
+from torchlean_check.forms import Forms, few
 from torchlean_check.network import (
     Affine,
     AnyNode,
@@ -244,6 +245,7 @@ class Kernel:
                 got=str(width),
                 fix="use a smaller network",
             )
+        self.few = few(region.lo, region.hi, width)
         self.row_chunk = max(256 if Sparse in network.maps else 64, (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
         self.threads = 1  # that bounds with cases are computed by
@@ -264,12 +266,14 @@ class Kernel:
             ((),),
         )
         values: Boxes = {}
+        forms = Forms(self.arith, self.few)
         for k, node in enumerate(self.network.nodes):
             if isinstance(node, Affine):
                 self.charges[k] = self._charge(k, node)
             elif isinstance(node, (Curve, Product)):
                 self.charges[k] = self._error(node, values)
             values[k] = self._interval(k, node, state, values)
+            values[k] = self._met(k, values, forms)
             self._size(k, values[k])
             if k in self.network.boxed:
                 state.boxes[k] = values[k]
@@ -400,6 +404,12 @@ class Kernel:
         radius = radius * (1.0 + 2.0**-20) + widen + UNDERFLOW
         return y - radius, y + radius
 
+    def _met(self, k: int, values: Boxes, forms: Forms, facts: Facts | None = None) -> tuple[Floats, Floats]:
+        """The box of value k, met with its affine forms of the inputs where those are carried along."""
+        kappa = self.charges[k].kappa if k in self.charges else 0.0
+        kappa = kappa if facts is None else facts.local.get(k, kappa)
+        return forms.meet(k, self.network.nodes[k], values, self.absolute, kappa)
+
     # -- backward walk -----------------------------------------------------------------------------------------------
 
     def walk(
@@ -475,7 +485,7 @@ class Kernel:
                 live = facts.live(node.source, columns)
                 if columns is not live.columns:  # they may be those of another relu, which reads this one
                     L = self._full(L, columns, node.size)
-                    L = L if live.columns is None else L[:, live.columns]
+                    L = L if live.columns is None else L.take(live.columns, axis=1)
                 part, line = L[:, : live.unstable], live.lines
                 down = np.minimum(part, 0.0)
                 up = part - down
@@ -518,9 +528,9 @@ class Kernel:
     def _full(L: Floats, columns: Ints | None, size: int) -> Floats:
         if columns is None:
             return L
-        out = np.zeros((len(L), size))
-        out[:, columns] = L
-        return out
+        place = np.full(size, L.shape[1])
+        place[columns] = np.arange(L.shape[1])
+        return np.concatenate([L, np.zeros((len(L), 1))], axis=1).take(place, axis=1)
 
     def _matrix(
         self, facts: Facts, k: int, linear: Dense, columns: Ints | None, source: int
@@ -535,8 +545,8 @@ class Kernel:
             return linear.weight, None
         key = k, source, columns is None
         if key not in facts.matrices:
-            part = linear.weight if columns is None else linear.weight[columns]
-            facts.matrices[key] = part if below is None else np.ascontiguousarray(part[:, below])
+            part = linear.weight if columns is None else linear.weight.take(columns, axis=0)
+            facts.matrices[key] = part if below is None else part.take(below, axis=1)
         return facts.matrices[key], below
 
     def lowest(self, state: State, box: Ints, form: Floats, offset: Floats) -> Floats:
@@ -602,9 +612,10 @@ class Kernel:
         root's.
         """
         values: Boxes = {}
-        facts = Facts(state, None, self.compress)
+        facts, forms = Facts(state, None, self.compress), Forms(self.arith, self.few)
         for k in range(len(self.network.nodes) if local else max(self.network.boxed, default=-1) + 1):
-            lo, hi = self._interval(k, self.network.nodes[k], state, values, facts if local else None)
+            values[k] = self._interval(k, self.network.nodes[k], state, values, facts if local else None)
+            lo, hi = self._met(k, values, forms, facts)
             if k in state.boxes:
                 self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))
                 if not self.tight[k] and (k in self.bent or k in self.network.relu_inputs):

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from torchlean_check.conv import Conv, Turned
 from torchlean_check.sparse import Sparse
 
 TABLES = "none/1", "tolerances-1"
@@ -139,125 +140,20 @@ class Select:
         return (self.index >= 0).astype(np.float64)
 
 
-@dataclass(frozen=True, eq=False)
-class Conv:
-    """ONNX Conv on one image: cross-correlation with zero padding, 1 to 3 spatial axes.
-
-    Shapes  weight: [out channels, in channels / groups, *kernel]; in_shape, out_shape: (channels, *spatial)
-            pads: (low per axis, high per axis), as ONNX writes them
-    """
-
-    weight: Floats
-    strides: tuple[int, ...]
-    pads: tuple[int, ...]
-    dilations: tuple[int, ...]
-    groups: int
-    in_shape: tuple[int, ...]
-    out_shape: tuple[int, ...]
-    kernels: tuple[Floats, ...] = field(init=False)  # per group [out channels, in channels * kernel]
-    forward: tuple[Floats, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        grouped = np.ascontiguousarray(self.weight).reshape(self.groups, self.out_shape[0] // self.groups, -1)
-        object.__setattr__(self, "kernels", tuple(np.ascontiguousarray(k) for k in grouped))
-        object.__setattr__(self, "forward", tuple(np.ascontiguousarray(k.T) for k in grouped))
-
-    def _windows(self) -> list[tuple[tuple[int, ...], tuple[slice, ...]]]:
-        """Per kernel position, the slices of the padded input that it reads."""
-        out = []
-        for k in np.ndindex(*self.weight.shape[2:]):
-            starts = [a * d for a, d in zip(k, self.dilations, strict=True)]
-            out.append(
-                (
-                    k,
-                    tuple(
-                        slice(a, a + s * (n - 1) + 1, s)
-                        for a, s, n in zip(starts, self.strides, self.out_shape[1:], strict=True)
-                    ),
-                )
-            )
-        return out
-
-    def _padded(self) -> list[int]:
-        axes = len(self.strides)
-        return [self.in_shape[1 + i] + self.pads[i] + self.pads[axes + i] for i in range(axes)]
-
-    def _inside(self) -> tuple[slice, ...]:
-        axes = len(self.strides)
-        return tuple(slice(self.pads[i], self.pads[i] + self.in_shape[1 + i]) for i in range(axes))
-
-    def apply(self, x: Floats, product: Multiply) -> Floats:
-        batch, spots, groups = len(x), math.prod(self.out_shape[1:]), self.groups
-        image = np.zeros((batch, self.in_shape[0], *self._padded()))
-        image[(slice(None), slice(None), *self._inside())] = x.reshape(batch, *self.in_shape)
-        columns = np.stack([image[(slice(None), slice(None), *w)] for _, w in self._windows()], axis=2)
-        columns = columns.reshape(batch, groups, -1, spots).transpose(
-            1, 0, 3, 2
-        )  # group, batch, spot, channel * kernel
-        y = [product(columns[g].reshape(batch * spots, -1), self.forward[g]) for g in range(groups)]
-        joined = np.stack(y).reshape(groups, batch, spots, -1).transpose(1, 0, 3, 2)
-        return np.ascontiguousarray(joined).reshape(batch, -1)
-
-    def transpose(self, rows: Floats, product: Multiply) -> Floats:
-        batch, spots, groups = len(rows), math.prod(self.out_shape[1:]), self.groups
-        g = rows.reshape(batch, groups, -1, spots).transpose(1, 0, 3, 2)
-        per = self.in_shape[0] // groups
-        image = np.zeros((batch, self.in_shape[0], *self._padded()))
-        for i in range(groups):
-            part = product(np.ascontiguousarray(g[i]).reshape(batch * spots, -1), self.kernels[i])
-            parts = np.moveaxis(part.reshape(batch, *self.out_shape[1:], per, -1), (-1, -2), (0, 2))
-            for j, (_, w) in enumerate(self._windows()):
-                image[(slice(None), slice(i * per, (i + 1) * per), *w)] += parts[j]
-        inside = image[(slice(None), slice(None), *self._inside())]
-        return np.ascontiguousarray(inside).reshape(batch, -1)
-
-    def absolute(self) -> Conv:
-        return Conv(
-            np.abs(self.weight), self.strides, self.pads, self.dilations, self.groups, self.in_shape, self.out_shape
-        )
-
-    def leaves(self) -> Floats:
-        per_channel = np.count_nonzero(self.weight.reshape(len(self.weight), -1), axis=1)
-        return np.repeat(per_channel.astype(np.float64), math.prod(self.out_shape[1:]))
-
-    @property
-    def depth(self) -> int:
-        return math.prod(self.weight.shape[1:]) + self.weight.shape[0] + math.prod(self.weight.shape[2:])
-
-
-@dataclass(frozen=True, eq=False)
-class Turned:
-    """The transpose of a convolution, as ONNX's ConvTranspose has it: its `out_shape` is what this map reads."""
-
-    conv: Conv
-
-    def apply(self, x: Floats, product: Multiply) -> Floats:
-        return self.conv.transpose(x, product)
-
-    def transpose(self, rows: Floats, product: Multiply) -> Floats:
-        return self.conv.apply(rows, product)
-
-    def absolute(self) -> Turned:
-        return Turned(self.conv.absolute())
-
-    def leaves(self) -> Floats:
-        c = self.conv
-        some = Conv(
-            (c.weight != 0).astype(np.float64), c.strides, c.pads, c.dilations, c.groups, c.in_shape, c.out_shape
-        )
-        return some.transpose(np.ones((1, math.prod(c.out_shape))), np.matmul)[0]
-
-    @property
-    def depth(self) -> int:
-        return self.conv.depth
-
-
 Map = Dense | Rows | Sparse | Scale | Select | Conv | Turned
 
 
 def matrix(weight: Floats) -> Dense | Sparse:
     """The map y = weight x.   Shapes  weight: [out, in]"""
     return Sparse.of(weight) or Dense(weight)
+
+
+def sliding(conv: Conv) -> Conv | Dense:
+    """The map, as a matrix where the kernel is nearly as large as its input: then that is little more work."""
+    spots, outputs = math.prod(conv.in_shape[1:]), math.prod(conv.out_shape)
+    if conv.groups * spots > 2 * math.prod(conv.weight.shape[2:]) or outputs * conv.in_shape[0] * spots > 1 << 22:
+        return conv
+    return Dense(conv.transpose(np.eye(outputs), np.matmul))
 
 
 @dataclass(frozen=True, eq=False)

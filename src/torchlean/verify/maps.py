@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from torchlean_check.network import Affine, Conv, Dense, Map, Network, Rows, Scale, Select, Turned
+from torchlean_check.arith import multiply
+from torchlean_check.conv import Conv, Turned
+from torchlean_check.network import Affine, Dense, Map, Network, Rows, Scale, Select
 from torchlean_check.sparse import Sparse
 
 
@@ -70,13 +72,13 @@ class NumpyMaps:
         return np.asarray(array)
 
     def apply(self, node: int, term: int, x: Any) -> Any:
-        return self._map(node, term).apply(x, np.matmul)
+        return self._map(node, term).apply(x, multiply)
 
     def transpose(self, node: int, term: int, rows: Any) -> Any:
-        return self._map(node, term).transpose(rows, np.matmul)
+        return self._map(node, term).transpose(rows, multiply)
 
     def scatter(self, rows: Any, select: Select) -> Any:
-        return select.transpose(rows, np.matmul)
+        return select.transpose(rows, multiply)
 
     def _map(self, node: int, term: int) -> Map:
         affine = self._network.nodes[node]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torchlean_check.network import Conv, Floats, Ref
+from torchlean_check.conv import Conv
+from torchlean_check.network import Floats, Ref, sliding
 from torchlean_check.wire import Node
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def conv(r: Reader, node: Node) -> Ref:
     if groups < 1 or x.shape[1] != groups * w.shape[1] or w.shape[0] % groups:
         raise r.bad(node, "channels do not fit", f"group * {w.shape[1]}", f"{x.shape[1]} channels, group {groups}")
     bias = per_channel(r, node, found, w.shape[0], math.prod(out))
-    linear = Conv(w, strides, pads, dilations, groups, tuple(x.shape[1:]), (w.shape[0], *out))
+    linear = sliding(Conv(w, strides, pads, dilations, groups, tuple(x.shape[1:]), (w.shape[0], *out)))
     return r.product(node, linear, x, (1, w.shape[0], *out), bias)
 
 

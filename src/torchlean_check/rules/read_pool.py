@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torchlean_check.network import Conv, Ints, Ref, Select
+from torchlean_check.conv import Conv
+from torchlean_check.network import Ints, Ref, Select
 from torchlean_check.rules.read_choice import larger
 from torchlean_check.rules.read_conv import WINDOW, window
 from torchlean_check.wire import Node

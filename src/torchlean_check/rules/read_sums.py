@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torchlean_check.network import Conv, Ref
+from torchlean_check.conv import Conv
+from torchlean_check.network import Ref
 from torchlean_check.wire import Node
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torchlean_check.network import Conv, Ref, Turned
+from torchlean_check.conv import Conv, Turned
+from torchlean_check.network import Ref
 from torchlean_check.rules.read_conv import WINDOW, per_channel, window
 from torchlean_check.wire import Node
 

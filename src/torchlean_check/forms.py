@@ -1,0 +1,145 @@
+"""Trusted. Boxes carried forward as affine forms of the few inputs that vary: one pass through the network, however
+wide it is, where the backward walk needs two rows for every neuron.
+
+With x = c + h e, e in [-1, 1]^n, a value z has forms m and p, in every execution that the state is about:
+    |z - (m_0 + sum m_i e_i)| <= p_0 + sum p_i e_i
+Affine nodes, y = W z + b up to an error kappa (see `kernel`):  m' = W m + b,  p' = |W| p + kappa, by the triangle
+inequality for each e. Nodes with lines  a z + q <= f(z) <= s z + t  on z's box:  f(z) lies between
+a m - |a| p + q  and  s m + |s| p + t;  the new m is the middle of those two, the new p half their distance. Any other
+node is a middle and a radius without e. What rounding moves is at most gamma times S, the sum of the sizes of what is
+added up, and is charged to p_0; since |e_i| <= 1, a coefficient counts with its size.
+Source  SEMANTICS 5; de Figueiredo and Stolfi 2004, doi:10.1023/B:NUMA.0000049462.70970.b6 (affine arithmetic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from torchlean_check.arith import Arithmetic, Ints
+from torchlean_check.network import Affine, AnyNode, Curve, Floats, Input, Map, Relu
+from torchlean_check.rules import curve, relu
+
+Box = tuple[Floats, Floats]
+UNDERFLOW = 2.0**-700  # over all underflows of one step, as in `kernel`
+MOST, LEAST = 16, 1 << 12  # inputs that vary, and the width of a value from which on it pays
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """Shapes  [B, 1 + n, size]: constants first"""
+
+    m: Floats
+    p: Floats
+
+    def size(self) -> Floats:
+        """S: all sizes added up, rounded up.   Shapes  [B, size]"""
+        total: Floats = (np.abs(self.m) + np.abs(self.p)).sum(axis=1) * (1.0 + 2.0**-32)
+        return total
+
+    def box(self) -> Box:
+        """Least and largest values, outward."""
+        slack = (self.m.shape[1] + 8) * 2.0**-52 * self.size() + UNDERFLOW
+        low = self.m[:, 0] - self.p[:, 0] - np.abs(self.m[:, 1:] - self.p[:, 1:]).sum(axis=1)
+        high = self.m[:, 0] + self.p[:, 0] + np.abs(self.m[:, 1:] + self.p[:, 1:]).sum(axis=1)
+        return low - slack, high + slack
+
+
+def start(lo: Floats, hi: Floats, varying: Ints) -> Form:
+    """The inputs themselves: c - h <= lo and hi <= c + h; one that does not vary is c up to h.
+
+    Shapes   lo, hi: [B, inputs]; varying: [n]
+    """
+    c = 0.5 * lo + 0.5 * hi
+    h = np.nextafter(np.maximum(hi - c, c - lo), np.inf)
+    m, p = (np.zeros((len(lo), 1 + len(varying), lo.shape[1])) for _ in range(2))
+    m[:, 0], p[:, 0] = c, h
+    m[:, 1 + np.arange(len(varying)), varying] = h[:, varying]
+    p[:, 0, varying] = 0.0
+    return Form(m, p)
+
+
+def constant(box: Box, count: int) -> Form:
+    """Shapes  box: [B, size]; count: 1 + n"""
+    lo, hi = box
+    m, p = (np.zeros((len(lo), count, lo.shape[1])) for _ in range(2))
+    m[:, 0] = 0.5 * lo + 0.5 * hi
+    p[:, 0] = np.nextafter(np.maximum(hi - m[:, 0], m[:, 0] - lo), np.inf)
+    return Form(m, p)
+
+
+def affine(node: Affine, absolute: tuple[Map, ...], read: list[Form], kappa: Floats | float, arith: Arithmetic) -> Form:
+    """absolute: the maps with |weights|.   Shapes  kappa: [size] or [B, size]"""
+    batch, count = read[0].m.shape[:2]
+    m, p = (np.zeros((batch, count, node.size)) for _ in range(2))
+    m[:, 0], sizes, terms = node.bias, np.abs(node.bias)[None], 16 + 2 * len(node.terms)
+    for (linear, _), size, form in zip(node.terms, absolute, read, strict=True):
+        middle, moved = arith.trim(form.m.reshape(batch * count, -1))
+        radius, shaken = arith.trim(form.p.reshape(batch * count, -1))
+        total = form.size()
+        if moved is not None and shaken is not None:
+            off = np.zeros_like(total) + (moved + shaken).reshape(batch, -1).sum(axis=1, keepdims=True)
+            p[:, 0] += size.apply(arith.trim_up(off * (1.0 + 2.0**-32)), arith.product) * (1.0 + 2.0**-20)
+            total = total + 2.0 * off
+        m += linear.apply(middle, arith.product).reshape(m.shape)
+        p += size.apply(radius, arith.product).reshape(m.shape)
+        sizes = sizes + size.apply(arith.trim_up(total), arith.product)
+        terms = max(terms, linear.depth + 16 + 2 * len(node.terms))
+    p[:, 0] += (kappa + arith.gamma(terms) * sizes * (1.0 + 2.0**-18)) * (1.0 + 2.0**-18) + UNDERFLOW
+    return Form(m, p)
+
+
+def bent(form: Form, lines: relu.Lines, kappa: Floats | float) -> Form:
+    """Through lines below and above, and an error of the result.   Shapes  lines, kappa: [B, size] or [1, size]"""
+    a, s, t = lines.a, lines.s, lines.t
+    q = np.zeros_like(t) if lines.p is None else lines.p
+    size = (np.abs(a) + np.abs(s)) * form.size() + np.abs(q) + np.abs(t) + kappa
+    up, turn = (0.5 * (s + a))[:, None], (0.5 * (s - a))[:, None]
+    more, both = (0.5 * (np.abs(s) - np.abs(a)))[:, None], (0.5 * (np.abs(s) + np.abs(a)))[:, None]
+    m, p = up * form.m + more * form.p, turn * form.m + both * form.p
+    m[:, 0] += 0.5 * (q + t)
+    p[:, 0] += 0.5 * (t - q) + kappa + 2.0**-48 * size + UNDERFLOW
+    return Form(m, p)
+
+
+def few(lo: Floats, hi: Floats, width: int) -> Ints | None:
+    """The inputs that vary, where forms of them pay in a network with a value of this width."""
+    varying = np.flatnonzero(lo < hi)
+    return varying if width >= LEAST and len(varying) <= MOST else None
+
+
+class Forms:
+    """The forms of one batch of boxes, value by value in the network's order; none without `varying`."""
+
+    def __init__(self, arith: Arithmetic, varying: Ints | None) -> None:
+        self.arith, self.varying = arith, varying
+        self.known: dict[int, Form] = {}
+
+    def meet(
+        self,
+        k: int,
+        node: AnyNode,
+        values: Mapping[int, Box],
+        absolute: Mapping[int, tuple[Map, ...]],
+        kappa: Floats | float,
+    ) -> Box:
+        """The box values[k] met with what value k's forms say; those of all earlier values are known."""
+        if self.varying is None:
+            return values[k]
+        if isinstance(node, Input):
+            self.known[k] = start(*values[k], self.varying)
+        elif isinstance(node, Affine):
+            read = [self.known[source] for _, source in node.terms]
+            self.known[k] = affine(node, absolute[k], read, kappa, self.arith)
+        elif isinstance(node, Relu):
+            self.known[k] = bent(self.known[node.source], relu.lines(*values[node.source]), 0.0)
+        elif isinstance(node, Curve):
+            middle = np.zeros((1, node.size)), np.zeros((1, node.size))
+            lines = curve.lines(node, middle, values[node.source])
+            self.known[k] = bent(self.known[node.source], lines, kappa)
+        else:
+            self.known[k] = constant(values[k], self.known[0].m.shape[1])
+        low, high = self.known[k].box()
+        return np.fmax(values[k][0], low), np.fmin(values[k][1], high)

@@ -1,0 +1,183 @@
+"""Affine forms of the inputs: every execution obeys them, and they spare the backward walk most of its rows."""
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import torchlean_check as tc
+from torchlean_check import forms
+from torchlean_check.forms import Form, Forms
+from torchlean_check.network import Affine, Dense, Scale
+from torchlean_check.rules import relu
+
+CLAIM = ["(assert (<= Y_0 0.0))"]
+f32 = lambda rng, *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+
+
+def networks(tools):
+    rng = np.random.default_rng(7)
+    yield "mlp", tools.mlp_bytes([3, 9, 8, 2], seed=4), 3
+    yield "wide values", tools.mlp_bytes([3, 9, 9, 2], seed=3, scale=40.0), 3
+    nodes = [
+        ("ConvTranspose", "xwb", "c", {"strides": [2]}), ("Relu", "c", "a", {}),
+        ("Conv", "ak", "d", {"strides": [2], "pads": [1, 1]}), ("Relu", "d", "e", {}), ("Add", "de", "s", {}),
+        ("Flatten", "s", "f", {}), ("Gemm", "fo", "y", {}),
+    ]  # fmt: skip
+    weights = {"w": f32(rng, 1, 2, 3), "b": f32(rng, 2), "k": f32(rng, 2, 2, 3), "o": f32(rng, 10, 2)}
+    yield "transposed", tools.model_bytes(nodes, weights, (1, 1, 4)), 4
+
+
+def load(tools, title, semantics, arithmetic, low="-0.4", high="0.3"):
+    model, inputs = next((m, n) for t, m, n in networks(tools) if t == title)
+    network, (region,) = tc.load(model, tools.property_text(inputs, 2, CLAIM, low, high))
+    return tc.Kernel(network, region, semantics, arithmetic)
+
+
+def carried(kernel, state):
+    """The forms of every value, on the boxes that intervals and forms give."""
+    found, values = Forms(kernel.arith, np.arange(kernel.network.inputs)), {}
+    for k, node in enumerate(kernel.network.nodes):
+        values[k] = kernel._interval(k, node, state, values)
+        values[k] = kernel._met(k, values, found)
+    return found.known
+
+
+@pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
+@pytest.mark.parametrize("semantics", ["float32", "real"])
+@pytest.mark.parametrize("title", ["mlp", "wide values", "transposed"])
+def test_every_execution_obeys_the_forms(tools, title, semantics, arithmetic):
+    """|z - m(e)| <= p(e) at the e of the point itself, in rational numbers."""
+    kernel = load(tools, title, semantics, arithmetic)
+    rng = np.random.default_rng(0)
+    state = kernel.split(kernel.start(), np.array([1]))[1]
+    known = carried(kernel, state)
+    lo, hi = state.lo[0].astype(np.float32), state.hi[0].astype(np.float32)
+    for n in range(12):
+        mix = rng.random(len(lo)) if n % 2 else rng.integers(0, 2, len(lo))
+        x = np.clip((lo + mix * (hi - lo)).astype(np.float32), lo, hi)
+        values = (
+            tools.exact_run(kernel.network, x.tolist())
+            if semantics == "real"
+            else tools.float32_run(kernel.network, x, rng)
+        )
+        at = known[0].m[0]
+        e = [(Fraction(float(x[i])) - Fraction(at[0, i])) / Fraction(at[1 + i, i]) for i in range(len(x))]
+        assert all(-1 <= v <= 1 for v in e)
+        one = [Fraction(1), *e]
+        for k, value in enumerate(values):
+            for i, z in enumerate(value):
+                middle, radius = (sum(Fraction(a) * b for a, b in zip(part[0, :, i].tolist(), one, strict=True))
+                                  for part in (known[k].m, known[k].p))  # fmt: skip
+                exact = z if isinstance(z, Fraction) else Fraction(float(z))
+                assert abs(exact - middle) <= radius, (k, i)
+
+
+def random_form(rng, size, scale=1.0):
+    m, p = rng.normal(size=(2, 1, 4, size)) * scale
+    p[:, 0] = np.abs(p).sum(axis=1)
+    return Form(m, p)
+
+
+def ends(form, i):
+    """Middle and radius of entry i at every corner of e, exactly."""
+    for e in itertools.product([-1, 1], repeat=3):
+        yield [
+            sum(Fraction(a) * b for a, b in zip(x[0, :, i].tolist(), [1, *e], strict=True)) for x in (form.m, form.p)
+        ]
+
+
+@pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
+@pytest.mark.parametrize("kappa", [0.0, 0.3])
+def test_an_affine_step_holds_what_it_may_read_at_its_worst(arithmetic, kappa):
+    """Values at the ends of their forms, on the side that each weight asks for: rounding is all that is left."""
+    rng = np.random.default_rng(2)
+    arith = tc.arith.arithmetic(arithmetic)
+    for scale in (1.0, 2.0**40):
+        weight = rng.normal(size=(6, 5)).astype(np.float32)
+        weight[3:, 0] = 0.0  # these do not read the entry that is made large below, for which exact rows lose digits
+        maps = Dense(weight), Scale(rng.normal(size=6).astype(np.float32))
+        bias, zero = rng.normal(size=6), np.zeros(6)
+        node = Affine(((maps[0], 0), (maps[1], 1)), bias, 6, (6,), zero, False, 0.0, zero, np.abs(bias), "y")
+        read = [random_form(rng, 5, scale), random_form(rng, 6, scale)]
+        for part in (read[0].m, read[0].p):
+            part[:, :, 0] *= 2.0**30
+        made = forms.affine(node, tuple(m.absolute() for m in maps), read, kappa, arith)
+        weights = np.concatenate([maps[0].weight, np.diag(maps[1].factor)], axis=1)
+        corners = [*zip(*(ends(form, j) for form in read for j in range(form.m.shape[2])), strict=True)]
+        for i in range(6):
+            row = [Fraction(w) for w in weights[i].tolist()]
+            for corner, (middle, radius) in zip(corners, ends(made, i), strict=True):
+                centre = sum(w * m for w, (m, _) in zip(row, corner, strict=True)) + Fraction(bias[i])
+                spread = sum(abs(w) * p for w, (_, p) in zip(row, corner, strict=True)) + Fraction(kappa)
+                assert abs(centre - middle) + spread <= radius
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.3])
+def test_a_bent_step_holds_both_lines_at_their_worst(kappa):
+    rng = np.random.default_rng(3)
+    for scale in (1.0, 2.0**-60):
+        form = random_form(rng, 60, scale)
+        a, s, q = rng.normal(size=(3, 1, 60))
+        t = q + 100.0 * scale
+        made = forms.bent(form, relu.Lines(a, s, q, t), kappa)
+        for i in range(60):
+            slopes = [Fraction(v[0, i]) for v in (a, s, q, t)]
+            for (m, p), (middle, radius) in zip(ends(form, i), ends(made, i), strict=True):
+                assert middle - radius <= slopes[0] * m - abs(slopes[0]) * p + slopes[2] - Fraction(kappa)
+                assert middle + radius >= slopes[1] * m + abs(slopes[1]) * p + slopes[3] + Fraction(kappa)
+
+
+def test_the_box_of_a_form_holds_its_corners():
+    rng = np.random.default_rng(1)
+    for scale in (1.0, 2.0**-60, 2.0**60):
+        form = random_form(rng, 50, scale)
+        low, high = form.box()
+        for i in range(50):
+            for middle, radius in ends(form, i):
+                assert Fraction(low[0, i]) <= middle - radius and middle + radius <= Fraction(high[0, i])
+
+
+def test_a_pinned_input_is_a_constant_even_where_it_is_subnormal():
+    lo = np.array([[0.0, 5e-324, 1.0]])
+    hi = np.array([[1.0, 5e-324, 1.0]])
+    form = forms.start(lo, hi, np.array([0]))
+    low, high = form.box()
+    assert form.m.shape == (1, 2, 3) and (low <= lo).all() and (high >= hi).all()
+    assert Fraction(form.p[0, 0, 1]) >= abs(Fraction(5e-324) - Fraction(form.m[0, 0, 1]))
+
+
+def test_forms_leave_fewer_neurons_undecided_and_never_widen_a_box(tools, monkeypatch):
+    model = tools.mlp_bytes([2, 40, 40, 40, 2], seed=1)
+    network, (region,) = tc.load(model, tools.property_text(2, 2, CLAIM, "-0.1", "0.1"))
+    plain = tc.Kernel(network, region, root="interval").start().boxes
+    monkeypatch.setattr(forms, "LEAST", 0)
+    kernel = tc.Kernel(network, region, root="interval")
+    met = kernel.start().boxes
+    assert kernel.few is not None and all(
+        (met[k][0] >= plain[k][0]).all() and (met[k][1] <= plain[k][1]).all() for k in plain
+    )
+    undecided = [sum(int(((lo < 0) & (hi > 0)).sum()) for lo, hi in boxes.values()) for boxes in (met, plain)]
+    assert undecided[0] * 2 < undecided[1]
+
+
+def test_exact_boxes_do_not_depend_on_the_batch(tools, monkeypatch):
+    monkeypatch.setattr(forms, "LEAST", 0)
+    kernel = load(tools, "transposed", "float32", "exact")
+    halves = kernel.split(kernel.start(), np.array([0]))
+    halves[0].hi[0, 1] = halves[0].lo[0, 1]  # one half has an input that no longer varies
+    alone = [half.take([0]) for half in halves]
+    both = tc.State.join(halves)
+    for state in (*alone, both):
+        kernel.derive(state)
+    for k, (lo, hi) in both.boxes.items():
+        assert all((lo[i] == half.boxes[k][0][0]).all() and (hi[i] == half.boxes[k][1][0]).all()
+                   for i, half in enumerate(alone))  # fmt: skip
+
+
+def test_many_varying_inputs_are_left_to_the_walk(tools, monkeypatch):
+    monkeypatch.setattr(forms, "LEAST", 0)
+    for inputs in (forms.MOST, forms.MOST + 1):
+        network, (region,) = tc.load(tools.mlp_bytes([inputs, 4, 2]), tools.property_text(inputs, 2, CLAIM))
+        assert (tc.Kernel(network, region).few is not None) == (inputs == forms.MOST)
