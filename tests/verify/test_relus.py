@@ -61,11 +61,12 @@ def test_a_tree_that_is_given_up_after_it_went_over_to_torch(mlp, files, monkeyp
     def goes_over(self, builder, nodes, seconds):
         given_up.append(self.engine.move(np.inf))
         self.take_maps()
-        return nodes.to(NumpyMaps(self.problem.network), self.maps) if given_up[-1] else nodes
+        return nodes.put(self.maps.put) if given_up[-1] else nodes
 
     monkeypatch.setattr(Relus, "grow", goes_over)
     monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)  # clause by clause from the start
-    monkeypatch.setattr("torchlean.verify.neurons.NEAR", 1e9)
+    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
+    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
     model, claim = claim_of(mlp, files, 1, 1.45)
     verdict = verify_files(model, claim, 60.0, strategy="neurons")
     assert verdict.status.value == "unsat" and given_up[0]
