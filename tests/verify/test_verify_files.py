@@ -199,3 +199,18 @@ def test_an_input_pinned_to_zero_can_be_attacked(mlp, files) -> None:
     network, (region,) = tc.load(model, claim)
     problem = Problem(Files(model, claim), network, region, "float32", Deadline(10.0), np.random.default_rng(0))
     assert not len(evolve(problem.target, problem.rng, problem.deadline, rounds=2))
+
+
+def test_the_attack_keeps_to_float32_points_inside_the_exact_region_where_there_are_any(mlp, files) -> None:
+    """Ends that are floats stay, other ends move inward; a pinned decimal keeps its hull."""
+    _, model = mlp((4, 4, 1), 0)
+    claim = files[1](["0.0", "-0.1", "0.1", "0.3"], ["0.5", "0.1", "0.1", "0.30000000000000000001"], 1,
+                     ["(assert (>= Y_0 100.0))"])  # fmt: skip
+    network, (region,) = tc.load(model, claim)
+    target = Problem(Files(model, claim), network, region, "float32", Deadline(10.0), np.random.default_rng(0)).target
+    for i in (0, 1):
+        assert region.exact_lo[i] <= target.lo[i] and target.hi[i] <= region.exact_hi[i]
+    assert (target.lo[0], target.hi[0]) == (0.0, 0.5)
+    below = np.nextafter(np.float32(region.hi[1]), np.float32(-np.inf))
+    assert target.hi[1] == below and target.lo[1] == -below
+    assert (target.lo[2:] == region.lo[2:]).all() and (target.hi[2:] == region.hi[2:]).all()

@@ -186,7 +186,7 @@ def _float32_points(region: Region) -> tuple[F64, F64]:
     lo, hi = region.lo, region.hi
     inner_lo = np.where(_differs(region.exact_lo, lo), np.nextafter(lo.astype(np.float32), np.float32(np.inf)), lo)
     inner_hi = np.where(_differs(region.exact_hi, hi), np.nextafter(hi.astype(np.float32), np.float32(-np.inf)), hi)
-    some = (lo < hi) & (inner_lo <= inner_hi)
+    some = inner_lo <= inner_hi
     # -0.0 becomes 0.0: a random generator refuses the interval [0.0, -0.0]
     return np.where(some, inner_lo, lo) + 0.0, np.where(some, inner_hi, hi) + 0.0
 
