@@ -146,9 +146,10 @@ class Facts:
     def charge(self, k: int, columns: Ints | None) -> Floats:
         """What |L| on value k is charged with per box, for the live entries.   Shapes  [B, columns]"""
         if columns is None or not self.compress:
-            return self.local[k] if columns is None else self.local[k][:, columns]
+            return self.local[k] if columns is None else self.local[k].take(columns, axis=1)
         if k not in self._charges:
-            self._charges[k] = self.local[k][:, columns]  # the columns of a value are always those of its one relu
+            # the columns of a value are always those of its one relu
+            self._charges[k] = self.local[k].take(columns, axis=1)
         return self._charges[k]
 
     def live(self, value: int, columns: Ints | None = None) -> Live:
@@ -160,7 +161,9 @@ class Facts:
                 low, high = lo.min(axis=0) < 0.0, hi.max(axis=0) > 0.0
                 some = np.nonzero(low & high)[0]
                 columns = np.concatenate([some, np.nonzero(~low & high)[0]])
-                lines = relu.lines(lo[:, some], hi[:, some], None if slope is None else slope[:, some])
+                lines = relu.lines(
+                    lo.take(some, axis=1), hi.take(some, axis=1), None if slope is None else slope.take(some, axis=1)
+                )
                 self._live[value] = Live(columns, len(some), lines)
             else:
                 self._live[value] = Live(None, lo.shape[1], relu.lines(lo, hi, slope))
@@ -272,8 +275,7 @@ class Kernel:
                 self.charges[k] = self._charge(k, node)
             elif isinstance(node, (Curve, Product)):
                 self.charges[k] = self._error(node, values)
-            values[k] = self._interval(k, node, state, values)
-            values[k] = self._met(k, values, forms)
+            values[k] = self._forward(k, state, values, forms)
             self._size(k, values[k])
             if k in self.network.boxed:
                 state.boxes[k] = values[k]
@@ -404,10 +406,13 @@ class Kernel:
         radius = radius * (1.0 + 2.0**-20) + widen + UNDERFLOW
         return y - radius, y + radius
 
-    def _met(self, k: int, values: Boxes, forms: Forms, facts: Facts | None = None) -> tuple[Floats, Floats]:
-        """The box of value k, met with its affine forms of the inputs where those are carried along."""
-        kappa = self.charges[k].kappa if k in self.charges else 0.0
-        kappa = kappa if facts is None else facts.local.get(k, kappa)
+    def _forward(
+        self, k: int, state: State, values: Boxes, forms: Forms, facts: Facts | None = None
+    ) -> tuple[Floats, Floats]:
+        """The interval walk's box of value k, met with its affine forms of the inputs where those are carried along."""
+        values[k] = self._interval(k, self.network.nodes[k], state, values, facts)
+        local = {} if facts is None else facts.local
+        kappa = local[k] if k in local else self.charges[k].kappa if k in self.charges else 0.0
         return forms.meet(k, self.network.nodes[k], values, self.absolute, kappa)
 
     # -- backward walk -----------------------------------------------------------------------------------------------
@@ -552,6 +557,8 @@ class Kernel:
     def lowest(self, state: State, box: Ints, form: Floats, offset: Floats) -> Floats:
         """The minimum of form x + offset on each row's box, rounded down; -inf where it is not finite.   Shapes  [R]"""
         lo, hi = state.lo, state.hi
+        if len(box) < len(lo):
+            lo, hi, box = lo.take(box, axis=0), hi.take(box, axis=0), np.arange(len(box))
         centre = 0.5 * lo + 0.5 * hi
         half = np.maximum(hi - centre, centre - lo) * WIDER + (self.arith.gamma(lo.shape[1]) + 2.0**-50) * self.mags[0]
         low = (
@@ -614,8 +621,7 @@ class Kernel:
         values: Boxes = {}
         facts, forms = Facts(state, None, self.compress), Forms(self.arith, self.few)
         for k in range(len(self.network.nodes) if local else max(self.network.boxed, default=-1) + 1):
-            values[k] = self._interval(k, self.network.nodes[k], state, values, facts if local else None)
-            lo, hi = self._met(k, values, forms, facts)
+            lo, hi = self._forward(k, state, values, forms, facts if local else None)
             if k in state.boxes:
                 self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))
                 if not self.tight[k] and (k in self.bent or k in self.network.relu_inputs):
@@ -725,7 +731,8 @@ class Kernel:
 
         Shapes   slopes: [B, size] or [1, size]; push: by row of the state; -> [B]
         """
-        found = [self._asked(*clause) for clause in asked]
+        plain = {clause: self._asked(clause, ()) for clause in {clause for clause, weights in asked if not weights}}
+        found = [self._asked(clause, weights) if weights else plain[clause] for clause, weights in asked]
         box = np.repeat(np.arange(len(state)), [len(strict) for _, strict in found])
         rows, strict = Objective.join([o for o, _ in found]), np.concatenate([s for _, s in found])
         out = state.empty.copy()

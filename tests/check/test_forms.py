@@ -38,9 +38,8 @@ def load(tools, title, semantics, arithmetic, low="-0.4", high="0.3"):
 def carried(kernel, state):
     """The forms of every value, on the boxes that intervals and forms give."""
     found, values = Forms(kernel.arith, np.arange(kernel.network.inputs)), {}
-    for k, node in enumerate(kernel.network.nodes):
-        values[k] = kernel._interval(k, node, state, values)
-        values[k] = kernel._met(k, values, found)
+    for k in range(len(kernel.network.nodes)):
+        values[k] = kernel._forward(k, state, values, found)
     return found.known
 
 

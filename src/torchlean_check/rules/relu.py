@@ -27,8 +27,8 @@ class Lines:
 
     def take(self, columns: npt.NDArray[np.int64]) -> Lines:
         """Those of some neurons."""
-        a, s, t = (x[:, columns] for x in (self.a, self.s, self.t))
-        return Lines(a, s, None if self.p is None else self.p[:, columns], t)
+        a, s, t = (x.take(columns, axis=1) for x in (self.a, self.s, self.t))
+        return Lines(a, s, None if self.p is None else self.p.take(columns, axis=1), t)
 
 
 def default_slope(lo: Floats, hi: Floats) -> Floats:
