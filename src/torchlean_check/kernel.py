@@ -737,7 +737,7 @@ class Kernel:
         rows, strict = Objective.join([o for o, _ in found]), np.concatenate([s for _, s in found])
         out = state.empty.copy()
         with np.errstate(all="ignore"):
-            facts = Facts(state, slopes, self.compress)
+            facts = Facts(state, slopes, self.compress and len(box) > 1)  # one row is no dearer than the weights' copy
             for at in range(0, len(box), self.row_chunk):
                 k = slice(at, at + self.row_chunk)
                 low = self.lowest(state, box[k], *self.objective(facts, box[k], rows.take(k), push.take(box[k])))
