@@ -107,6 +107,11 @@ class TreeBuilder:
         self._records[int(node)] = record
         self._op[node] |= RECORD
 
+    def forget(self, node: int) -> None:
+        """Take a node's record away."""
+        if self._records.pop(int(node), None) is not None:
+            self._op[node] ^= RECORD
+
     def graft(self, node: int, other: TreeBuilder, root: int = 0) -> None:
         """Put what another tree has below one of its nodes in the place of a leaf, which keeps its own record."""
         if self._op[node] & KIND != LEAF or other._op[root] & RECORD:

@@ -51,8 +51,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
     """
     problem, state, deadline = relus.problem, relus.state, relus.problem.deadline
     found, refutations = _close(relus)
-    refinement = Refinement(problem, state, relus.engine)
-    trees: dict[int, tuple[tc.TreeBuilder, int]] = {}  # clauses that a tree below the root closes
+    refinement, number = Refinement(problem, state, relus.engine), 0
     for leaves in LEAVES:
         if not state.open.any():
             break
@@ -65,23 +64,25 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
         items = np.flatnonzero(state.open[0, found.nodes.clause])
         if len(items) and len(relus.neurons) <= SMALL:
             relus.repeat(len(items))
-            tried, clauses = tc.TreeBuilder(), found.nodes.clause[items]
-            parts = Bounded.join([(found, int(j)) for j in items], relus.maps)
-            for i, root in forest(relus, tried, parts, TRIAL * (deadline.spent - begun)).items():
-                trees[int(clauses[i])] = tried, root
-                state.open[0, clauses[i]] = False
+            tried, parts = tc.TreeBuilder(), Bounded.join([(found, int(j)) for j in items], relus.maps)
+            roots = forest(relus, tried, parts, TRIAL * (deadline.spent - begun))
+            if roots:  # they rest on these boxes: narrower ones are derived beside them
+                builder.record(number, tc.Record(tuple(refinement.found), tuple(refutations)))
+                refinement.found, refutations = [], []
+            for i, root in roots.items():
+                clause = int(found.nodes.clause[items[i]])
+                alone, number = (int(n[0]) for n in builder.split_clause(number, clause))
+                builder.graft(alone, tried, root)
+                state.open[0, clause] = False
         if 4 * (deadline.spent - begun) > SHARE * deadline.left:
             break  # with more leaves the next pass takes longer still
     if refinement.found or refutations:
-        builder.record(0, tc.Record(tuple(refinement.found), tuple(refutations)))
-    nodes, other = relus.visited, 0
-    for clause, (tried, root) in trees.items():
-        alone, other = (int(n[0]) for n in builder.split_clause(other, clause))
-        builder.graft(alone, tried, root)
+        builder.record(number, tc.Record(tuple(refinement.found), tuple(refutations)))
+    nodes = relus.visited
     items = np.flatnonzero(state.open[0, found.nodes.clause])
-    for j in items[np.argsort(found.value[items], kind="stable")].tolist():  # the last `other` has no open clause
+    for j in items[np.argsort(found.value[items], kind="stable")].tolist():  # the last `number` has no open clause
         clause, bound = int(found.nodes.clause[j]), float(found.value[j])
-        alone, other = (int(n[0]) for n in builder.split_clause(other, clause))
+        alone, number = (int(n[0]) for n in builder.split_clause(number, clause))
         below = Relus(problem, only(state, clause), relus.engine, (), relus.trust)
         nodes += ClauseSearch(builder, below, clause, abs(bound)).run(alone, bound)
     return nodes

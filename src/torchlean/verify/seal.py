@@ -39,4 +39,5 @@ def seal(
             raise Stuck("the proof's replay does not agree with the search")
         start, ids = outcome.failed.state, np.argsort(position)[outcome.failed.nodes]
         for j, number in enumerate(ids.tolist()):
+            builder.forget(number)  # what is found now is found without it: narrower boxes can make a bound worse
             nodes += again(number, start.take([j]))

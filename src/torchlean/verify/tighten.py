@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 
 STEPS = 10
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a derivation
-MARGIN = 0.002  # of it: what a bound that waits for the replay gives away
+MARGIN = 0.0005  # of it: what a bound that waits for the replay gives away
 LEAST = 0.01  # of the mean width of a value: with less, values further from the output are left alone
 
 
