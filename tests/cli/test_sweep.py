@@ -172,7 +172,7 @@ def test_a_request_to_terminate_ends_every_process(listed: Path, make: Any) -> N
     from torchlean.io.onnx import write_onnx
 
     write_onnx(make.network((6, 40, 40, 1), seed=3), "hard.onnx")
-    Path("hard.vnnlib").write_text(make.claim(6, 1, "(assert (>= Y_0 6.0))"))
+    Path("hard.vnnlib").write_text(make.claim(6, 1, "(assert (>= Y_0 70.0))"))
     Path("list.csv").write_text("net.onnx,holds.vnnlib,30\nhard.onnx,hard.vnnlib,600\n")
     sweep = started()
     assert sweep.stdout is not None and sweep.stdout.readline().split()[1] == "unsat"

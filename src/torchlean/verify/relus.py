@@ -295,10 +295,12 @@ class Relus:
         """The neuron to split for each item: of those whose chords cost most, the one whose worse child is best."""
         maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
         at = maps.index(items)
-        cost = maps.get(best.cost[at])
+        home = nodes.home[items]
+        free = (maps.get(nodes.side[at]) == 0) & (self.lo[home] < 0) & (self.hi[home] > 0)
+        cost = np.where(free, np.nan_to_num(maps.get(best.cost[at])), 0.0)
         stuck = cost.max(axis=1, initial=0.0) <= 0
         if stuck.any():  # no line costs anything: it closes only if the splits above contradict each other
-            cost = np.where(stuck[:, None], self._cost_of_contradiction(found, items), cost)
+            cost = np.where(stuck[:, None] & free, self._cost_of_contradiction(found, items), cost)
             if not (cost.max(axis=1, initial=0.0) > 0).all():
                 if self.problem.semantics == "float32":
                     raise Budget
