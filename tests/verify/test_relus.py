@@ -68,8 +68,8 @@ def test_a_tree_that_is_given_up_after_it_went_over_to_torch(mlp, files, monkeyp
     monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
     monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
     monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
-    model, claim = claim_of(mlp, files, 1, 1.15)
-    verdict = verify_files(model, claim, 60.0, strategy="neurons")
+    model, claim = claim_of(mlp, files, 1, 1.3)
+    verdict = verify_files(model, claim, 300.0, strategy="neurons")
     assert verdict.status.value == "unsat" and given_up[0]
     assert tc.check(model, claim, verdict.certificate).status == "valid"
 
