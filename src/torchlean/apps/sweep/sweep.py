@@ -80,7 +80,8 @@ def sweep(
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.join()
+            while worker.is_alive():  # a signal that another thread receives does not wake a wait without an end
+                worker.join(0.1)
     finally:
         engine.stop()
         for worker in workers:
