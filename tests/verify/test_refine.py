@@ -256,9 +256,10 @@ def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, mon
     monkeypatch.setattr("torchlean.verify.clauses.forest", lambda *_: {})
     monkeypatch.setattr("torchlean.verify.neurons.forest", lambda *_: {})
     monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
-    problem = problem_of(mlp, files, 1, f"{1.2 * greatest(mlp, 1):.4f}")
+    monkeypatch.setattr("torchlean.verify.clauses.LEAVES_ROOT", 1)
+    problem = problem_of(mlp, files, 1, f"{1.1 * greatest(mlp, 1):.4f}")
     proof = prove_by_neurons(problem)
-    assert proof.leaves > 4
+    assert proof.leaves > 10
 
 
 @pytest.mark.parametrize("spoiled", ["box", "empty"])
