@@ -21,7 +21,7 @@ import numpy as np
 
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Ints
-from torchlean_check.records import RECORD, SPLIT, Record, SlopeTable
+from torchlean_check.records import RECORD, SPLIT, Record, SlopeTable, tables_read
 from torchlean_check.tree import Front, Plan, Replay, join, run
 
 
@@ -52,6 +52,7 @@ def replay_parallel(
         )
         for _ in sent
     ]
+    threads = plan.kernel.threads
     try:
         senders = [Thread(target=_send, args=pair) for pair in zip(running, sent, strict=True)]
         for sender in senders:
@@ -70,7 +71,7 @@ def replay_parallel(
                 fix="run with --workers 1",
             )
     finally:
-        plan.kernel.threads = workers
+        plan.kernel.threads = threads
         for process in running:
             process.kill()
             process.wait()
@@ -116,8 +117,7 @@ def below(plan: Plan, nodes: Ints) -> Plan:
         nodes = np.concatenate([plan.child[inner], plan.child[inner] + 1])
     kept = read[(plan.tree.op & RECORD) > 0].tolist()
     records = tuple(r if keep else Record() for r, keep in zip(plan.tree.records, kept, strict=True))
-    used = {step.table for r in records for step in r.refutations}
-    used |= {b.table for r in records for d in r.derivations for b in d.bounds or ()}
+    used = tables_read(records)
     part = copy(plan)
     part.tree = replace(plan.tree, records=records)
     part.tables = [table if i in used else SlopeTable({}) for i, table in enumerate(plan.tables)]

@@ -5,6 +5,7 @@ A tree is columns over its nodes in breadth-first order; children of a split sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +66,12 @@ class Refutation:
 class Record:
     derivations: tuple[Derivation, ...] = ()
     refutations: tuple[Refutation, ...] = ()
+
+
+def tables_read(records: Sequence[Record]) -> set[int]:
+    """Positions of the slope tables that they name; -1 among them where one names none."""
+    bounds = {b.table for r in records for d in r.derivations for b in d.bounds or ()}
+    return bounds | {refutation.table for r in records for refutation in r.refutations}
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
 NEAR, TINY = 0.1, 24  # a tree is tried where this share of the clause's first bound lacks, or neurons are so few
 LEAVES_ROOT, LEAVES = 16, 1  # of the trees that the bounds of hidden neurons have of their own
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
+TRIED = 0.5  # of the time of tightening: for the trees that are tried then
 TOGETHER = 2  # batches of neurons that are tightened in one pass, on a device
 MOST = 64  # cases of a pass
 
@@ -66,7 +67,7 @@ class ClauseSearch:
             relus.enter(tries)
             tried = tc.TreeBuilder()
             parts = Bounded.join([ends[case] for case in tries], relus.maps)
-            roots = forest(relus, tried, parts, 0.5 * (self.deadline.spent - begun))
+            roots = forest(relus, tried, parts, TRIED * (self.deadline.spent - begun))
             for i, root in roots.items():
                 self.builder.graft(tries[i].number, tried, root)
                 del ends[tries[i]]

@@ -81,6 +81,12 @@ class Neurons:
             found[(self.value == value) & (self.entry == entry)] = side
         return found
 
+    def multipliers(self, side: NDArray[Any], beta: F64) -> tuple[tuple[int, int, int, float], ...]:
+        """Those that are not 0, as a certificate names them.   Shapes  [U] each"""
+        at = np.flatnonzero(beta)
+        columns = self.value[at], self.entry[at], side[at].astype(np.int64), beta[at]
+        return tuple(zip(*(column.tolist() for column in columns), strict=True))
+
     def default(self) -> F64:
         """The slopes that leave the smaller areas.   Shapes  [U]"""
         return (self.hi > -self.lo).astype(np.float64)
@@ -110,6 +116,13 @@ class Forms:
     direct: Any | None
     bias: Any
     clause: Clause | None = None
+
+    @staticmethod
+    def entries(maps: Maps, value: int, size: int, entry: Ints, factor: F64, clause: Clause | None = None) -> Forms:
+        """factor times one entry of a value of this size, a problem each.   Shapes  entry, factor: [P]"""
+        seed = maps.zeros(len(entry), size)
+        seed[maps.index(np.arange(len(entry))), maps.index(entry)] = maps.put(factor)
+        return Forms(value, seed, None, maps.zeros(len(entry)), clause)
 
 
 @dataclass(eq=False)

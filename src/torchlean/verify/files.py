@@ -19,6 +19,7 @@ from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Curve, Network, Product
+from torchlean_check.records import tables_read
 from torchlean_check.vnnlib_reader import Region
 from torchlean_check.wire import unpack
 
@@ -167,9 +168,7 @@ def write(files: Files, semantics: str, table: str, proofs: list[Proof], root: s
     """
     from torchlean import __version__
 
-    records = [record for proof in proofs for record in proof.tree.records]
-    read = {step.table for r in records for step in r.refutations}
-    read |= {bound.table for r in records for d in r.derivations for bound in d.bounds or ()}
+    read = tables_read([record for proof in proofs for record in proof.tree.records])
     tables = tuple(table if i in read else tc.SlopeTable({}) for i, table in enumerate(files.tables))
     certificate = tc.Certificate.of(
         files.model,

@@ -103,12 +103,11 @@ def _walk(dual: Dual, forks: Forks, of: Ints, side: Any, size: int, memory: Memo
     while start < len(of):
         rows = slice(start, min(start + memory.size(size), len(of)))
         mine, n = of[rows], rows.stop - start
-        seed = maps.zeros(n, dual.network.nodes[forks.value].size)
-        seed[maps.index(np.arange(n)), maps.index(forks.entry[mine])] = maps.put((forks.sign / forks.wide)[mine])
         i = maps.index(mine)
         weight = None if forks.weight is None else forks.weight[i]
         box = None if forks.box is None else (forks.box[0][i], forks.box[1][i])
-        forms = Forms(forks.value, seed, None, maps.zeros(n), forks.clause)
+        factor, of_value = (forks.sign / forks.wide)[mine], dual.network.nodes[forks.value].size
+        forms = Forms.entries(maps, forks.value, of_value, forks.entry[mine], factor, forks.clause)
         given = forms, side[rows], forks.alpha[i], forks.beta[i]
         best = memory.attempt(partial(dual.maximise, *given, 0, target=np.inf, weight=weight, box=box), n)
         if best is None:

@@ -20,7 +20,7 @@ from torchlean.verify.seal import seal
 
 SHARE = 0.3  # of the time that is left: for boxes before clauses are taken apart
 LEAVES = 1, 16, 64, 256  # of the trees that hidden bounds have of their own, pass by pass while a clause is open
-SMALL, TRIAL = 256, 0.3  # unstable neurons where a tree of all clauses is tried, for this share of the pass before it
+SMALL, TRIED = 256, 0.3  # unstable neurons where a tree of all clauses is tried, for this share of the pass before it
 FEW = 64  # inputs up to which a network without unstable neurons is searched over its inputs
 
 
@@ -65,7 +65,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
         if len(items) and len(relus.neurons) <= SMALL:
             relus.repeat(len(items))
             tried, parts = tc.TreeBuilder(), Bounded.join([(found, int(j)) for j in items], relus.maps)
-            roots = forest(relus, tried, parts, TRIAL * (deadline.spent - begun))
+            roots = forest(relus, tried, parts, TRIED * (deadline.spent - begun))
             if roots:  # they rest on these boxes: narrower ones are derived beside them
                 builder.record(number, tc.Record(tuple(refinement.found), tuple(refutations)))
                 refinement.found, refutations = [], []

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.clock import Deadline
+from torchlean.verify.derive import derive
 from torchlean.verify.dual import Dual, Forms, Neurons
 from torchlean.verify.forks import Forks, fork
 from torchlean.verify.maps import Engine
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_tables
-from torchlean_check.cases import Case
-from torchlean_check.cases import leaves as leaves_of
 
 STEPS = 16
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
@@ -74,10 +73,9 @@ class Refinement:
             part = slice(start, start + size)
             entry, sign, wide = entries[part], signs[part], width[part]
             count = len(entry)
-            seed = maps.zeros(count, len(lo))
-            seed[maps.index(np.arange(count)), maps.index(entry)] = maps.put(sign / wide)
             nothing = maps.zeros(count, len(neurons))
-            given = Forms(value, seed, None, maps.zeros(count)), nothing, maps.put(default) + nothing, nothing
+            forms = Forms.entries(maps, value, len(lo), entry, sign / wide)
+            given = forms, nothing, maps.put(default) + nothing, nothing
             best = memory.attempt(partial(dual.maximise, *given, STEPS, target=np.inf), count)
             if best is None:
                 return
@@ -87,27 +85,12 @@ class Refinement:
                 found, trees = fork(dual, forks, leaves, size, problem.deadline, share, memory)
             gained = np.flatnonzero(found > old + GAIN)
             alpha = np.asarray(maps.get(best.alpha[maps.index(gained)]), np.float64)
-            cases = [() if trees is None else trees[j] for j in gained.tolist()]
-            self._derive(value, neurons, entry[gained], sign[gained], alpha, cases)
-
-    def _derive(
-        self, value: int, neurons: Neurons, entry: Ints, sign: F64, alpha: F64, cases: list[tuple[Case, ...]]
-    ) -> None:
-        """Let the kernel derive these bounds, in chunks.   Shapes  [N], [N], [N, U], [N]"""
-        kernel, known = self.problem.kernel, self.problem.files.tables
-        size = max(1, kernel.row_chunk // max((len(c) // 2 + 1 for c in cases), default=1))
-        for start in range(0, len(entry), size):
-            self.problem.deadline.check()
-            part = slice(start, start + size)
-            tables = slope_tables(kernel.network, neurons, alpha[part])
-            each = zip(entry[part].tolist(), sign[part].tolist(), cases[part], strict=True)
-            bounds = tuple(tc.Bound(e, int(s), (), len(known) + j, (), c) for j, (e, s, c) in enumerate(each))
-            known += tables
-            floats = [table.floats() for table in tables]
-            slopes = {k: np.concatenate([f[k] for f in floats]) for k in floats[0]}
-            asked = [(b.index, b.side, ()) for b in bounds]
-            cuts = [leaves_of(b.cases) for b in bounds] if any(b.cases for b in bounds) else None
-            kernel.derive_at(self.state, value, asked, slopes, cuts=cuts)
-            self.found.append(tc.Derivation(value, bounds))
+            known = problem.files.tables
+            bounds = [
+                tc.Bound(int(entry[j]), int(sign[j]), (), len(known) + n, (), () if trees is None else trees[j])
+                for n, j in enumerate(gained.tolist())
+            ]
+            known += slope_tables(problem.network, neurons, alpha)
+            self.found += derive(problem, self.state, value, bounds)
             if self.state.empty[0]:
                 return

@@ -25,14 +25,13 @@ from torchlean.verify.dual import NARROW, Best, Boxes, Dual, Forms, Neurons, Spl
 from torchlean.verify.maps import Engine, Maps
 from torchlean.verify.nodes import Nodes, Waiting
 from torchlean.verify.problem import Budget, Problem, Stuck
-from torchlean.verify.tables import slope_tables
+from torchlean.verify.tables import joined, slope_tables
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STEPS_ROOT, STEPS, STEPS_LAST = 60, 16, 60
 TRIAL = 400  # nodes of a tree that is tried, at least
-PATIENT = 1  # how many times longer than at first a tree may take once it is all but closed
 CANDIDATES = 6  # neurons that are tried on both sides
 DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
 
@@ -151,14 +150,14 @@ class Relus:
     def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float) -> Nodes | None:
         """Visit nodes, the newest first, until none is open; returns what is left.
 
-        seconds   after which the tree is given up, if TRIAL nodes were visited; or longer, by what share is closed
+        seconds   after which the tree is given up, if TRIAL nodes were visited; up to twice as many, by what is closed
         """
         clock, memory, waiting = self.problem.deadline, self.problem.deadline.memory, Waiting(nodes, self.maps)
         visited, start, whole = self.visited, clock.spent, waiting.weight()
         while len(waiting):
             clock.check()
             closed = 1 - waiting.weight() / whole
-            if self.visited > visited + TRIAL and clock.spent - start > (1 + PATIENT * closed) * seconds:
+            if self.visited > visited + TRIAL and clock.spent - start > (1 + closed) * seconds:
                 return waiting.all()
             if self.engine.move(clock.spent):
                 self.take_maps()
@@ -248,16 +247,13 @@ class Relus:
         used = np.where(side != 0, beta, 0.0)
         home = found.nodes.home[items]
         good = np.ones(len(items), np.bool_) if sure else self._agrees(clauses, home, side, tables, used)
-        names = list(zip(neurons.value.tolist(), neurons.entry.tolist(), strict=True))
         out: list[tc.Refutation | None] = []
         for j, table in enumerate(tables):
             if not good[j]:
                 out.append(None)
                 continue
             self.problem.files.tables.append(table)
-            at = np.flatnonzero(used[j])
-            signs, factors = side[j, at].astype(np.int64).tolist(), used[j, at].tolist()
-            multipliers = tuple((*names[n], s, m) for n, s, m in zip(at.tolist(), signs, factors, strict=True))
+            multipliers = neurons.multipliers(side[j], used[j])
             out.append(tc.Refutation(int(clauses[j]), (), len(self.problem.files.tables) - 1, multipliers))
         return out
 
@@ -266,14 +262,12 @@ class Relus:
     ) -> NDArray[np.bool_]:
         """Whether the kernel refutes these clauses with these numbers.   Shapes  side, used: [B, U]"""
         neurons = self.neurons
-        rows = [table.floats() for table in tables]
-        slopes = {value: np.concatenate([row[value] for row in rows]) for value in rows[0]}
         row, n = np.nonzero(used)
         push = tc.Pushes(row, neurons.value[n], neurons.entry[n], -(used * side)[row, n], np.zeros(len(n)))
         lo = np.where(side > 0, np.maximum(self.lo[home], 0.0), self.lo[home])
         hi = np.where(side < 0, np.minimum(self.hi[home], 0.0), self.hi[home])
         asked = [(int(c), ()) for c in clauses]
-        return self.problem.kernel.refute(states(self.state, neurons, lo, hi), asked, slopes, push)
+        return self.problem.kernel.refute(states(self.state, neurons, lo, hi), asked, joined(tables), push)
 
     def children(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> Nodes:
         """Both children of some of the bounded nodes. Raises Budget or Stuck where no split can help."""

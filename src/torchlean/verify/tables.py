@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,3 +29,9 @@ def slope_tables(network: Network, neurons: Neurons, alpha: NDArray[np.float64])
 def slope_table(network: Network, neurons: Neurons, alpha: NDArray[np.float64]) -> tc.SlopeTable:
     """The same for one row.   Shapes  alpha: [U]"""
     return slope_tables(network, neurons, alpha[None])[0]
+
+
+def joined(tables: Sequence[tc.SlopeTable]) -> dict[int, NDArray[np.float64]]:
+    """The slopes of tables over the same values, a row each.   Shapes  value -> [len(tables), size]"""
+    floats = [table.floats() for table in tables]
+    return {value: np.concatenate([rows[value] for rows in floats]) for value in floats[0]}

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.cases import Case, Warm, stacked, states
 from torchlean.verify.clock import Deadline
+from torchlean.verify.derive import derive
 from torchlean.verify.dual import Best, Clause, Forms
 from torchlean.verify.forks import Forks, fork
 from torchlean.verify.relus import Relus
 from torchlean.verify.tables import slope_tables
 from torchlean_check.cases import Case as Fork
-from torchlean_check.cases import leaves as leaves_of
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -80,16 +80,15 @@ class Tightening:
         alpha, beta, weight = self._start(value, cases, case, column, sign)
         side, *box = (maps.put(stacked(cases, name)) for name in ("side", "lo", "hi"))
         size = memory.size(relus.engine.batch(len(relus.neurons)))
-        done = 0
+        width, clause, done = relus.dual.network.nodes[value].size, self._clause(), 0
         for start in range(0, len(case), size):
             self.problem.deadline.check()
             if share.left < 0:
                 break
             rows = slice(start, min(start + size, len(case)))
             count, i = rows.stop - start, maps.index(case[rows])
-            seed = maps.zeros(count, relus.dual.network.nodes[value].size)
-            seed[maps.index(np.arange(count)), maps.index(entry[rows])] = maps.put(sign[rows] / wide[rows])
-            forms, boxes = Forms(value, seed, None, maps.zeros(count), self._clause()), (box[0][i], box[1][i])
+            factor, boxes = sign[rows] / wide[rows], (box[0][i], box[1][i])
+            forms = Forms.entries(maps, value, width, entry[rows], factor, clause)
             given = forms, side[i], alpha[rows], beta[rows]
             call = partial(relus.dual.maximise, *given, STEPS, target=np.inf, weight=weight[rows], box=boxes)
             best = memory.attempt(call, count)
@@ -161,11 +160,10 @@ class Tightening:
         tables = slope_tables(self.problem.network, neurons, alpha)
         side = stacked(cases, "side")[case]
         betas, factors = np.where(side != 0, beta * wide[:, None], 0.0), weight * wide[:, None] / self.scale
-        names = list(zip(neurons.value.tolist(), neurons.entry.tolist(), strict=True))
         entry, known = neurons.index[value][column].tolist(), self.problem.files.tables
         bounds: dict[int, list[tc.Bound]] = {}
         for j, c in enumerate(case.tolist()):
-            multipliers = tuple((*names[n], int(side[j, n]), float(betas[j, n])) for n in np.flatnonzero(betas[j]))
+            multipliers = neurons.multipliers(side[j], betas[j])
             weights = tuple(enumerate(factors[j].tolist()))
             bound_ = tc.Bound(entry[j], int(sign[j]), weights, len(known), multipliers, trees[j])
             bounds.setdefault(c, []).append(bound_)
@@ -186,22 +184,10 @@ class Tightening:
                 own.empty |= bool(own.lo[n] > own.hi[n])
 
     def _derive(self, value: int, case: Case, bounds: list[tc.Bound]) -> None:
-        """Let the kernel derive these bounds, in chunks."""
-        relus, kernel = self.relus, self.problem.kernel
-        part = relus.neurons.at[value]
-        size = max(1, kernel.row_chunk // max(len(b.cases) // 2 + 1 for b in bounds))
-        for start in range(0, len(bounds), size):
-            chunk = bounds[start : start + size]
-            state = states(relus.state, relus.neurons, case.lo[None], case.hi[None])
-            floats = [self.problem.files.tables[b.table].floats() for b in chunk]
-            slopes = {k: np.concatenate([f[k] for f in floats]) for k in floats[0]}
-            asked = [(b.index, b.side, b.weights) for b in chunk]
-            push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, b in enumerate(chunk) for v, i, s, m in b.multipliers])
-            cuts = [leaves_of(b.cases) for b in chunk] if any(b.cases for b in chunk) else None
-            kernel.derive_at(state, value, asked, slopes, push, self.clause, cuts)
-            case.found.append(tc.Derivation(value, tuple(chunk), self.clause))
-            i = relus.neurons.index[value]
-            case.lo[part], case.hi[part] = (end[0, i] for end in state.boxes[value])
-            case.empty = bool(state.empty[0])
-            if case.empty:
-                return
+        """Let the kernel derive these bounds."""
+        relus = self.relus
+        state = states(relus.state, relus.neurons, case.lo[None], case.hi[None])
+        case.found += derive(self.problem, state, value, bounds, self.clause)
+        part, i = relus.neurons.at[value], relus.neurons.index[value]
+        case.lo[part], case.hi[part] = (end[0, i] for end in state.boxes[value])
+        case.empty = bool(state.empty[0])

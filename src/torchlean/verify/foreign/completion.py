@@ -179,9 +179,8 @@ class _Completion:
             if clause not in left or not found.value[j] > self.target:
                 continue
             table = slope_table(self.problem.network, self.neurons, found.alpha[j])
-            used = np.flatnonzero((node.side != 0) & (found.beta[j] > 0)).tolist()
-            splits = tuple((int(self.neurons.value[n]), int(self.neurons.entry[n]), int(node.side[n]),
-                            float(found.beta[j, n])) for n in used)  # fmt: skip
+            beta = np.where((node.side != 0) & (found.beta[j] > 0), found.beta[j], 0.0)
+            splits = self.neurons.multipliers(node.side, beta)
             push = tc.Pushes.split([(0, value, index, side, 0.0, m) for value, index, side, m in splits])
             if kernel.refute(state, [(clause, ())], table.floats(), push)[0]:
                 tables.append(table)

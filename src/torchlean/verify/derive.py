@@ -1,0 +1,31 @@
+"""Bounds become derivations: the kernel derives them at a state, as the replay of the tree will."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torchlean_check as tc
+from torchlean.verify.problem import Problem
+from torchlean.verify.tables import joined
+from torchlean_check.cases import leaves
+
+
+def derive(
+    problem: Problem, state: tc.State, value: int, bounds: Sequence[tc.Bound], clause: int | None = None
+) -> Iterator[tc.Derivation]:
+    """Chunk by chunk, in place, until the state is empty: each derivation, once the kernel has done it.
+
+    clause   where it alone is open and joins the bounds
+    """
+    kernel, tables = problem.kernel, problem.files.tables
+    size = max(1, kernel.row_chunk // max((len(b.cases) // 2 + 1 for b in bounds), default=1))
+    for start in range(0, len(bounds), size):
+        problem.deadline.check()
+        chunk = bounds[start : start + size]
+        asked = [(b.index, b.side, b.weights) for b in chunk]
+        push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, b in enumerate(chunk) for v, i, s, m in b.multipliers])
+        cuts = [leaves(b.cases) for b in chunk] if any(b.cases for b in chunk) else None
+        kernel.derive_at(state, value, asked, joined([tables[b.table] for b in chunk]), push, clause, cuts)
+        yield tc.Derivation(value, tuple(chunk), -1 if clause is None else clause)
+        if state.empty[0]:
+            return
