@@ -19,6 +19,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from torchlean.apps.sweep import Instance, Paths, Processes, Row, Settings, read_instances, run_one
+from torchlean_check.process import processors
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -60,7 +61,7 @@ def summary(name: str, rows: list[Row], repeat: int) -> dict[str, float | int | 
         "total seconds": round(sum(seconds), 1),
         "median processor seconds": round(statistics.median(x.cpu_seconds for x in rows), 3),
         "mean processor seconds": round(statistics.fmean(x.cpu_seconds for x in rows), 3),
-        "processors": os.cpu_count() or 0,
+        "processors": processors(),
         "runs of what took less than a second": repeat,
         "load at the end": round(os.getloadavg()[0], 2),
     }  # fmt: skip

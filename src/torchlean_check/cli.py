@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from dataclasses import asdict
 from typing import NoReturn
 
 from torchlean_check.magic import ROUNDING
-from torchlean_check.process import prepare
+from torchlean_check.process import prepare, processors
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
 CLAIMS = {
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--exact", action="store_true", help="error-free products: the same verdict on every machine, slower"
     )
-    usual = min(2, os.cpu_count() or 1)
+    usual = min(2, processors())
     parser.add_argument(
         "--workers", type=int, default=usual, metavar="N", help=f"processes for large trees (default here {usual})"
     )

@@ -24,3 +24,8 @@ def prepare() -> None:
         return
     mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
     mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
+
+
+def processors() -> int:
+    """How many processors this process may run on (taskset, a container's set), where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

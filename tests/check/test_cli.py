@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 
 import torchlean_check as tc
 from torchlean_check.cli import main
+from torchlean_check.process import processors
 
 SOURCE = Path(tc.__file__).parents[1]
 
@@ -137,3 +139,11 @@ def test_imports_are_the_promised_ones_and_the_core_is_small():
         if path.name in ("twin.py", "rounding.py", "rounding_verdict.py"):
             rounding += statements(text)
     assert core <= 1500 and rounding <= 300
+
+
+def test_workers_are_at_most_the_processors_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    assert processors() == 1
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert processors() == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Curve, Network, Product
+from torchlean_check.process import processors
 from torchlean_check.records import tables_read
 from torchlean_check.vnnlib_reader import Region
 from torchlean_check.wire import unpack
@@ -66,7 +66,7 @@ def verify_files(
                 proofs = [Proof.of_one_leaf() for _ in regions]
             else:
                 rng = np.random.default_rng(seed)
-                count = 1 if deadline.steps else workers or min(2, os.cpu_count() or 1)
+                count = 1 if deadline.steps else workers or min(2, processors())
                 problems = [
                     Problem(files, network, region, said, deadline, rng, count, kernel)
                     for region, (_, kernel) in zip(regions, looks, strict=True)

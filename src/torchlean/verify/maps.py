@@ -17,6 +17,7 @@ import numpy as np
 from torchlean_check.arith import multiply
 from torchlean_check.conv import Conv, Turned
 from torchlean_check.network import Affine, Dense, Map, Network, Rows, Scale, Select
+from torchlean_check.process import processors
 from torchlean_check.sparse import Sparse
 
 
@@ -281,5 +282,5 @@ def _device(heavy: bool) -> str:
     import torch
 
     if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads((os.cpu_count() or 1) if heavy else 1)
+        torch.set_num_threads(processors() if heavy else 1)
     return "cuda" if torch.cuda.is_available() else "cpu"

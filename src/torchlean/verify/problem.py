@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,6 +16,7 @@ from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.strategy import MORE
 from torchlean.verify.witness import Replay, Witness
 from torchlean_check.network import Network
+from torchlean_check.process import processors
 from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import Region
 
@@ -118,7 +118,7 @@ class Problem:
     @property
     def replayers(self) -> int:
         """Processes that replay a proof, and threads that derive bounds with cases."""
-        return 1 if self.workers == 1 else min(MOST_REPLAYERS, os.cpu_count() or 1)
+        return 1 if self.workers == 1 else min(MOST_REPLAYERS, processors())
 
     @property
     def real_kernel(self) -> tc.Kernel:

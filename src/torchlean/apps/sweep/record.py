@@ -7,7 +7,6 @@ the number of jobs may change, and each stretch is on record.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from torchlean.apps.sweep.instances import Instance
 from torchlean.apps.sweep.one import Settings
 from torchlean.errors import FileError, UsageError
 from torchlean.files import atomic_write, read_bytes, read_text
+from torchlean_check.process import processors
 
 BINDING = ("torchlean", "source_sha256", "list_sha256", "settings", "files")
 PACKAGES = ("numpy", "torch", "onnx", "onnxruntime", "python-flint", "ml-dtypes", "gmpy2", "mpmath")
@@ -69,7 +69,7 @@ def machine() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    facts = {"processor": model, "cores": os.cpu_count(), "python": platform.python_version(), "versions": versions}
+    facts = {"processor": model, "cores": processors(), "python": platform.python_version(), "versions": versions}
     if shutil.which("nvidia-smi"):
         command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
         facts["gpu"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
