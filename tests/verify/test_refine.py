@@ -9,6 +9,7 @@ import torchlean_check as tc
 from torchlean.verify import neurons
 from torchlean.verify.cases import Case, states
 from torchlean.verify.clock import Deadline
+from torchlean.verify.derive import derive
 from torchlean.verify.dual import Clause, Dual, Forms, Neurons, Walk
 from torchlean.verify.files import verify_files
 from torchlean.verify.maps import Engine, NumpyMaps
@@ -152,6 +153,27 @@ def test_bounds_with_trees_of_their_own_are_narrower_and_the_checker_derives_the
         widths.append(sum(float((hi - lo).sum()) for lo, hi in state.boxes.values()))
         monkeypatch.undo()
     assert widths[0] > 1.01 * widths[1] > 1.02 * widths[2]
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_box_that_is_trusted_contains_the_one_that_the_replay_derives(mlp, files, kind) -> None:
+    """Also in float32: what a bound gives away covers its rounding."""
+    for seed, leaves in ((0, 1), (1, 16)):
+        problem = problem_of(mlp, files, seed, "1.0")
+        trusted, derived_ = problem.kernel.start(), problem.kernel.start()
+        engine = Engine(problem.network, heavy=kind == "torch")
+        refinement = Refinement(problem, trusted, engine, trust=True)
+        refinement.forward(Deadline(60), leaves=leaves)
+        assert sum(len(d.bounds or ()) for d in refinement.found) > 20
+        for d in refinement.found:
+            if d.bounds:
+                assert len(list(derive(problem, derived_, d.value, d.bounds))) >= 1
+            else:
+                problem.kernel.derive_at(derived_, d.value)
+        for k, (lo, hi) in derived_.boxes.items():
+            assert (trusted.boxes[k][0] <= lo).all() and (hi <= trusted.boxes[k][1]).all()
+            given_away = np.maximum(lo - trusted.boxes[k][0], trusted.boxes[k][1] - hi)
+            assert (given_away <= 0.01 * (hi - lo)).all()
 
 
 def test_boxes_over_cases_prove_at_the_root_what_slopes_alone_do_not(mlp, files, monkeypatch) -> None:

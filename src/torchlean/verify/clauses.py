@@ -16,12 +16,14 @@ from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
 from torchlean.verify.tighten import Tightening
 
 TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
-NEAR, TINY = 0.1, 24  # a tree is tried where this share of the clause's first bound lacks, or neurons are so few
+NEAR, TINY = 0.1, 64  # a tree is tried where this share of the clause's first bound lacks, or neurons are so few
+FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; none did
 LEAVES_ROOT, LEAVES = 16, 1  # of the trees that the bounds of hidden neurons have of their own
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
-TRIED = 0.5  # of the time of tightening: for the trees that are tried then
-TOGETHER = 2  # batches of neurons that are tightened in one pass, on a device
-MOST = 64  # cases of a pass
+TRIED = 0.5  # of the time of tightening: what trees may have at least
+TOGETHER = 4  # batches of neurons that are tightened in one pass, on a device
+MOST = 128  # cases of a pass
+WARM = 1 << 33  # bytes of multipliers that waiting cases keep to start from
 
 
 class ClauseSearch:
@@ -31,6 +33,8 @@ class ClauseSearch:
         self.builder, self.relus, self.clause, self.scale = builder, relus, clause, scale
         self.deadline = relus.problem.deadline
         self.tightening = Tightening(relus, clause, scale)
+        self.credit = 0.0  # seconds that tightening took and trees did not: a tree may have them
+        self.near = NEAR
 
     def run(self, number: int, bound: float) -> int:
         """Close the tree node `number`; how many nodes were bounded.
@@ -46,7 +50,15 @@ class ClauseSearch:
             size = self._size(waiting[-1])
             batch, waiting = waiting[-size:], waiting[:-size]
             waiting += self._advance(batch)
+            self._forget(waiting)
         return relus.visited
+
+    def _forget(self, waiting: list[Case]) -> None:
+        """Where too much is kept to start from, the cases that wait longest start anew."""
+        if waiting:
+            each = 2 * waiting[-1].unstable * 2 * len(self.relus.neurons) * (4 if self.relus.engine.device else 8)
+            for case in waiting[: -max(1, WARM // max(1, each))]:
+                case.warm.clear()
 
     def _size(self, case: Case) -> int:
         """How many cases to tighten together."""
@@ -59,15 +71,24 @@ class ClauseSearch:
         """Tighten cases, close what can be closed, and split the others: their children."""
         relus, begun = self.relus, self.deadline.spent
         ends = self._tighten(batch)
+        took = self.deadline.spent - begun
+        self.credit += took
         for case in ends:
             if case.found:
                 self.builder.record(case.number, tc.Record(tuple(case.found)))
-        tries = [case for case in ends if case.bound > -NEAR * self.scale or case.unstable <= TINY]
+        tries = [case for case in ends if case.bound > -self.near * self.scale or case.unstable <= TINY]
         if tries:
             relus.enter(tries)
             tried = tc.TreeBuilder()
             parts = Bounded.join([ends[case] for case in tries], relus.maps)
-            roots = forest(relus, tried, parts, TRIED * (self.deadline.spent - begun))
+            begun, seconds = self.deadline.spent, max(TRIED * took, self.credit)
+            roots = forest(relus, tried, parts, seconds)
+            used = self.deadline.spent - begun
+            self.credit -= used
+            if not roots:
+                self.near *= NEARER
+            elif len(roots) == len(tries) and used < 0.5 * seconds:
+                self.near *= FARTHER
             for i, root in roots.items():
                 self.builder.graft(tries[i].number, tried, root)
                 del ends[tries[i]]

@@ -1,13 +1,22 @@
-"""Bounds become derivations: the kernel derives them at a state, as the replay of the tree will."""
+"""Bounds become derivations: the kernel derives them as the replay of the tree will, or they are trusted till then."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 import torchlean_check as tc
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import joined
 from torchlean_check.cases import leaves
+
+GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
+MARGIN = 0.0005  # of it: what a bound that waits for the replay gives away, since it may be a float32 sum
+
+F64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 def derive(
@@ -29,3 +38,14 @@ def derive(
         yield tc.Derivation(value, tuple(chunk), -1 if clause is None else clause)
         if state.empty[0]:
             return
+
+
+def take(lo: F64, hi: F64, entry: Ints, sign: F64, bound: F64) -> bool:
+    """Narrow a box in place by bounds that are trusted; whether it contradicts itself now.
+
+    Shapes   lo, hi: [size]; entry, sign, bound: [N]: sign * value[entry] >= bound
+    """
+    lower = sign > 0
+    np.maximum.at(lo, entry[lower], bound[lower])
+    np.minimum.at(hi, entry[~lower], -bound[~lower])
+    return bool((lo[entry] > hi[entry]).any())

@@ -104,6 +104,11 @@ class TorchMaps:
                     self._maps[k, j] = self._made(map_)
         self.bias: Mapping[int, Any] = bias
 
+    @property
+    def memory(self) -> int:
+        """Bytes of the device's memory."""
+        return int(self.xp.cuda.get_device_properties(self.device).total_memory)
+
     def put(self, array: np.ndarray) -> Any:
         return self.xp.as_tensor(np.asarray(array, np.float32), device=self.device)
 
@@ -268,13 +273,15 @@ class Engine:
         """How many problems to walk at once."""
         if isinstance(self.maps, TorchMaps):
             each = 4 * (8 * self._size + 16 * neurons)
-            return int(max(8, min(1 << 14 if self.maps.device == "cuda" else 256, MEMORY // each)))
+            most, memory = (1 << 14, self.maps.memory // SHARES) if self.device else (256, MEMORY)
+            return int(max(8, min(most, memory // each)))
         return int(max(1, min(128, SMALL // max(1, neurons))))
 
 
 PATIENCE = 2.0  # seconds
 SMALL = 12_000  # unstable neurons of all problems that numpy walks together: they stay in the cache
-MEMORY = 1 << 31  # bytes that a batch may take on a device
+MEMORY = 1 << 31  # bytes that a batch may take on the CPU
+SHARES = 16  # of a device's memory, of which a batch may take one
 
 
 def _device(heavy: bool) -> str:

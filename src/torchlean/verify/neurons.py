@@ -51,7 +51,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
     """
     problem, state, deadline = relus.problem, relus.state, relus.problem.deadline
     found, refutations = _close(relus)
-    refinement, number = Refinement(problem, state, relus.engine), 0
+    refinement, number = Refinement(problem, state, relus.engine, relus.trust), 0
     for leaves in LEAVES:
         if not state.open.any():
             break

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.clock import Deadline
-from torchlean.verify.derive import derive
+from torchlean.verify.derive import GAIN, MARGIN, derive, take
 from torchlean.verify.dual import Dual, Forms, Neurons
 from torchlean.verify.forks import Forks, fork
 from torchlean.verify.maps import Engine
@@ -21,7 +21,6 @@ from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_tables
 
 STEPS = 16
-GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
 NONE = np.zeros(0, np.int64)
 
 F64 = NDArray[np.float64]
@@ -29,10 +28,13 @@ Ints = NDArray[np.int64]
 
 
 class Refinement:
-    """Derivations for one state, which they tighten; `found` collects them, their tables join the problem's."""
+    """Derivations for one state, which they tighten; `found` collects them, their tables join the problem's.
 
-    def __init__(self, problem: Problem, state: tc.State, engine: Engine) -> None:
-        self.problem, self.state, self.engine = problem, state, engine
+    trust    whether bounds may wait for the replay of the whole tree
+    """
+
+    def __init__(self, problem: Problem, state: tc.State, engine: Engine, trust: bool = False) -> None:
+        self.problem, self.state, self.engine, self.trust = problem, state, engine, trust
         self.found: list[tc.Derivation] = []
 
     def forward(self, share: Deadline, only: Mapping[int, Ints] | None = None, leaves: int = 1) -> None:
@@ -91,6 +93,12 @@ class Refinement:
                 for n, j in enumerate(gained.tolist())
             ]
             known += slope_tables(problem.network, neurons, alpha)
-            self.found += derive(problem, self.state, value, bounds)
+            if self.trust and bounds:
+                self.found.append(tc.Derivation(value, tuple(bounds)))
+                taken = (found[gained] - MARGIN) * wide[gained]
+                low, high = (end[0] for end in self.state.boxes[value])
+                take(low, high, entry[gained], sign[gained], taken)
+            else:
+                self.found += derive(problem, self.state, value, bounds)
             if self.state.empty[0]:
                 return

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.cases import Case, Warm, stacked, states
 from torchlean.verify.clock import Deadline
-from torchlean.verify.derive import derive
+from torchlean.verify.derive import GAIN, MARGIN, derive, take
 from torchlean.verify.dual import Best, Clause, Forms
 from torchlean.verify.forks import Forks, fork
 from torchlean.verify.relus import Relus
@@ -30,8 +30,6 @@ F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 STEPS = 10
-GAIN = 0.01  # of a neuron's width: the least improvement that is worth a derivation
-MARGIN = 0.0005  # of it: what a bound that waits for the replay gives away
 LEAST = 0.01  # of the mean width of a value: with less, values further from the output are left alone
 
 
@@ -175,13 +173,9 @@ class Tightening:
                 self._derive(value, cases[c], mine)
         if relus.trust:
             at = neurons.at[value].start + column
-            for c, n, s, b in zip(case.tolist(), at.tolist(), sign.tolist(), bound.tolist(), strict=True):
-                own = cases[c]
-                if s > 0:
-                    own.lo[n] = max(own.lo[n], b)
-                else:
-                    own.hi[n] = min(own.hi[n], -b)
-                own.empty |= bool(own.lo[n] > own.hi[n])
+            for c in bounds:
+                mine = case == c
+                cases[c].empty |= take(cases[c].lo, cases[c].hi, at[mine], sign[mine], bound[mine])
 
     def _derive(self, value: int, case: Case, bounds: list[tc.Bound]) -> None:
         """Let the kernel derive these bounds."""
