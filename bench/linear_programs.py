@@ -23,7 +23,8 @@ from table import report
 from torchlean.files import read_bytes
 from torchlean.verify import verify_files
 from torchlean.verify.clock import Deadline
-from torchlean.verify.dual import Dual, Forms
+from torchlean.verify.dual import Dual
+from torchlean.verify.forms import Forms
 from torchlean.verify.lp.highs import INF
 from torchlean.verify.lp.multipliers import multipliers
 from torchlean.verify.lp.triangle import Triangle

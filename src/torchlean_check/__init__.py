@@ -60,4 +60,5 @@ def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: numpy is not needed to read an error or a usage line."""
     if name not in _HOME:
         raise AttributeError(f"module 'torchlean_check' has no attribute '{name}'")
-    return getattr(import_module(f"torchlean_check.{_HOME[name]}"), name)
+    globals()[name] = found = getattr(import_module(f"torchlean_check.{_HOME[name]}"), name)
+    return found

@@ -23,6 +23,8 @@ from torchlean_check.records import (
 
 Ints = npt.NDArray[np.int64]
 
+MUCH = 0.75
+
 
 class TreeBuilder:
     """A tree that grows by splitting leaves, in batches. Node ids count up in order of creation; 0 is the root."""
@@ -112,8 +114,11 @@ class TreeBuilder:
         if self._records.pop(int(node), None) is not None:
             self._op[node] ^= RECORD
 
-    def graft(self, node: int, other: TreeBuilder, root: int = 0) -> None:
-        """Put what another tree has below one of its nodes in the place of a leaf, which keeps its own record."""
+    def graft(self, node: int, other: TreeBuilder, root: int = 0) -> Ints:
+        """Put what another tree has below one of its nodes in the place of a leaf, which keeps its own record.
+
+        Returns the ids here of its ids there, -1 where they are not below the root.
+        """
         if self._op[node] & KIND != LEAF or other._op[root] & RECORD:
             raise ValueError("a tree is grafted on a leaf, and its root has no record")
         theirs = np.concatenate(other._levels(root))
@@ -130,6 +135,36 @@ class TreeBuilder:
         self._at[mine] = other._at[theirs]
         self._values += [other._values[i] for i in other._axis[theirs[by_value]].tolist()]
         self._records.update({int(ids[i]): other._records[i] for i in theirs[(inner & RECORD) > 0].tolist()})
+        return ids
+
+    def cut(self, root: int, leaves: Ints, most: int) -> dict[int, tuple[tuple[int, int, int], ...]]:
+        """Take back splits of values below a root, so that at most so many nodes are left that have one of the leaves.
+
+        Returns those nodes, leaves now, each with the splits above it from the root on: value, index, -1 or +1. Empty,
+        and nothing taken back, where they would be most of the tree (`MUCH`), a level counting half of the one above.
+        """
+        levels = self._levels(root)
+        depth, parent = np.zeros(self._size, np.int64), np.full(self._size, -1)
+        for level, ids in enumerate(levels):
+            depth[ids] = level
+            inner = ids[self._low[ids] >= 0]
+            parent[self._low[inner]] = parent[self._low[inner] + 1] = inner
+        kept = leaves
+        while len(kept) > most:
+            kept = np.unique(np.where(depth[kept] == depth[kept].max(), parent[kept], kept))
+        if not (0.5 ** depth[kept]).sum() <= MUCH:
+            return {}
+        self._op[kept] &= ~np.uint8(KIND)
+        self._low[kept] = -1
+        return {node: self._above(node, root, parent) for node in kept.tolist()}
+
+    def _above(self, node: int, root: int, parent: Ints) -> tuple[tuple[int, int, int], ...]:
+        found = []
+        while node != root:
+            above = int(parent[node])
+            found.append((*self._values[self._axis[above]], -1 if self._low[above] == node else 1))
+            node = above
+        return tuple(reversed(found))
 
     def leaves(self) -> Ints:
         return np.nonzero((self._op[: self._size] & KIND) == LEAF)[0]

@@ -5,7 +5,7 @@ A tree is columns over its nodes in breadth-first order; children of a split sta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ def tables_read(records: Sequence[Record]) -> set[int]:
 class SlopeTable:
     """Lower slopes per value that a relu reads, in units of 2^-14; -32768: the default rule."""
 
-    slopes: dict[int, npt.NDArray[np.int16]]
+    slopes: Mapping[int, npt.NDArray[np.int16]]
 
     def floats(self) -> dict[int, Floats]:
         return {k: np.where(s == -32768, np.nan, s * UNIT)[None] for k, s in self.slopes.items()}

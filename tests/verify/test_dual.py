@@ -7,8 +7,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import torchlean_check as tc
-from torchlean.verify.dual import Dual, Forms, Neurons, Walk
+from torchlean.verify.ascent import Ascent, Given, ascend, schedule
+from torchlean.verify.dual import Dual, Neurons
+from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.maps import NumpyMaps, TorchMaps
+from torchlean.verify.walk import Walk
 from torchlean_check.network import Affine, Relu
 
 FACTOR = 1e4  # of float32's error boxes, so that charging them wrongly shows
@@ -166,6 +169,40 @@ def test_torch_walks_as_numpy_does(name, device, kernel_of) -> None:
     theirs = other.maximise(forms(other, rows), put(side), put(alpha), put(beta), 0)
     for name in ("value", "cost", "point"):
         np.testing.assert_allclose(getattr(mine, name), other.maps.get(getattr(theirs, name)), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["mlp", "residual"])
+def test_a_recorded_ascent_is_the_ascent(name, kernel_of) -> None:
+    """Batches of several sizes through the same recordings, with boxes and clause multipliers of their own."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    rng = np.random.default_rng(3)
+    kernel = kernel_of(name, 2)
+    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
+    neurons, maps = Neurons.of(boxes), TorchMaps(kernel.network, "cuda")
+    dual, put = Dual(kernel, boxes, neurons, maps), TorchMaps(kernel.network, "cuda").put
+    clause = Clause(put(kernel.region.rows_y), None, put(kernel.region.rows_c))
+    assert dual.recorder is not None
+    for count in (17, 40, 33, 64, 18):
+        side = np.zeros((count, len(neurons)))
+        side[:, :2] = rng.choice([-1.0, 1.0], (count, 2))
+        start = put(side), put(rng.random(side.shape)), put(0.1 * rng.random(side.shape) * (side != 0))
+        rows, nothing = put(rng.standard_normal((count, kernel.network.outputs))), put(np.zeros(count))
+        box = put(neurons.lo * rng.random(side.shape)), put(np.tile(neurons.hi, (count, 1)))
+        kinds = (0, False, False), (6, False, False), (0, True, True), (6, True, True), (1, True, False)
+        for steps, own, weight in kinds:
+            seed = Forms(kernel.network.output, rows, None, nothing, clause if weight else None)
+            ends = box if own else (dual.lo, dual.hi)
+            given = Given(seed, *start, put(0.1 * np.ones((count, 1))) if weight else None, ends)
+            for target in (np.inf, -0.2):
+                theirs = ascend(Ascent(dual, given), schedule(steps), target)
+                mine = dual.recorder.ascend(given, steps, target)
+                for name_ in ("value", "alpha", "beta", "cost", "point"):
+                    ours, plain = (maps.get(getattr(best, name_)) for best in (mine, theirs))
+                    assert len(ours) == count and (name_ == "point" or np.allclose(ours, plain, rtol=1e-3, atol=1e-4))
+    assert len(dual.recorder.kept) == 5 * 2
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 100.0])

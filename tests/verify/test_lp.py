@@ -15,8 +15,9 @@ from torchlean.errors import Unsupported, UsageError
 from torchlean.files import read_bytes
 from torchlean.verify.attack import descend
 from torchlean.verify.clock import Deadline
-from torchlean.verify.dual import Dual, Forms
+from torchlean.verify.dual import Dual
 from torchlean.verify.files import verify_files
+from torchlean.verify.forms import Forms
 from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.problem import Files, Found, Problem
 from torchlean.verify.verdict import Status

@@ -8,18 +8,22 @@ import pytest
 import torchlean_check as tc
 from torchlean.verify import neurons
 from torchlean.verify.cases import Case, states
+from torchlean.verify.clauses import Forest
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import derive
-from torchlean.verify.dual import Clause, Dual, Forms, Neurons, Walk
+from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.files import verify_files
+from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.maps import Engine, NumpyMaps
 from torchlean.verify.neurons import prove_by_neurons
 from torchlean.verify.problem import Files, Problem
 from torchlean.verify.refine import Refinement
 from torchlean.verify.relus import Relus
 from torchlean.verify.tighten import Tightening
+from torchlean.verify.walk import Walk
 
 SIZES = (24, 12, 12, 12, 2)
+NO_TREES = Forest(tc.TreeBuilder(), [], [], {})
 
 
 def problem_of(mlp, files, seed, top):
@@ -187,7 +191,7 @@ def test_boxes_over_cases_prove_at_the_root_what_slopes_alone_do_not(mlp, files,
         bounds.append(bound_of(problem, state))
     between = f"{10.0 - sum(bounds) / 2:.6f}"  # a bound is as much larger as the threshold is
     assert bounds[1] > bounds[0] + 0.01
-    monkeypatch.setattr(neurons, "forest", lambda *_: {})
+    monkeypatch.setattr(neurons, "forest", lambda *_: NO_TREES)
     proof = prove_by_neurons(problem_of(mlp, files, 1, between))
     assert len(proof.tree.op) == 1 and any(b.cases for d in proof.tree.records[0].derivations for b in d.bounds or ())
     monkeypatch.setattr(neurons, "LEAVES", (1,))
@@ -255,7 +259,7 @@ def test_boxes_that_are_trusted_hold_those_of_the_checker(mlp, files, monkeypatc
     neuron = int(np.flatnonzero((relus.neurons.value == value) & (relus.neurons.entry == index))[0])
     root = Case(0, relus.neurons.side(()), relus.neurons.lo.copy(), relus.neurons.hi.copy(), 0.0)
     builder, parts = halves(problem, value, index)
-    cases = [root.child(node, neuron, side, None) for side, (_, _, node) in zip((-1, 1), parts, strict=True)]
+    cases = [root.child(node, [(neuron, side)], None) for side, (_, _, node) in zip((-1, 1), parts, strict=True)]
     tightening = Tightening(relus, 0, 5.0)
     for _ in range(2):
         tightening.cycle(cases, Deadline(60))
@@ -275,8 +279,8 @@ def test_boxes_that_are_trusted_hold_those_of_the_checker(mlp, files, monkeypatc
 
 def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, monkeypatch) -> None:
     """Without small trees, every open node is tightened before it is split; the search replays what it found."""
-    monkeypatch.setattr("torchlean.verify.clauses.forest", lambda *_: {})
-    monkeypatch.setattr("torchlean.verify.neurons.forest", lambda *_: {})
+    monkeypatch.setattr("torchlean.verify.clauses.forest", lambda *_: NO_TREES)
+    monkeypatch.setattr("torchlean.verify.neurons.forest", lambda *_: NO_TREES)
     monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
     monkeypatch.setattr("torchlean.verify.clauses.LEAVES_ROOT", 1)
     problem = problem_of(mlp, files, 1, f"{1.1 * greatest(mlp, 1):.4f}")
@@ -299,7 +303,7 @@ def test_a_box_that_was_trusted_wrongly_is_searched_again(mlp, files, monkeypatc
     mended: list[int] = []
     again = neurons._again
     monkeypatch.setattr(neurons, "_again", lambda *a: mended.append(a[2]) or again(*a))
-    monkeypatch.setattr(neurons, "forest", lambda *_: {})
+    monkeypatch.setattr(neurons, "forest", lambda *_: NO_TREES)
     monkeypatch.setattr(neurons, "LEAVES", (1,))
     monkeypatch.setattr(Tightening, "_take", cuts)
     problem = problem_of(mlp, files, 1, f"{1.2 * greatest(mlp, 1):.4f}")

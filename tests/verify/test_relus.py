@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean.verify import nodes as nodes_module
 from torchlean.verify import verify_files
 from torchlean.verify.maps import NumpyMaps, TorchMaps
 from torchlean.verify.nodes import Nodes, Waiting
@@ -102,15 +101,15 @@ def test_a_tree_in_several_processes_is_the_tree_in_one(mlp, files) -> None:
 def some_nodes(rng, count, first=0):
     side, alpha, beta = (rng.standard_normal((count, 5)).astype(np.float32).astype(np.float64) for _ in range(3))
     number = first + np.arange(count)
-    return Nodes(number, number % 3, number % 2, number % 7, side, alpha, beta)
+    return Nodes(number, number % 3, number % 2, number % 7, number % 5, side, alpha, beta)
 
 
-@pytest.mark.parametrize("kept", [1, 1 << 31])
-def test_a_stack_gives_back_what_was_pushed(kept, mlp, monkeypatch) -> None:
-    monkeypatch.setattr(nodes_module, "KEPT", kept)
+@pytest.mark.parametrize("memory", [1, 1 << 35])
+def test_a_stack_gives_back_what_was_pushed(memory, mlp) -> None:
     _, model = mlp((3, 4, 2), 0)
     network = tc.onnx_reader.read_network(model)
     rng, maps = np.random.default_rng(0), NumpyMaps(network)
+    maps.memory = memory
     parts = [some_nodes(rng, n, 100 * n) for n in (4, 7, 1, 6)]
     whole = Nodes.join(parts, np)
     waiting = Waiting(parts[0], maps)
@@ -125,7 +124,7 @@ def test_a_stack_gives_back_what_was_pushed(kept, mlp, monkeypatch) -> None:
     number = np.concatenate([t.number for t in taken])
     order = np.argsort(number)
     assert number[order].tolist() == np.sort(whole.number).tolist()
-    for name in ("clause", "home", "depth", "side", "alpha", "beta"):
+    for name in ("clause", "home", "depth", "late", "side", "alpha", "beta"):
         found = np.concatenate([np.asarray(getattr(t, name)) for t in taken])[order]
         assert np.array_equal(found, getattr(whole, name)[np.argsort(whole.number)])
 

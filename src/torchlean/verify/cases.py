@@ -67,11 +67,12 @@ class Case:
     def unstable(self) -> int:
         return int(((self.lo < 0) & (self.hi > 0)).sum())
 
-    def child(self, number: int, neuron: int, side: int, start: Start) -> Case:
-        """Where this neuron is on this side of 0."""
+    def child(self, number: int, splits: Sequence[tuple[int, int]], start: Start | None) -> Case:
+        """Where each of these neurons is on this side of 0: (neuron, -1 or +1)."""
         sides, lo, hi = self.side.copy(), self.lo.copy(), self.hi.copy()
-        sides[neuron] = side
-        lo[neuron], hi[neuron] = (max(lo[neuron], 0.0), hi[neuron]) if side > 0 else (lo[neuron], min(hi[neuron], 0.0))
+        for n, side in splits:
+            sides[n] = side
+            lo[n], hi[n] = (max(lo[n], 0.0), hi[n]) if side > 0 else (lo[n], min(hi[n], 0.0))
         return Case(number, sides, lo, hi, self.bound, start, dict(self.warm))
 
 

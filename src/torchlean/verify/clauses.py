@@ -7,11 +7,14 @@ tightened again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 import torchlean_check as tc
 from torchlean.verify.cases import Case, Start
-from torchlean.verify.problem import Budget, Stuck
+from torchlean.verify.dual import Split
+from torchlean.verify.problem import Stuck
 from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
 from torchlean.verify.tighten import Tightening
 
@@ -21,9 +24,10 @@ FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in hal
 LEAVES_ROOT, LEAVES = 16, 1  # of the trees that the bounds of hidden neurons have of their own
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TRIED = 0.5  # of the time of tightening: what trees may have at least
+REST = 64  # leaves that are left of a tree that was not closed in its time: what is closed is kept
 TOGETHER = 4  # batches of neurons that are tightened in one pass, on a device
 MOST = 128  # cases of a pass
-WARM = 1 << 33  # bytes of multipliers that waiting cases keep to start from
+SHARES = 8  # of the memory, of which the multipliers that waiting cases start from may take one
 
 
 class ClauseSearch:
@@ -57,7 +61,7 @@ class ClauseSearch:
         """Where too much is kept to start from, the cases that wait longest start anew."""
         if waiting:
             each = 2 * waiting[-1].unstable * 2 * len(self.relus.neurons) * (4 if self.relus.engine.device else 8)
-            for case in waiting[: -max(1, WARM // max(1, each))]:
+            for case in waiting[: -max(1, self.relus.maps.memory // SHARES // max(1, each))]:
                 case.warm.clear()
 
     def _size(self, case: Case) -> int:
@@ -69,7 +73,7 @@ class ClauseSearch:
 
     def _advance(self, batch: list[Case]) -> list[Case]:
         """Tighten cases, close what can be closed, and split the others: their children."""
-        relus, begun = self.relus, self.deadline.spent
+        begun = self.deadline.spent
         ends = self._tighten(batch)
         took = self.deadline.spent - begun
         self.credit += took
@@ -77,22 +81,31 @@ class ClauseSearch:
             if case.found:
                 self.builder.record(case.number, tc.Record(tuple(case.found)))
         tries = [case for case in ends if case.bound > -self.near * self.scale or case.unstable <= TINY]
-        if tries:
-            relus.enter(tries)
-            tried = tc.TreeBuilder()
-            parts = Bounded.join([ends[case] for case in tries], relus.maps)
-            begun, seconds = self.deadline.spent, max(TRIED * took, self.credit)
-            roots = forest(relus, tried, parts, seconds)
-            used = self.deadline.spent - begun
-            self.credit -= used
-            if not roots:
-                self.near *= NEARER
-            elif len(roots) == len(tries) and used < 0.5 * seconds:
-                self.near *= FARTHER
-            for i, root in roots.items():
-                self.builder.graft(tries[i].number, tried, root)
-                del ends[tries[i]]
-        return self._split(ends) if ends else []
+        cut = self._try(sorted(tries, key=lambda case: case.bound), ends, took) if tries else []
+        return cut + (self._split(ends) if ends else [])
+
+    def _try(self, tries: list[Case], ends: dict[Case, tuple[Bounded, int]], took: float) -> list[Case]:
+        """Trees for cases, the last first. What is closed is no longer in `ends`, nor what is closed in part: its rest."""
+        relus, begun, seconds = self.relus, self.deadline.spent, max(TRIED * took, self.credit)
+        relus.enter(tries)
+        trees = forest(relus, Bounded.join([ends[case] for case in tries], relus.maps), seconds)
+        used = self.deadline.spent - begun
+        self.credit -= used
+        if not trees.closed and not trees.left:
+            self.near *= NEARER
+        elif len(trees.closed) == len(tries) and used < 0.5 * seconds:
+            self.near *= FARTHER
+        out = []
+        for i, case in enumerate(tries):
+            left = trees.left.get(i, {})
+            if not left and i not in trees.closed:
+                continue
+            ids = self.builder.graft(case.number, trees.builder, trees.roots[i])
+            del ends[case]
+            for node, splits in left.items():
+                sides = [(relus.neurons.number(value, entry), side) for value, entry, side in splits]
+                out.append(case.child(int(ids[node]), sides, case.start))
+        return out
 
     def _tighten(self, batch: list[Case]) -> dict[Case, tuple[Bounded, int]]:
         """Cycles of tightening while they help. What stays open, with its bound: an item of a batch."""
@@ -138,24 +151,38 @@ class ClauseSearch:
         for j, (number, home) in enumerate(zip(halves.number.tolist(), halves.home.tolist(), strict=True)):
             neuron = int(np.flatnonzero(sides[j] != cases[home].side)[0])
             start = Start(relus.maps, halves.alpha[j], halves.beta[j])
-            out.append(cases[home].child(number, neuron, int(sides[j, neuron]), start))
+            out.append(cases[home].child(number, [(neuron, int(sides[j, neuron]))], start))
         return out
 
 
-def forest(relus: Relus, tried: tc.TreeBuilder, found: Bounded, seconds: float) -> dict[int, int]:
-    """Trees for bounded nodes, each in a home of its own, in another builder.
+@dataclass(frozen=True)
+class Forest:
+    """Trees in a builder of their own.
 
-    Returns, for those that are closed, the position and the root in that builder.
+    roots    of each bounded node that was given, where its tree stands
+    closed   the positions of those that are closed
+    left     position -> the leaves that are open where enough is closed, and the splits above each
     """
-    every, roots, other = np.arange(len(found.nodes)), {}, 0
-    for i in every.tolist():
-        alone, other = (int(n[0]) for n in tried.split_clause(other, 0))
-        roots[i] = alone
+
+    builder: tc.TreeBuilder
+    roots: list[int]
+    closed: list[int]
+    left: dict[int, dict[int, tuple[Split, ...]]]
+
+
+def forest(relus: Relus, found: Bounded, seconds: float) -> Forest:
+    """Trees for bounded nodes, each in a home of its own, the last first. Raises Budget."""
+    every, builder, roots, other = np.arange(len(found.nodes)), tc.TreeBuilder(), [], 0
+    for _ in every:
+        alone, other = (int(n[0]) for n in builder.split_clause(other, 0))
+        roots.append(alone)
     try:
-        children = relus.children(tried, found.at(np.array(list(roots.values())), every), every)
-        left = relus.grow(tried, children, seconds)
-    except (Budget, Stuck):
-        return {}
-    for i in () if left is None else np.unique(left.home).tolist():
-        del roots[i]
-    return roots
+        children = relus.children(builder, found.at(np.array(roots), every), every)
+        left = relus.grow(builder, children, seconds)
+    except Stuck:
+        return Forest(builder, roots, [], {})
+    if left is None:
+        return Forest(builder, roots, every.tolist(), {})
+    cuts = {i: builder.cut(roots[i], left.number[left.home == i], REST) for i in np.unique(left.home).tolist()}
+    closed = np.setdiff1d(every, left.home).tolist()
+    return Forest(builder, roots, closed, {i: cut for i, cut in cuts.items() if cut})

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from torchlean.verify.budget import Memory
 from torchlean.verify.clock import Deadline
-from torchlean.verify.dual import Clause, Dual, Forms
+from torchlean.verify.dual import Dual
+from torchlean.verify.forms import Clause, Forms
 from torchlean_check.cases import Case
 
 F64 = NDArray[np.float64]

@@ -20,16 +20,22 @@ from torchlean_check.network import Affine, Dense, Map, Network, Rows, Scale, Se
 from torchlean_check.process import processors
 from torchlean_check.sparse import Sparse
 
+HOST = 1 << 35  # bytes, of the CPU's memory
+
 
 class Maps(Protocol):
     """Arrays of one kind, and every linear map of one network in them.
 
-    xp     the namespace: numpy, or torch
-    bias   of each affine node
+    xp       the namespace: numpy, or torch
+    bias     of each affine node
+    records  whether operations can be recorded once and repeated (graphs.py)
+    memory   bytes of which batches, and what waits, may take shares
     """
 
     xp: Any
     bias: Mapping[int, Any]
+    records: bool
+    memory: int
 
     def put(self, array: np.ndarray) -> Any:
         """A float array of the search's precision."""
@@ -43,6 +49,12 @@ class Maps(Protocol):
     def get(self, array: Any) -> np.ndarray:
         """Back to numpy, in the search's precision."""
 
+    def nonzero(self, array: Any) -> tuple[Any, Any]:
+        """Rows and columns of what is not 0, row by row."""
+
+    def largest(self, array: Any, count: int) -> Any:
+        """The columns of so many entries of each row, which no other exceeds.   Shapes  [P, U] -> [P, count]"""
+
     def apply(self, node: int, term: int, x: Any) -> Any: ...
 
     def transpose(self, node: int, term: int, rows: Any) -> Any: ...
@@ -55,6 +67,7 @@ class NumpyMaps:
     """The checker's own maps, with BLAS products in float64."""
 
     xp: Any = np
+    records, memory = False, HOST
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -71,6 +84,13 @@ class NumpyMaps:
 
     def get(self, array: Any) -> np.ndarray:
         return np.asarray(array)
+
+    def nonzero(self, array: Any) -> tuple[Any, Any]:
+        row, column = np.nonzero(array)
+        return row, column
+
+    def largest(self, array: Any, count: int) -> Any:
+        return np.argpartition(-array, count - 1, axis=1)[:, :count]
 
     def apply(self, node: int, term: int, x: Any) -> Any:
         return self._map(node, term).apply(x, multiply)
@@ -103,11 +123,9 @@ class TorchMaps:
                 for j, (map_, _) in enumerate(node.terms):
                     self._maps[k, j] = self._made(map_)
         self.bias: Mapping[int, Any] = bias
-
-    @property
-    def memory(self) -> int:
-        """Bytes of the device's memory."""
-        return int(self.xp.cuda.get_device_properties(self.device).total_memory)
+        on_device = device == "cuda"
+        self.records = on_device and Sparse not in network.maps
+        self.memory = int(torch.cuda.get_device_properties(device).total_memory) if on_device else HOST
 
     def put(self, array: np.ndarray) -> Any:
         return self.xp.as_tensor(np.asarray(array, np.float32), device=self.device)
@@ -121,6 +139,13 @@ class TorchMaps:
     def get(self, array: Any) -> np.ndarray:
         found: np.ndarray = array.cpu().numpy()
         return found
+
+    def nonzero(self, array: Any) -> tuple[Any, Any]:
+        row, column = self.xp.nonzero(array, as_tuple=True)
+        return row, column
+
+    def largest(self, array: Any, count: int) -> Any:
+        return self.xp.topk(array, count, dim=1, sorted=False).indices
 
     def apply(self, node: int, term: int, x: Any) -> Any:
         return self._maps[node, term].apply(x)
@@ -273,15 +298,13 @@ class Engine:
         """How many problems to walk at once."""
         if isinstance(self.maps, TorchMaps):
             each = 4 * (8 * self._size + 16 * neurons)
-            most, memory = (1 << 14, self.maps.memory // SHARES) if self.device else (256, MEMORY)
-            return int(max(8, min(most, memory // each)))
+            return int(max(8, min(1 << 14 if self.device else 256, self.maps.memory // SHARES // each)))
         return int(max(1, min(128, SMALL // max(1, neurons))))
 
 
 PATIENCE = 2.0  # seconds
 SMALL = 12_000  # unstable neurons of all problems that numpy walks together: they stay in the cache
-MEMORY = 1 << 31  # bytes that a batch may take on the CPU
-SHARES = 16  # of a device's memory, of which a batch may take one
+SHARES = 16  # of the memory, of which a batch may take one
 
 
 def _device(heavy: bool) -> str:

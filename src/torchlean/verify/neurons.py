@@ -19,7 +19,7 @@ from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
 from torchlean.verify.seal import seal
 
 SHARE = 0.3  # of the time that is left: for boxes before clauses are taken apart
-LEAVES = 1, 16, 64, 256  # of the trees that hidden bounds have of their own, pass by pass while a clause is open
+LEAVES = 1, 16, 64, 256, 1024  # of the trees that hidden bounds have of their own, pass by pass while a clause is open
 SMALL, TRIED = 256, 0.3  # unstable neurons where a tree of all clauses is tried, for this share of the pass before it
 FEW = 64  # inputs up to which a network without unstable neurons is searched over its inputs
 
@@ -64,15 +64,15 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
         items = np.flatnonzero(state.open[0, found.nodes.clause])
         if len(items) and len(relus.neurons) <= SMALL:
             relus.repeat(len(items))
-            tried, parts = tc.TreeBuilder(), Bounded.join([(found, int(j)) for j in items], relus.maps)
-            roots = forest(relus, tried, parts, TRIED * (deadline.spent - begun))
-            if roots:  # they rest on these boxes: narrower ones are derived beside them
+            parts = Bounded.join([(found, int(j)) for j in items], relus.maps)
+            trees = forest(relus, parts, TRIED * (deadline.spent - begun))
+            if trees.closed:  # they rest on these boxes: narrower ones are derived beside them
                 builder.record(number, tc.Record(tuple(refinement.found), tuple(refutations)))
                 refinement.found, refutations = [], []
-            for i, root in roots.items():
+            for i in trees.closed:
                 clause = int(found.nodes.clause[items[i]])
                 alone, number = (int(n[0]) for n in builder.split_clause(number, clause))
-                builder.graft(alone, tried, root)
+                builder.graft(alone, trees.builder, trees.roots[i])
                 state.open[0, clause] = False
         if 4 * (deadline.spent - begun) > SHARE * deadline.left:
             break  # with more leaves the next pass takes longer still

@@ -13,7 +13,7 @@ from torchlean.verify.maps import Maps
 
 Ints = NDArray[np.int64]
 
-KEPT = 1 << 31  # bytes of waiting nodes that stay on the device: older ones go to the host's memory
+SHARES = 8  # of the memory, of which waiting nodes may take one: older ones go to the host's
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,7 @@ class Nodes:
                      for each
     home             the case below which it stands: its boxes are that case's
     depth            splits below the root of the tree
+    late             of them, those in turn before it where the clause held over the reals already
     side             -1 where z <= 0 was split, +1 where z >= 0, else 0
     alpha, beta      slopes and split multipliers to start from
     Shapes           [N]; side, alpha, beta: [N, U], arrays of a search's maps
@@ -33,6 +34,7 @@ class Nodes:
     clause: Ints
     home: Ints
     depth: Ints
+    late: Ints
     side: Any
     alpha: Any
     beta: Any
@@ -50,12 +52,20 @@ class Nodes:
         host = (np.concatenate([getattr(part, name) for part in parts]) for name in HOST)
         return Nodes(*host, *(xp.concatenate([getattr(part, name) for part in parts]) for name in DEVICE))
 
+    def by_home(self, maps: Maps) -> Nodes:
+        """In the order of their homes."""
+        if (self.home[1:] >= self.home[:-1]).all():
+            return self
+        order = np.argsort(self.home, kind="stable")
+        i = maps.index(order)
+        return Nodes(*(getattr(self, name)[order] for name in HOST), *(getattr(self, name)[i] for name in DEVICE))
+
     def put(self, move: Callable[[Any], Any]) -> Nodes:
         """With the arrays of its maps moved elsewhere."""
         return replace(self, **{name: move(getattr(self, name)) for name in DEVICE})
 
 
-HOST, DEVICE = ("number", "clause", "home", "depth"), ("side", "alpha", "beta")
+HOST, DEVICE = ("number", "clause", "home", "depth", "late"), ("side", "alpha", "beta")
 
 
 class Waiting:
@@ -69,8 +79,8 @@ class Waiting:
 
     def push(self, nodes: Nodes) -> None:
         self._parts += [nodes] if len(nodes) else []
-        each = 12 * nodes.side.shape[1]
-        while self._hosted < len(self._parts) - 1 and each * sum(map(len, self._parts[self._hosted :])) > KEPT:
+        each, room = 12 * nodes.side.shape[1], self._maps.memory // SHARES
+        while self._hosted < len(self._parts) - 1 and each * sum(map(len, self._parts[self._hosted :])) > room:
             self._parts[self._hosted] = self._parts[self._hosted].put(self._maps.get)
             self._hosted += 1
 

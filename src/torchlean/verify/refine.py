@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import GAIN, MARGIN, derive, take
-from torchlean.verify.dual import Dual, Forms, Neurons
+from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.forks import Forks, fork
+from torchlean.verify.forms import Forms
 from torchlean.verify.maps import Engine
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_tables
@@ -86,13 +87,12 @@ class Refinement:
                 forks = Forks(value, entry, sign, wide, nothing, best.alpha, nothing)
                 found, trees = fork(dual, forks, leaves, size, problem.deadline, share, memory)
             gained = np.flatnonzero(found > old + GAIN)
-            alpha = np.asarray(maps.get(best.alpha[maps.index(gained)]), np.float64)
             known = problem.files.tables
             bounds = [
                 tc.Bound(int(entry[j]), int(sign[j]), (), len(known) + n, (), () if trees is None else trees[j])
                 for n, j in enumerate(gained.tolist())
             ]
-            known += slope_tables(problem.network, neurons, alpha)
+            known += slope_tables(problem.network, neurons, maps, best.alpha[maps.index(gained)])
             if self.trust and bounds:
                 self.found.append(tc.Derivation(value, tuple(bounds)))
                 taken = (found[gained] - MARGIN) * wide[gained]

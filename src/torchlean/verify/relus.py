@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.verify.ascent import NARROW, Best
 from torchlean.verify.attack import descend
 from torchlean.verify.cases import Case, stacked, states
-from torchlean.verify.dual import NARROW, Best, Boxes, Dual, Forms, Neurons, Split
+from torchlean.verify.dual import Boxes, Dual, Neurons, Split
+from torchlean.verify.forms import Forms
 from torchlean.verify.maps import Engine, Maps
 from torchlean.verify.nodes import Nodes, Waiting
 from torchlean.verify.problem import Budget, Problem, Stuck
-from torchlean.verify.tables import joined, slope_tables
+from torchlean.verify.tables import Multipliers, joined, multipliers, slope_tables
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,6 +35,7 @@ Ints = NDArray[np.int64]
 STEPS_ROOT, STEPS, STEPS_LAST = 60, 16, 60
 TRIAL = 400  # nodes of a tree that is tried, at least
 CANDIDATES = 6  # neurons that are tried on both sides
+LATE = 12  # splits in turn where only rounding stands against a bound, after which more are given up
 DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
 
 
@@ -145,10 +148,10 @@ class Relus:
 
     def _nodes(self, number: Ints, clause: Ints, home: Ints, side: NDArray[np.int8]) -> Nodes:
         alpha = self.maps.put(np.repeat(self.neurons.default()[None], len(number), axis=0))
-        return Nodes(number, clause, home, 0 * number, self.maps.put(side), alpha, 0 * alpha)
+        return Nodes(number, clause, home, 0 * number, 0 * number, self.maps.put(side), alpha, 0 * alpha)
 
     def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float) -> Nodes | None:
-        """Visit nodes, the newest first, until none is open; returns what is left.
+        """Visit nodes, those of the last home first, until none is open; returns what is left.
 
         seconds   after which the tree is given up, if TRIAL nodes were visited; up to twice as many, by what is closed
         """
@@ -164,7 +167,7 @@ class Relus:
                 waiting.move(self.maps)
             batch = waiting.pop(memory.size(self.engine.batch(len(self.neurons))))
             children = memory.attempt(lambda batch=batch: self._visit(builder, batch), len(batch), builder)  # type: ignore[misc]
-            waiting.push(batch if children is None else children)
+            waiting.push(batch if children is None else children.by_home(self.maps))
         return None
 
     def _visit(self, builder: tc.TreeBuilder, batch: Nodes) -> Nodes:
@@ -190,7 +193,7 @@ class Relus:
             i = self.maps.index(last)
             start, box = (given[0][i], best.alpha[i], best.beta[i]), self._box(nodes.home[last])
             more = self.dual.maximise(self._forms(row[last]), *start, STEPS_LAST, target=self.target, box=box)
-            for name in ("value", "alpha", "beta", "upper", "point"):
+            for name in ("value", "charge", "alpha", "beta", "upper", "point"):
                 getattr(best, name)[i] = getattr(more, name)
         return Bounded(nodes, row, best, self.maps.get(best.value), self.maps)
 
@@ -240,38 +243,36 @@ class Relus:
         return out
 
     def _refute(self, found: Bounded, items: Ints, sure: bool) -> list[tc.Refutation | None]:
-        neurons, clauses, i = self.neurons, found.nodes.clause[items], self.maps.index(items)
-        columns = found.nodes.side, found.best.alpha, found.best.beta
-        side, alpha, beta = (np.asarray(self.maps.get(a[i]), np.float64) for a in columns)
-        tables = slope_tables(self.problem.network, neurons, alpha)
-        used = np.where(side != 0, beta, 0.0)
-        home = found.nodes.home[items]
-        good = np.ones(len(items), np.bool_) if sure else self._agrees(clauses, home, side, tables, used)
-        out: list[tc.Refutation | None] = []
-        for j, table in enumerate(tables):
-            if not good[j]:
+        maps, best, i = self.maps, found.best, self.maps.index(items)
+        clauses, side = found.nodes.clause[items], found.nodes.side[i]
+        tables = slope_tables(self.problem.network, self.neurons, maps, best.alpha[i])
+        splits = multipliers(self.neurons, maps, side, best.beta[i])
+        good = [True] * len(items)
+        if not sure:
+            good = self._agrees(clauses, found.nodes.home[items], maps.get(side), tables, splits).tolist()
+        known, out = self.problem.files.tables, list[tc.Refutation | None]()
+        for yes, clause, table, pushes in zip(good, clauses.tolist(), tables, splits, strict=True):
+            if yes:
+                known.append(table)
+                out.append(tc.Refutation(clause, (), len(known) - 1, pushes))
+            else:
                 out.append(None)
-                continue
-            self.problem.files.tables.append(table)
-            multipliers = neurons.multipliers(side[j], used[j])
-            out.append(tc.Refutation(int(clauses[j]), (), len(self.problem.files.tables) - 1, multipliers))
         return out
 
     def _agrees(
-        self, clauses: Ints, home: Ints, side: F64, tables: list[tc.SlopeTable], used: F64
+        self, clauses: Ints, home: Ints, side: F64, tables: list[tc.SlopeTable], splits: list[Multipliers]
     ) -> NDArray[np.bool_]:
-        """Whether the kernel refutes these clauses with these numbers.   Shapes  side, used: [B, U]"""
-        neurons = self.neurons
-        row, n = np.nonzero(used)
-        push = tc.Pushes(row, neurons.value[n], neurons.entry[n], -(used * side)[row, n], np.zeros(len(n)))
+        """Whether the kernel refutes these clauses with these numbers.   Shapes  side: [B, U]"""
         lo = np.where(side > 0, np.maximum(self.lo[home], 0.0), self.lo[home])
         hi = np.where(side < 0, np.minimum(self.hi[home], 0.0), self.hi[home])
+        push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, own in enumerate(splits) for v, i, s, m in own])
         asked = [(int(c), ()) for c in clauses]
-        return self.problem.kernel.refute(states(self.state, neurons, lo, hi), asked, joined(tables), push)
+        return self.problem.kernel.refute(states(self.state, self.neurons, lo, hi), asked, joined(tables), push)
 
     def children(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> Nodes:
         """Both children of some of the bounded nodes. Raises Budget or Stuck where no split can help."""
         maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
+        late = self._late(found, items)
         chosen = self._choose(found, items) if len(items) else items
         value, entry = self.neurons.value[chosen], self.neurons.entry[chosen]
         numbers = builder.split_value(nodes.number[items], value, entry, 0.0)
@@ -281,26 +282,41 @@ class Relus:
         for number, sign in zip(numbers, (-1, 1), strict=True):
             side, beta = nodes.side[i], best.beta[i]  # copies
             side[at], beta[at] = sign, first_multiplier(xp, alpha[at], upper[at], sign)
-            host = number, nodes.clause[items], nodes.home[items], nodes.depth[items] + 1
+            host = number, nodes.clause[items], nodes.home[items], nodes.depth[items] + 1, late
             parts.append(Nodes(*host, side, alpha, beta))
         return Nodes.join(parts, xp)
+
+    def _late(self, found: Bounded, items: Ints) -> Ints:
+        """How many splits in turn each has above it where it holds over the reals. Raises Budget: rounding is all."""
+        late: Ints = np.where(self._real(found, items), found.nodes.late[items] + 1, 0)
+        if (late >= LATE).any():
+            raise Budget
+        return late
+
+    def _real(self, found: Bounded, items: Ints) -> NDArray[np.bool_]:
+        """Whether float32's rounding alone keeps a bound open."""
+        if self.problem.semantics == "real":
+            return np.zeros(len(items), np.bool_)
+        closed: NDArray[np.bool_] = (found.value + np.asarray(self.maps.get(found.best.charge)))[items] > self.target
+        return closed
 
     def _choose(self, found: Bounded, items: Ints) -> Ints:
         """The neuron to split for each item: of those whose chords cost most, the one whose worse child is best."""
         maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
-        at = maps.index(items)
-        home = nodes.home[items]
-        free = (maps.get(nodes.side[at]) == 0) & (self.lo[home] < 0) & (self.hi[home] > 0)
-        cost = np.where(free, np.nan_to_num(maps.get(best.cost[at])), 0.0)
-        stuck = cost.max(axis=1, initial=0.0) <= 0
-        if stuck.any():  # no line costs anything: it closes only if the splits above contradict each other
-            cost = np.where(stuck[:, None] & free, self._cost_of_contradiction(found, items), cost)
-            if not (cost.max(axis=1, initial=0.0) > 0).all():
-                if self.problem.semantics == "float32":
+        at, (lo, hi) = maps.index(items), self._box(nodes.home[items])
+        free = (nodes.side[at] == 0) & (lo < 0) & (hi > 0)
+        cost = xp.where(free, xp.nan_to_num(best.cost[at]), self.dual.zero)
+        stuck = xp.amax(cost, -1) <= 0
+        if bool(stuck.any()):  # no line costs anything: it closes only if the splits above contradict each other
+            cost = xp.where(stuck[:, None] & free, self._cost_of_contradiction(found, items), cost)
+            decided = maps.get(xp.amax(cost, -1) <= 0)
+            if decided.any():
+                if self._real(found, items)[decided].all():
                     raise Budget
                 raise Stuck("every relu that matters is decided, and the bound still does not close")
         count = min(CANDIDATES, cost.shape[1])
-        tried = np.argpartition(-cost, count - 1, axis=1)[:, :count]
+        most = maps.largest(cost, count)
+        tried = np.asarray(maps.get(most))
         each, neuron = np.repeat(np.arange(len(items)), 2 * count), np.repeat(tried.reshape(-1), 2)
         sign = np.tile(np.array([-1.0, 1.0]), tried.size)
         row = found.row[items]
@@ -317,15 +333,15 @@ class Relus:
             value[part] = maps.get(self.dual.maximise(forms, side, alpha, beta, 0, box=box).value)
         both = np.minimum(value.reshape(len(items), count, 2), self.target)
         score = both.min(axis=2) + 0.1 * both.max(axis=2)
-        score[np.take_along_axis(cost, tried, axis=1) <= 0] = -np.inf
+        score[maps.get(cost[maps.index(np.arange(len(items)))[:, None], most]) <= 0] = -np.inf
         return np.take_along_axis(tried, score.argmax(axis=1)[:, None], axis=1)[:, 0]
 
-    def _cost_of_contradiction(self, found: Bounded, items: Ints) -> F64:
+    def _cost_of_contradiction(self, found: Bounded, items: Ints) -> Any:
         """What the lines of each neuron cost the bound of all splits together, each in the measure of its width."""
         maps, at = self.maps, self.maps.index(items)
         side, forms, (lo, hi) = found.nodes.side[at], self._forms(found.row[items]), self._box(found.nodes.home[items])
         beta = abs(side) / maps.xp.clip(hi - lo, NARROW, None)
-        return maps.get(self.dual.maximise(forms, side, found.best.alpha[at], beta, 0, box=(lo, hi)).cost)
+        return self.dual.maximise(forms, side, found.best.alpha[at], beta, 0, box=(lo, hi)).cost
 
 
 def first_multiplier(xp: Any, alpha: Any, upper: Any, side: int) -> Any:

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.verify.ascent import Best
 from torchlean.verify.cases import Case, Warm, stacked, states
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import GAIN, MARGIN, derive, take
-from torchlean.verify.dual import Best, Clause, Forms
 from torchlean.verify.forks import Forks, fork
+from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.relus import Relus
-from torchlean.verify.tables import slope_tables
+from torchlean.verify.tables import multipliers, slope_tables
 from torchlean_check.cases import Case as Fork
 
 F64 = NDArray[np.float64]
@@ -152,18 +153,17 @@ class Tightening:
         """Take bounds over into the cases, as derivations.   Shapes  [N] each; rows: theirs in `best`"""
         if not len(case):
             return
-        relus, neurons, i = self.relus, self.relus.neurons, self.relus.maps.index(rows)
-        columns: tuple[Any, ...] = (best.alpha, best.beta, best.weight)
-        alpha, beta, weight = (np.asarray(relus.maps.get(a[i]), np.float64) for a in columns)
-        tables = slope_tables(self.problem.network, neurons, alpha)
-        side = stacked(cases, "side")[case]
-        betas, factors = np.where(side != 0, beta * wide[:, None], 0.0), weight * wide[:, None] / self.scale
-        entry, known = neurons.index[value][column].tolist(), self.problem.files.tables
+        relus, neurons, maps, i = self.relus, self.relus.neurons, self.relus.maps, self.relus.maps.index(rows)
+        tables = slope_tables(self.problem.network, neurons, maps, best.alpha[i])
+        side = maps.put(stacked(cases, "side"))[maps.index(case)]
+        splits = multipliers(neurons, maps, side, best.beta[i], wide)
+        assert best.weight is not None
+        factors = (np.asarray(maps.get(best.weight[i]), np.float64) * wide[:, None] / self.scale).tolist()
+        entry, signs = neurons.index[value][column].tolist(), sign.astype(int).tolist()
+        known = self.problem.files.tables
         bounds: dict[int, list[tc.Bound]] = {}
         for j, c in enumerate(case.tolist()):
-            multipliers = neurons.multipliers(side[j], betas[j])
-            weights = tuple(enumerate(factors[j].tolist()))
-            bound_ = tc.Bound(entry[j], int(sign[j]), weights, len(known), multipliers, trees[j])
+            bound_ = tc.Bound(entry[j], signs[j], tuple(enumerate(factors[j])), len(known), splits[j], trees[j])
             bounds.setdefault(c, []).append(bound_)
             known.append(tables[j])
         for c, mine in bounds.items():

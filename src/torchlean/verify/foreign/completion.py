@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.dual import Best, Dual, Forms, Neurons
+from torchlean.verify.ascent import Best
+from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.foreign.cases import Hints, Neuron
-from torchlean.verify.maps import Engine
+from torchlean.verify.forms import Forms
+from torchlean.verify.maps import Engine, NumpyMaps
 from torchlean.verify.problem import Budget, Problem, Proof, Stuck
 from torchlean.verify.refine import Refinement
-from torchlean.verify.tables import slope_table
+from torchlean.verify.tables import multipliers, slope_table
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -73,7 +75,7 @@ class _Completion:
     def __init__(self, problem: Problem, hints: Hints) -> None:
         self.problem, self.hints, self.builder = problem, hints, tc.TreeBuilder()
         self.deadline = problem.deadline.part(max(0.01, SHARE * problem.deadline.left))
-        self.state, self.engine = problem.kernel.start(), Engine(problem.network)
+        self.state, self.engine, self.host = problem.kernel.start(), Engine(problem.network), NumpyMaps(problem.network)
         only = better(hints, self.state) if hints.bounds else None
         refinement = Refinement(problem, self.state, self.engine)
         refinement.forward(problem.deadline.part(max(0.01, REFINE * problem.deadline.left)), only)
@@ -143,7 +145,7 @@ class _Completion:
         forms = Forms(self.problem.network.output, put(region.rows_y[row]), direct, put(region.rows_c[row]))
         side, alpha, beta = (np.stack([getattr(n, name) for n in batch])[at] for name in ("side", "alpha", "beta"))
         best = self.dual.maximise(forms, put(side), put(alpha), put(beta), STEPS, target=self.target)
-        names = ("value", "alpha", "beta", "upper", "cost", "point")
+        names = ("value", "charge", "alpha", "beta", "upper", "cost", "point")
         found = Best(weight=None, **{name: np.asarray(get(getattr(best, name)), np.float64) for name in names})
         self._try_points(found, region.row_clause[row])
         children = []
@@ -180,7 +182,7 @@ class _Completion:
                 continue
             table = slope_table(self.problem.network, self.neurons, found.alpha[j])
             beta = np.where((node.side != 0) & (found.beta[j] > 0), found.beta[j], 0.0)
-            splits = self.neurons.multipliers(node.side, beta)
+            splits = multipliers(self.neurons, self.host, node.side[None], beta[None])[0]
             push = tc.Pushes.split([(0, value, index, side, 0.0, m) for value, index, side, m in splits])
             if kernel.refute(state, [(clause, ())], table.floats(), push)[0]:
                 tables.append(table)

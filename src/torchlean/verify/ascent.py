@@ -1,0 +1,147 @@
+"""Slopes and multipliers improved together: Adam with projection, on a batch of problems.
+
+Every operation of a step works in place on arrays whose shapes do not change, and none of them asks the host for
+anything: a device may record a step once and repeat it (graphs.py).
+
+A multiplier moves by a share of the coefficient on its neuron, which it is to take away or to add to, and of what turns
+the neuron's width into the bound's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torchlean.verify.forms import Forms
+from torchlean.verify.walk import Walk
+
+if TYPE_CHECKING:
+    from torchlean.verify.dual import Dual
+
+RATE = 0.3
+NARROW = 1e-9  # the least width that a multiplier's steps are measured by
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Problems, and where to start.   Shapes  side, alpha, beta: [P, U], weight: [P, r] or None, box: [P, U] or [U]"""
+
+    forms: Forms
+    side: Any
+    alpha: Any
+    beta: Any
+    weight: Any | None
+    box: tuple[Any, Any]
+
+
+@dataclass(eq=False)
+class Best:
+    """The best bound of each problem, and where it was reached.
+
+    charge  [P] what float32's error boxes take from it: without them it is a bound over the reals
+    weight  [P, r] the clause's multipliers, or None
+    upper   [P, U] the coefficients on the relus' outputs
+    cost    [P, U] what the lines of each neuron may cost the bound: what splitting it may gain
+    point   [P, n] the input at which the bound is reached
+    """
+
+    value: Any
+    charge: Any
+    alpha: Any
+    beta: Any
+    weight: Any | None
+    upper: Any
+    cost: Any
+    point: Any
+
+
+def schedule(steps: int) -> list[tuple[float, float, float]]:
+    """For each step: what corrects the first and the second moment, and what is left of the rate."""
+    fall = max(0.96, 0.05 ** (1 / max(steps, 1)))
+    return [(1 / (1 - 0.8 ** (t + 1)), 1 / (1 - 0.95 ** (t + 1)), fall**t) for t in range(steps)]
+
+
+class Ascent:
+    """One run: `look` or `begin`, then `step` and at last `finish`.
+
+    lazy   whether a step may leave out what changes nothing, which it must ask the device for
+    """
+
+    def __init__(self, dual: Dual, given: Given, lazy: bool = True) -> None:
+        self.dual, self.xp, self.given, self.lazy = dual, dual.xp, given, lazy
+
+    def look(self) -> tuple[Walk, Any]:
+        """The bound where the run starts: the walk and its minimiser."""
+        self.lines = self.dual.lines(self.given.side, self.given.box)
+        starts = (self.given.alpha, self.given.beta, self.given.weight)
+        self.free = [v + 0 for v in starts if v is not None]
+        walk = self._walk()
+        point = self._point(walk)
+        self.kept = [v + 0 for v in self._now(walk, point)]
+        return walk, point
+
+    def begin(self, now: Sequence[Any]) -> None:
+        """Look, and make the first step."""
+        xp = self.xp
+        walk, point = self.look()
+        width = xp.clip(self.lines.hi - self.lines.lo, NARROW, None)
+        self.rates = [RATE, RATE * (abs(walk.upper) + abs(walk.total)[:, None] / width), 0.5 * RATE]
+        self.moments = [(xp.zeros_like(v), xp.zeros_like(v)) for v in self.free]
+        self._move(walk, point, now)
+
+    def step(self, now: Sequence[Any]) -> None:
+        """Keep what is better than before, and move on."""
+        walk = self._walk()
+        point = self._point(walk)
+        self._keep(walk, point)
+        self._move(walk, point, now)
+
+    def finish(self) -> None:
+        walk = self._walk()
+        self._keep(walk, self._point(walk))
+
+    @property
+    def best(self) -> Best:
+        value, charge, alpha, beta, *weight, upper, cost, point = self.kept
+        return Best(value, charge, alpha, beta, weight[0] if weight else None, upper, cost, point)
+
+    def _now(self, walk: Walk, point: Any) -> tuple[Any, ...]:
+        return walk.total, walk.charge, *self.free, walk.upper, walk.cost, point
+
+    def _walk(self) -> Walk:
+        alpha, beta, *weight = self.free
+        return Walk(self.dual, self.given.forms, self.given.side, alpha, beta, self.lines, *weight)
+
+    def _point(self, walk: Walk) -> Any:
+        return self.dual.center - self.xp.sign(walk.form) * self.dual.radius
+
+    def _keep(self, walk: Walk, point: Any) -> None:
+        better = walk.total > self.kept[0]
+        if self.lazy and not bool(better.any()):
+            return
+        for kept, new in zip(self.kept, self._now(walk, point), strict=True):
+            kept[...] = self.xp.where(better if kept.ndim == 1 else better[:, None], new, kept)
+
+    def _move(self, walk: Walk, point: Any, now: Sequence[Any]) -> None:
+        xp = self.xp
+        gradients = walk.gradients(point)
+        for i, (v, g, (first, second)) in enumerate(zip(self.free, gradients, self.moments, strict=True)):
+            first += 0.2 * (g - first)
+            second += 0.05 * (g * g - second)
+            move = (first * now[0]) / (xp.sqrt(second * now[1]) + 1e-12)
+            v[...] = xp.clip(v + now[2] * self.rates[i] * move, 0, None if i else 1)
+
+
+def ascend(ascent: Ascent, plan: Sequence[Sequence[Any]], target: float) -> Best:
+    """Run it, until every problem's bound is above `target`."""
+    if not plan:
+        ascent.look()
+        return ascent.best
+    ascent.begin(plan[0])
+    for now in plan[1:]:
+        if bool((ascent.kept[0] > target).all()):
+            return ascent.best
+        ascent.step(now)
+    ascent.finish()
+    return ascent.best

@@ -1,0 +1,47 @@
+"""What a dual bound is of: linear forms of a value of the network, a problem each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torchlean.verify.maps import Maps
+
+F64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Clause:
+    """A clause of the violation: every execution in question has rows . output + direct . x + bias <= 0.
+
+    Shapes  [r, outputs], [r, n] or None, [r]
+    """
+
+    rows: Any
+    direct: Any | None
+    bias: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Forms:
+    """What is bounded: seed . value(target) + direct . x + bias.   Shapes  [P, size], [P, n] or None, [P]
+
+    clause   what may be added to it with multipliers >= 0, because it is <= 0 (INVPROP)
+    """
+
+    target: int
+    seed: Any
+    direct: Any | None
+    bias: Any
+    clause: Clause | None = None
+
+    @staticmethod
+    def entries(maps: Maps, value: int, size: int, entry: Ints, factor: F64, clause: Clause | None = None) -> Forms:
+        """factor times one entry of a value of this size, a problem each.   Shapes  entry, factor: [P]"""
+        seed = maps.zeros(len(entry), size)
+        seed[maps.index(np.arange(len(entry))), maps.index(entry)] = maps.put(factor)
+        return Forms(value, seed, None, maps.zeros(len(entry)), clause)

@@ -1,0 +1,117 @@
+"""Ascents recorded as CUDA graphs: of a step's hundreds of small operations, each takes less time than its launch.
+
+A recording is made for each shape: batches are filled up to a power of two. Its arrays stay where they are: what is
+given is copied into them, and what is found is copied out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from torchlean.verify.ascent import Ascent, Best, Given, schedule
+
+if TYPE_CHECKING:
+    from torchlean.verify.dual import Dual
+
+LEAST, MOST = 16, 1 << 12  # problems: fewer are rare, and with more the operations take longer than their launches
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """The ascent whose arrays the graphs work on, and the schedule's row that they read.
+
+    begin   looks and makes the first step; without steps it looks alone, and `step` and `finish` are None
+    """
+
+    ascent: Ascent
+    now: Any
+    begin: Any
+    step: Any
+    finish: Any
+
+
+class Recorder:
+    """The recordings for one dual."""
+
+    def __init__(self, dual: Dual) -> None:
+        self.dual, self.torch = dual, dual.xp
+        self.kept: dict[tuple[object, ...], Recording] = {}
+        self.schedules: dict[int, Any] = {}
+        self.pool = self.torch.cuda.graph_pool_handle()
+
+    def ascend(self, given: Given, steps: int, target: float) -> Best:
+        """See `torchlean.verify.ascent.ascend`."""
+        count = len(given.side)
+        recording = self._recording(given, steps)
+        for own, new in zip(_arrays(recording.ascent.given), _arrays(given), strict=True):
+            own[: len(new)].copy_(new)
+        self._run(recording, steps, target, count)
+        found = recording.ascent.best
+        columns = (getattr(found, f.name) for f in fields(Best))
+        return Best(*(None if a is None else a[:count].clone() for a in columns))
+
+    def _run(self, recording: Recording, steps: int, target: float, count: int) -> None:
+        if steps == 0:
+            recording.begin.replay()
+            return
+        if steps not in self.schedules:
+            self.schedules[steps] = self.torch.tensor(schedule(steps), device=recording.now.device)
+        plan = self.schedules[steps]
+        recording.now.copy_(plan[0])
+        recording.begin.replay()
+        for t in range(1, steps):
+            if target < float("inf") and bool((recording.ascent.kept[0][:count] > target).all()):
+                return
+            recording.now.copy_(plan[t])
+            recording.step.replay()
+        recording.finish.replay()
+
+    def _recording(self, given: Given, steps: int) -> Recording:
+        """The one for these shapes."""
+        forms = given.forms
+        rows = max(LEAST, 1 << (len(given.side) - 1).bit_length())
+        optional = forms.direct is None, given.weight is None, given.box[0].ndim, steps == 0
+        key = (rows, forms.target, id(forms.clause), *optional)
+        if key not in self.kept:
+            self.kept[key] = self._record(_room(given, rows), steps)
+        return self.kept[key]
+
+    def _record(self, given: Given, steps: int) -> Recording:
+        ascent, now = Ascent(self.dual, given, lazy=False), self.torch.ones(3, device=given.side.device)
+        if steps == 0:
+            return Recording(ascent, now, self._graph(ascent.look), None, None)
+        begin = self._graph(lambda: ascent.begin(now))
+        return Recording(ascent, now, begin, self._graph(lambda: ascent.step(now)), self._graph(ascent.finish))
+
+    def _graph(self, call: Callable[[], object]) -> Any:
+        """The call's operations, recorded; they run once before, since libraries set themselves up in a first call."""
+        cuda = self.torch.cuda
+        aside = cuda.Stream()
+        aside.wait_stream(cuda.current_stream())
+        with cuda.stream(aside):
+            call()
+        cuda.current_stream().wait_stream(aside)
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph, pool=self.pool):
+            call()
+        return graph
+
+
+def _arrays(given: Given) -> list[Any]:
+    forms = given.forms
+    found = (forms.seed, forms.direct, forms.bias, given.side, given.alpha, given.beta, given.weight, *given.box)
+    return [a for a in found if a is not None]
+
+
+def _room(given: Given, rows: int) -> Given:
+    """Arrays of these shapes, for so many problems."""
+
+    def room(a: Any) -> Any:
+        return None if a is None else a.new_zeros((rows, *a.shape[1:]))
+
+    forms = given.forms
+    forms = replace(forms, seed=room(forms.seed), direct=room(forms.direct), bias=room(forms.bias))
+    box = tuple(a.new_zeros(a.shape) if a.ndim == 1 else room(a) for a in given.box)
+    return Given(forms, room(given.side), room(given.alpha), room(given.beta), room(given.weight), (box[0], box[1]))

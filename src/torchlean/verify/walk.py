@@ -1,0 +1,150 @@
+"""The backward walk of a dual bound through the network, and its gradients.
+
+With x* the minimiser, the chosen lines are run forward from x*: then d bound / d alpha = max(A, 0) z and
+d bound / d beta = -side z, without any record of the walk.
+
+Shapes   P problems, n inputs, U unstable neurons, size_k entries of value k
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torchlean.verify.forms import Forms
+from torchlean_check.network import Affine, Relu
+
+if TYPE_CHECKING:
+    from torchlean.verify.dual import Dual
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """below: the lower slope where it is fixed; chord, bias: the upper line; free: where the lower slope is free.
+
+    lo, hi   the boxes
+    Shapes   [P, U], or [U] where all problems have one box
+    """
+
+    lo: Any
+    hi: Any
+    below: Any
+    chord: Any
+    bias: Any
+    free: Any
+
+
+class Walk:
+    """One backward walk with given slopes and multipliers.
+
+    total, form   [P] the bound; [P, n] its coefficients on x
+    charge        [P] what the error boxes have taken from it
+    """
+
+    def __init__(
+        self, dual: Dual, forms: Forms, side: Any, alpha: Any, beta: Any, lines: Lines, weight: Any | None = None
+    ) -> None:
+        self.dual, self.forms, self.lines, self.side = dual, forms, lines, side
+        xp, network, maps, neurons = dual.xp, dual.network, dual.maps, dual.neurons
+        self.below = xp.where(lines.free, alpha, lines.below)
+        self.upper = xp.zeros_like(self.below)  # coefficients on the relus' outputs
+        self.cost = xp.zeros_like(self.below)
+        self.rows: dict[int, Any] = {}  # per affine node, the coefficients on its value
+        push = beta * side
+        total, self.charge = forms.bias, 0 * forms.bias
+        direct = forms.direct
+        self.top = forms.target
+        pending: dict[int, Any] = {forms.target: forms.seed}
+
+        def add(k: int, rows: Any) -> None:
+            pending[k] = pending[k] + rows if k in pending else rows
+
+        self.clause = None if weight is None else forms.clause
+        if self.clause is not None:
+            clause = self.clause
+            self.top = max(self.top, network.output)
+            add(network.output, weight @ clause.rows)
+            total = total + weight @ clause.bias
+            if clause.direct is not None:
+                direct = weight @ clause.direct + (0 if direct is None else direct)
+        for k in range(self.top, -1, -1):
+            rows = pending.pop(k, None)
+            if rows is None:
+                continue
+            if k in neurons.at and neurons.at[k].start < neurons.at[k].stop and k != self.top:
+                if rows is forms.seed:
+                    rows = rows + 0.0
+                rows[:, dual.index[k]] -= push[:, neurons.at[k]]
+            node = network.nodes[k]
+            if isinstance(node, Relu):
+                z, s = rows * dual.active[node.source], neurons.at[node.source]
+                if s.start < s.stop:
+                    i = dual.index[node.source]
+                    a = rows[:, i]
+                    plus = xp.clip(a, 0, None)
+                    minus = a - plus
+                    lost = minus * lines.bias[:, s]
+                    self.upper[:, s], self.cost[:, s] = a, plus * self._gap(s) - lost
+                    total = total + lost.sum(-1)
+                    z[:, i] = plus * self.below[:, s] + minus * lines.chord[:, s]
+                add(node.source, z)
+            elif isinstance(node, Affine):
+                self.rows[k] = rows
+                charge = abs(rows) @ dual.charge[k]
+                self.charge = self.charge + charge
+                total = total + rows @ maps.bias[k] - charge
+                for j, (_, source) in enumerate(node.terms):
+                    add(source, maps.transpose(k, j, rows))
+            else:
+                pending[-1] = rows
+        form = pending.get(-1)
+        if form is None:
+            form = xp.zeros_like(total[:, None] * dual.center)
+        if direct is not None:
+            form = form + direct
+        self.form = form
+        self.total = total + form @ dual.center - abs(form) @ dual.radius
+
+    def _gap(self, s: slice) -> Any:
+        """How far the lower lines of these neurons may be below relu: at the nearer end, and a little at the other.
+
+        At the best slope one end is as near as it gets, and the multipliers of both sides' splits act on it.
+        """
+        xp, dual = self.dual.xp, self.dual
+        right, left = (1 - self.below[:, s]) * self.lines.hi[..., s], -self.below[:, s] * self.lines.lo[..., s]
+        return xp.where(self.lines.free[:, s], xp.minimum(right, left) + 0.01 * xp.maximum(right, left), dual.zero)
+
+    def gradients(self, point: Any) -> list[Any]:
+        """Of the bound in alpha, in beta and in the clause's multipliers.
+
+        The chosen lines are run forward from the minimiser.
+        """
+        dual, xp, lines = self.dual, self.dual.xp, self.lines
+        network, maps, neurons = dual.network, dual.maps, dual.neurons
+        pre = xp.zeros_like(self.below)
+        values: dict[int, Any] = {0: point}
+        for k, node in enumerate(network.nodes[: self.top + 1]):
+            if isinstance(node, Affine):
+                if k not in self.rows:
+                    continue  # nothing that is bounded reads it
+                value = maps.bias[k] - xp.sign(self.rows[k]) * dual.charge[k]
+                for j, (_, source) in enumerate(node.terms):
+                    value = value + maps.apply(k, j, values[source])
+                values[k] = value
+            elif isinstance(node, Relu) and node.source in values and k <= self.top:
+                z, s = values[node.source], neurons.at[node.source]
+                value = z * dual.active[node.source]
+                if s.start < s.stop:
+                    i = dual.index[node.source]
+                    pre[:, s] = here = z[:, i]
+                    value[:, i] = xp.where(
+                        self.upper[:, s] >= 0, self.below[:, s] * here, lines.chord[:, s] * here + lines.bias[:, s]
+                    )
+                values[k] = value
+        alpha = xp.where(lines.free, xp.clip(self.upper, 0, None) * pre, dual.zero)
+        out = [alpha, -self.side * pre]
+        if self.clause is not None:
+            clause = self.clause
+            g = values[network.output] @ clause.rows.T + clause.bias
+            out.append(g if clause.direct is None else g + point @ clause.direct.T)
+        return out
