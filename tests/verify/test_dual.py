@@ -173,7 +173,7 @@ def test_torch_walks_as_numpy_does(name, device, kernel_of) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["mlp", "residual"])
-def test_a_recorded_ascent_is_the_ascent(name, kernel_of) -> None:
+def test_a_recorded_ascent_is_the_ascent(name, kernel_of, monkeypatch) -> None:
     """Batches of several sizes through the same recordings, with boxes and clause multipliers of their own."""
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
@@ -185,6 +185,7 @@ def test_a_recorded_ascent_is_the_ascent(name, kernel_of) -> None:
     dual, put = Dual(kernel, boxes, neurons, maps), TorchMaps(kernel.network, "cuda").put
     clause = Clause(put(kernel.region.rows_y), None, put(kernel.region.rows_c))
     assert dual.recorder is not None
+    monkeypatch.setattr("torchlean.verify.graphs.OFTEN", 2)
     for count in (17, 40, 33, 64, 18):
         side = np.zeros((count, len(neurons)))
         side[:, :2] = rng.choice([-1.0, 1.0], (count, 2))

@@ -101,7 +101,7 @@ def test_a_tree_in_several_processes_is_the_tree_in_one(mlp, files) -> None:
 def some_nodes(rng, count, first=0):
     side, alpha, beta = (rng.standard_normal((count, 5)).astype(np.float32).astype(np.float64) for _ in range(3))
     number = first + np.arange(count)
-    return Nodes(number, number % 3, number % 2, number % 7, number % 5, side, alpha, beta)
+    return Nodes(number, number % 3, number % 2, number % 7, side, alpha, beta)
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 35])
@@ -124,7 +124,7 @@ def test_a_stack_gives_back_what_was_pushed(memory, mlp) -> None:
     number = np.concatenate([t.number for t in taken])
     order = np.argsort(number)
     assert number[order].tolist() == np.sort(whole.number).tolist()
-    for name in ("clause", "home", "depth", "late", "side", "alpha", "beta"):
+    for name in ("clause", "home", "depth", "side", "alpha", "beta"):
         found = np.concatenate([np.asarray(getattr(t, name)) for t in taken])[order]
         assert np.array_equal(found, getattr(whole, name)[np.argsort(whole.number)])
 

@@ -10,6 +10,7 @@ Steps    A search asks the clock what to do next: when to attack, when to change
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,8 @@ class Memory:
             if size <= 1 or len(tree) != before:
                 raise MemoryError(str(problem)) from None
         self.share /= 2
+        if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+            sys.modules["torch"].cuda.empty_cache()
         return None
 
 

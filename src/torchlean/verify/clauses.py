@@ -8,6 +8,7 @@ tightened again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -27,7 +28,7 @@ TRIED = 0.5  # of the time of tightening: what trees may have at least
 REST = 64  # leaves that are left of a tree that was not closed in its time: what is closed is kept
 TOGETHER = 4  # batches of neurons that are tightened in one pass, on a device
 MOST = 128  # cases of a pass
-SHARES = 8  # of the memory, of which the multipliers that waiting cases start from may take one
+SHARES = 16  # of the memory, of which the multipliers that waiting cases start from may take one
 
 
 class ClauseSearch:
@@ -53,15 +54,17 @@ class ClauseSearch:
                 relus.take_maps()
             size = self._size(waiting[-1])
             batch, waiting = waiting[-size:], waiting[:-size]
-            waiting += self._advance(batch)
-            self._forget(waiting)
+            call = partial(self._advance, batch)
+            children = relus.problem.deadline.memory.attempt(call, len(batch), self.builder)
+            waiting += batch if children is None else children
+            self._forget(waiting, 0 if children is None else relus.maps.memory // SHARES)
         return relus.visited
 
-    def _forget(self, waiting: list[Case]) -> None:
-        """Where too much is kept to start from, the cases that wait longest start anew."""
+    def _forget(self, waiting: list[Case], room: int) -> None:
+        """Where more bytes are kept to start from, the cases that wait longest start anew."""
         if waiting:
             each = 2 * waiting[-1].unstable * 2 * len(self.relus.neurons) * (4 if self.relus.engine.device else 8)
-            for case in waiting[: -max(1, self.relus.maps.memory // SHARES // max(1, each))]:
+            for case in waiting[: -max(1, room // max(1, each))]:
                 case.warm.clear()
 
     def _size(self, case: Case) -> int:
@@ -69,7 +72,8 @@ class ClauseSearch:
         engine = self.relus.engine
         if not engine.device:
             return 1
-        return max(1, min(MOST, TOGETHER * engine.batch(len(self.relus.neurons)) // max(1, 2 * case.unstable)))
+        most = min(MOST, TOGETHER * engine.batch(len(self.relus.neurons)) // max(1, 2 * case.unstable))
+        return self.deadline.memory.size(max(1, most))
 
     def _advance(self, batch: list[Case]) -> list[Case]:
         """Tighten cases, close what can be closed, and split the others: their children."""
@@ -85,11 +89,12 @@ class ClauseSearch:
         return cut + (self._split(ends) if ends else [])
 
     def _try(self, tries: list[Case], ends: dict[Case, tuple[Bounded, int]], took: float) -> list[Case]:
-        """Trees for cases, the last first. What is closed is no longer in `ends`, nor what is closed in part: its rest."""
+        """Trees for cases, the last first; closed ones leave `ends`. Of those that are closed in part, what is left."""
         relus, begun, seconds = self.relus, self.deadline.spent, max(TRIED * took, self.credit)
+        visited = relus.visited
         relus.enter(tries)
         trees = forest(relus, Bounded.join([ends[case] for case in tries], relus.maps), seconds)
-        used = self.deadline.spent - begun
+        used = self.deadline.spent - begun + relus.replay_of(relus.visited - visited)
         self.credit -= used
         if not trees.closed and not trees.left:
             self.near *= NEARER

@@ -6,16 +6,20 @@ given is copied into them, and what is found is copied out.
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from torchlean.verify.ascent import Ascent, Best, Given, schedule
+from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
 
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
 
 LEAST, MOST = 16, 1 << 12  # problems: fewer are rare, and with more the operations take longer than their launches
+OFTEN = 4  # times that a shape has come before it is worth a recording
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +37,20 @@ class Recording:
 
 
 class Recorder:
-    """The recordings for one dual."""
+    """The recordings for one dual, which owns them."""
 
     def __init__(self, dual: Dual) -> None:
-        self.dual, self.torch = dual, dual.xp
+        self.dual, self.torch = weakref.proxy(dual), dual.xp
         self.kept: dict[tuple[object, ...], Recording] = {}
+        self.seen: Counter[tuple[object, ...]] = Counter()
         self.schedules: dict[int, Any] = {}
         self.pool = self.torch.cuda.graph_pool_handle()
 
     def ascend(self, given: Given, steps: int, target: float) -> Best:
         """See `torchlean.verify.ascent.ascend`."""
-        count = len(given.side)
-        recording = self._recording(given, steps)
+        count, recording = len(given.side), self._recording(given, steps)
+        if recording is None:
+            return ascend(Ascent(self.dual, given), schedule(steps), target)
         for own, new in zip(_arrays(recording.ascent.given), _arrays(given), strict=True):
             own[: len(new)].copy_(new)
         self._run(recording, steps, target, count)
@@ -68,15 +74,16 @@ class Recorder:
             recording.step.replay()
         recording.finish.replay()
 
-    def _recording(self, given: Given, steps: int) -> Recording:
-        """The one for these shapes."""
+    def _recording(self, given: Given, steps: int) -> Recording | None:
+        """The one for these shapes; None where they are rare."""
         forms = given.forms
         rows = max(LEAST, 1 << (len(given.side) - 1).bit_length())
         optional = forms.direct is None, given.weight is None, given.box[0].ndim, steps == 0
         key = (rows, forms.target, id(forms.clause), *optional)
-        if key not in self.kept:
+        self.seen[key] += 1
+        if key not in self.kept and self.seen[key] >= OFTEN:
             self.kept[key] = self._record(_room(given, rows), steps)
-        return self.kept[key]
+        return self.kept.get(key)
 
     def _record(self, given: Given, steps: int) -> Recording:
         ascent, now = Ascent(self.dual, given, lazy=False), self.torch.ones(3, device=given.side.device)
@@ -88,14 +95,21 @@ class Recorder:
     def _graph(self, call: Callable[[], object]) -> Any:
         """The call's operations, recorded; they run once before, since libraries set themselves up in a first call."""
         cuda = self.torch.cuda
-        aside = cuda.Stream()
+        aside, graph = cuda.Stream(), cuda.CUDAGraph()
         aside.wait_stream(cuda.current_stream())
         with cuda.stream(aside):
             call()
+            cuda.synchronize()
+            collects = gc.isenabled()
+            gc.disable()  # what is freed meanwhile may not call the device
+            graph.capture_begin(pool=self.pool)
+            try:
+                call()
+            finally:
+                graph.capture_end()
+                if collects:
+                    gc.enable()
         cuda.current_stream().wait_stream(aside)
-        graph = cuda.CUDAGraph()
-        with cuda.graph(graph, pool=self.pool):
-            call()
         return graph
 
 

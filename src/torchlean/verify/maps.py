@@ -20,7 +20,7 @@ from torchlean_check.network import Affine, Dense, Map, Network, Rows, Scale, Se
 from torchlean_check.process import processors
 from torchlean_check.sparse import Sparse
 
-HOST = 1 << 35  # bytes, of the CPU's memory
+HOST = 1 << 36  # bytes, of the CPU's memory
 
 
 class Maps(Protocol):
@@ -304,7 +304,7 @@ class Engine:
 
 PATIENCE = 2.0  # seconds
 SMALL = 12_000  # unstable neurons of all problems that numpy walks together: they stay in the cache
-SHARES = 16  # of the memory, of which a batch may take one
+SHARES = 32  # of the memory, of which a batch may take one
 
 
 def _device(heavy: bool) -> str:

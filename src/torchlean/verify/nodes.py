@@ -13,7 +13,7 @@ from torchlean.verify.maps import Maps
 
 Ints = NDArray[np.int64]
 
-SHARES = 8  # of the memory, of which waiting nodes may take one: older ones go to the host's
+SHARES = 16  # of the memory, of which waiting nodes may take one: older ones go to the host's
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,6 @@ class Nodes:
                      for each
     home             the case below which it stands: its boxes are that case's
     depth            splits below the root of the tree
-    late             of them, those in turn before it where the clause held over the reals already
     side             -1 where z <= 0 was split, +1 where z >= 0, else 0
     alpha, beta      slopes and split multipliers to start from
     Shapes           [N]; side, alpha, beta: [N, U], arrays of a search's maps
@@ -34,7 +33,6 @@ class Nodes:
     clause: Ints
     home: Ints
     depth: Ints
-    late: Ints
     side: Any
     alpha: Any
     beta: Any
@@ -65,7 +63,7 @@ class Nodes:
         return replace(self, **{name: move(getattr(self, name)) for name in DEVICE})
 
 
-HOST, DEVICE = ("number", "clause", "home", "depth", "late"), ("side", "alpha", "beta")
+HOST, DEVICE = ("number", "clause", "home", "depth"), ("side", "alpha", "beta")
 
 
 class Waiting:

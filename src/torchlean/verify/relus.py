@@ -35,7 +35,7 @@ Ints = NDArray[np.int64]
 STEPS_ROOT, STEPS, STEPS_LAST = 60, 16, 60
 TRIAL = 400  # nodes of a tree that is tried, at least
 CANDIDATES = 6  # neurons that are tried on both sides
-LATE = 12  # splits in turn where only rounding stands against a bound, after which more are given up
+HOPE = 8  # times what its lines may cost a bound: what splits may give it
 DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
 
 
@@ -96,6 +96,7 @@ class Relus:
         self.clause_rows = [np.flatnonzero(region.row_clause == c) for c in range(len(region.clauses))]
         self.target = 4 * float(problem.slack().max())
         self.visited = self._batches = 0
+        self._agreed, self._took = 0, 0.0  # leaves that the kernel has seen, and the seconds that it took
         self.settle()
 
     def settle(self) -> None:
@@ -148,19 +149,21 @@ class Relus:
 
     def _nodes(self, number: Ints, clause: Ints, home: Ints, side: NDArray[np.int8]) -> Nodes:
         alpha = self.maps.put(np.repeat(self.neurons.default()[None], len(number), axis=0))
-        return Nodes(number, clause, home, 0 * number, 0 * number, self.maps.put(side), alpha, 0 * alpha)
+        return Nodes(number, clause, home, 0 * number, self.maps.put(side), alpha, 0 * alpha)
 
     def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float) -> Nodes | None:
         """Visit nodes, those of the last home first, until none is open; returns what is left.
 
-        seconds   after which the tree is given up, if TRIAL nodes were visited; up to twice as many, by what is closed
+        seconds   with the replay's, after which the tree is given up, if TRIAL nodes were visited; up to twice as many,
+                  by what is closed
         """
         clock, memory, waiting = self.problem.deadline, self.problem.deadline.memory, Waiting(nodes, self.maps)
         visited, start, whole = self.visited, clock.spent, waiting.weight()
         while len(waiting):
             clock.check()
             closed = 1 - waiting.weight() / whole
-            if self.visited > visited + TRIAL and clock.spent - start > (1 + closed) * seconds:
+            used = clock.spent - start + self.replay_of(self.visited - visited)
+            if self.visited > visited + TRIAL and used > (1 + closed) * seconds:
                 return waiting.all()
             if self.engine.move(clock.spent):
                 self.take_maps()
@@ -267,12 +270,20 @@ class Relus:
         hi = np.where(side < 0, np.minimum(self.hi[home], 0.0), self.hi[home])
         push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, own in enumerate(splits) for v, i, s, m in own])
         asked = [(int(c), ()) for c in clauses]
-        return self.problem.kernel.refute(states(self.state, self.neurons, lo, hi), asked, joined(tables), push)
+        begun = self.problem.deadline.spent
+        agrees = self.problem.kernel.refute(states(self.state, self.neurons, lo, hi), asked, joined(tables), push)
+        self._agreed, self._took = self._agreed + len(clauses), self._took + self.problem.deadline.spent - begun
+        return agrees
+
+    def replay_of(self, nodes: int) -> float:
+        """About how many seconds the replay of a tree with so many nodes takes: a device visits more than it can."""
+        return 0.5 * nodes * self._took / max(1, self._agreed) / self.problem.replayers
 
     def children(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> Nodes:
         """Both children of some of the bounded nodes. Raises Budget or Stuck where no split can help."""
         maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
-        late = self._late(found, items)
+        if bool((self._real(found, items) & self._final(found, items)).any()):
+            raise Budget
         chosen = self._choose(found, items) if len(items) else items
         value, entry = self.neurons.value[chosen], self.neurons.entry[chosen]
         numbers = builder.split_value(nodes.number[items], value, entry, 0.0)
@@ -282,16 +293,9 @@ class Relus:
         for number, sign in zip(numbers, (-1, 1), strict=True):
             side, beta = nodes.side[i], best.beta[i]  # copies
             side[at], beta[at] = sign, first_multiplier(xp, alpha[at], upper[at], sign)
-            host = number, nodes.clause[items], nodes.home[items], nodes.depth[items] + 1, late
+            host = number, nodes.clause[items], nodes.home[items], nodes.depth[items] + 1
             parts.append(Nodes(*host, side, alpha, beta))
         return Nodes.join(parts, xp)
-
-    def _late(self, found: Bounded, items: Ints) -> Ints:
-        """How many splits in turn each has above it where it holds over the reals. Raises Budget: rounding is all."""
-        late: Ints = np.where(self._real(found, items), found.nodes.late[items] + 1, 0)
-        if (late >= LATE).any():
-            raise Budget
-        return late
 
     def _real(self, found: Bounded, items: Ints) -> NDArray[np.bool_]:
         """Whether float32's rounding alone keeps a bound open."""
@@ -299,6 +303,12 @@ class Relus:
             return np.zeros(len(items), np.bool_)
         closed: NDArray[np.bool_] = (found.value + np.asarray(self.maps.get(found.best.charge)))[items] > self.target
         return closed
+
+    def _final(self, found: Bounded, items: Ints) -> NDArray[np.bool_]:
+        """Whether what is missing is more than any split may give."""
+        cost = np.asarray(self.maps.get(found.best.cost.sum(-1)))
+        out: NDArray[np.bool_] = (found.value + HOPE * cost)[items] < 0
+        return out
 
     def _choose(self, found: Bounded, items: Ints) -> Ints:
         """The neuron to split for each item: of those whose chords cost most, the one whose worse child is best."""
