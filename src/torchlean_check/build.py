@@ -23,7 +23,7 @@ from torchlean_check.records import (
 
 Ints = npt.NDArray[np.int64]
 
-MUCH = 0.75
+MUCH = 0.5
 
 
 class TreeBuilder:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import torchlean_check as tc
 from torchlean.verify import verify_files
-from torchlean.verify.maps import NumpyMaps, TorchMaps
-from torchlean.verify.nodes import Nodes, Waiting
+from torchlean.verify.maps import Engine, NumpyMaps, TorchMaps
+from torchlean.verify.nodes import Nodes, Queue
 from torchlean.verify.relus import Relus
 from torchlean_check.parallel import below
 from torchlean_check.records import RECORD, SPLIT
@@ -73,6 +75,31 @@ def test_a_tree_that_is_given_up_after_it_went_over_to_torch(mlp, files, monkeyp
     assert tc.check(model, claim, verdict.certificate).status == "valid"
 
 
+def test_what_a_tree_closed_before_it_was_given_up_is_kept(mlp, files, monkeypatch) -> None:
+    """What is left is searched as cases of their own, and the whole is a proof."""
+    cuts, own = [], tc.TreeBuilder.cut
+
+    def seen(self, root, leaves, most):
+        left = own(self, root, leaves, most)
+        cuts.append((len(self), left))
+        return left
+
+    monkeypatch.setattr(tc.TreeBuilder, "cut", seen)
+    monkeypatch.setattr("torchlean.verify.relus.TRIAL", 8)
+    monkeypatch.setattr("torchlean.verify.relus._given_up", lambda used, closed: closed > 0.6)
+    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
+    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
+    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
+    monkeypatch.setattr("torchlean.verify.clauses.REST", 4)
+    monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
+    monkeypatch.setattr(Engine, "batch", lambda *_: 4)
+    model, claim = claim_of(mlp, files, 1, 1.3)
+    verdict = verify_files(model, claim, 300.0, strategy="neurons")
+    assert verdict.status.value == "unsat"
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+    assert sum(bool(left) for _, left in cuts) >= 1 and all(len(left) <= 4 for _, left in cuts)
+
+
 def test_a_tree_in_several_processes_is_the_tree_in_one(mlp, files) -> None:
     """Each process gets the records and tables of its own share alone."""
     model, claim = claim_of(mlp, files, 1, 1.15)
@@ -105,28 +132,47 @@ def some_nodes(rng, count, first=0):
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 35])
-def test_a_stack_gives_back_what_was_pushed(memory, mlp) -> None:
+def test_a_queue_gives_back_what_was_pushed(memory, mlp) -> None:
+    """Also what waited on the host, and what changed its arrays in between."""
     _, model = mlp((3, 4, 2), 0)
     network = tc.onnx_reader.read_network(model)
     rng, maps = np.random.default_rng(0), NumpyMaps(network)
     maps.memory = memory
     parts = [some_nodes(rng, n, 100 * n) for n in (4, 7, 1, 6)]
     whole = Nodes.join(parts, np)
-    waiting = Waiting(parts[0], maps)
+    queue = Queue(parts[0], maps)
+    assert len(queue) == 4 and queue.closed() == 0
+    taken = [queue.pop(1)]
+    assert taken[0].home.tolist() == [1]  # of the last home, which begins alone
     for part in parts[1:]:
-        waiting.push(part)
-    assert len(waiting) == 18 and waiting.weight() == pytest.approx(float((0.5**whole.depth).sum()))
-    taken = [waiting.pop(5)]
+        queue.push(part)
+    assert len(queue) == 17
+    taken.append(queue.pop(5))
     torch = TorchMaps(network, "cpu")
-    waiting.move(torch)
-    while len(waiting):
-        taken.append(waiting.pop(4).put(torch.get))
+    queue.move(torch)
+    while len(queue) > 3:
+        taken.append(queue.pop(4).put(torch.get))
+    taken.append(queue.all().put(torch.get))
     number = np.concatenate([t.number for t in taken])
     order = np.argsort(number)
     assert number[order].tolist() == np.sort(whole.number).tolist()
     for name in ("clause", "home", "depth", "side", "alpha", "beta"):
         found = np.concatenate([np.asarray(getattr(t, name)) for t in taken])[order]
         assert np.array_equal(found, getattr(whole, name)[np.argsort(whole.number)])
+
+
+def test_trees_begin_one_after_the_other(mlp) -> None:
+    """As long as few nodes wait, a home joins with each batch; what waits of the last is visited first."""
+    _, model = mlp((3, 4, 2), 0)
+    maps = NumpyMaps(tc.onnx_reader.read_network(model))
+    nodes = some_nodes(np.random.default_rng(0), 6)
+    queue = Queue(replace(nodes, home=np.array([0, 1, 2, 0, 1, 2])), maps)
+    assert queue.pop(64).home.tolist() == [2, 2]
+    queue.push(replace(nodes, home=np.full(6, 2)))
+    assert queue.pop(4).home.tolist() == [2, 2, 2, 2]
+    assert sorted(queue.pop(64).home.tolist()) == [1, 1, 2, 2]
+    assert queue.pop(64).home.tolist() == [0, 0] and not len(queue) and queue.closed() == 1
+
 
 
 def test_part_of_a_tree_is_grafted(mlp, files) -> None:
@@ -150,3 +196,22 @@ def test_part_of_a_tree_is_grafted(mlp, files) -> None:
         builder.graft(0, other, int(b))
     with pytest.raises(ValueError, match="no record"):
         builder.graft(int(low), other, int(d))
+
+
+def test_a_tree_is_cut_back_to_few_open_leaves() -> None:
+    """Each with the splits above it; a tree that is mostly open stays as it is."""
+    builder = tc.TreeBuilder()
+    low, high = (int(n[0]) for n in builder.split_value(0, 3, 7))
+    a, b = (int(n[0]) for n in builder.split_value(high, 3, 5))
+    c, d = (int(n[0]) for n in builder.split_value(a, 5, 1))
+    e, _ = (int(n[0]) for n in builder.split_value(d, 5, 2))
+    size = len(builder.build()[0].op)
+    assert builder.cut(0, np.array([low, c]), 2) == {}
+    assert builder.cut(0, np.array([c, e]), 2) == {
+        c: ((3, 7, 1), (3, 5, -1), (5, 1, -1)),
+        e: ((3, 7, 1), (3, 5, -1), (5, 1, 1), (5, 2, -1)),
+    }
+    assert len(builder.build()[0].op) == size
+    assert builder.cut(high, np.array([c, e]), 1) == {a: ((3, 5, -1),)}
+    assert sorted(builder.build()[1][[0, low, high, a, b]].tolist()) == [0, 1, 2, 3, 4]
+    assert len(builder.build()[0].op) == 5

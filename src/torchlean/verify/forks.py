@@ -22,6 +22,8 @@ from torchlean.verify.dual import Dual
 from torchlean.verify.forms import Clause, Forms
 from torchlean_check.cases import Case
 
+SHARES = 16  # of the memory, of which the splits of all leaves may take one
+
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -55,6 +57,7 @@ def fork(
     size   problems that are walked at once
     """
     maps, count = dual.maps, len(forks.entry)
+    most = min(most, max(1, maps.memory // (SHARES * 4 * count * max(1, len(dual.neurons)))))
     chosen, low = (np.full(count * (2 * most - 1), -1) for _ in range(2))  # per tree node: what is split, first child
     total = count
     of, node = np.arange(count), np.arange(count)  # of each leaf: the bound, and the tree node

@@ -44,7 +44,7 @@ class Recorder:
         self.kept: dict[tuple[object, ...], Recording] = {}
         self.seen: Counter[tuple[object, ...]] = Counter()
         self.schedules: dict[int, Any] = {}
-        self.pool = self.torch.cuda.graph_pool_handle()
+        self.pool, self.failed = self.torch.cuda.graph_pool_handle(), False
 
     def ascend(self, given: Given, steps: int, target: float) -> Best:
         """See `torchlean.verify.ascent.ascend`."""
@@ -81,8 +81,11 @@ class Recorder:
         optional = forms.direct is None, given.weight is None, given.box[0].ndim, steps == 0
         key = (rows, forms.target, id(forms.clause), *optional)
         self.seen[key] += 1
-        if key not in self.kept and self.seen[key] >= OFTEN:
-            self.kept[key] = self._record(_room(given, rows), steps)
+        if key not in self.kept and self.seen[key] >= OFTEN and not self.failed:
+            try:
+                self.kept[key] = self._record(_room(given, rows), steps)
+            except RuntimeError:  # no memory for it, or an operation that this device cannot record
+                self.failed = True
         return self.kept.get(key)
 
     def _record(self, given: Given, steps: int) -> Recording:

@@ -126,6 +126,8 @@ class TorchMaps:
         on_device = device == "cuda"
         self.records = on_device and Sparse not in network.maps
         self.memory = int(torch.cuda.get_device_properties(device).total_memory) if on_device else HOST
+        if on_device:  # one large piece, which the allocator divides: asking the device for each is slow
+            torch.empty(self.memory // SHARES * 2, dtype=torch.uint8, device=device)
 
     def put(self, array: np.ndarray) -> Any:
         return self.xp.as_tensor(np.asarray(array, np.float32), device=self.device)

@@ -1,9 +1,10 @@
-"""The open nodes of a tree of relu splits, in arrays: each has one clause, its splits, and the duals of its parent."""
+"""The open nodes of trees of relu splits, in arrays: each has one clause, its splits, and the duals of its parent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torchlean.verify.maps import Maps
 
 Ints = NDArray[np.int64]
 
+FEW = 8  # times those that wait, where they are fewer than a batch: another home joins
 SHARES = 16  # of the memory, of which waiting nodes may take one: older ones go to the host's
 
 
@@ -66,24 +68,41 @@ class Nodes:
 HOST, DEVICE = ("number", "clause", "home", "depth"), ("side", "alpha", "beta")
 
 
-class Waiting:
-    """A stack of open nodes. What is deep in it, and would fill the device, waits on the host."""
+class Queue:
+    """The open nodes of trees, those of the last home first, and of each home the newest.
+
+    A home joins when few nodes wait, one with each batch, so that trees end one after the other. What is deep in the
+    stack, and would fill the device, waits on the host.
+    """
 
     def __init__(self, nodes: Nodes, maps: Maps) -> None:
-        self._parts, self._maps, self._hosted = [nodes], maps, 0
+        self._maps = maps
+        nodes = nodes.by_home(maps)
+        first = np.flatnonzero(np.diff(nodes.home, prepend=-1)).tolist()
+        self._homes = [nodes.take(slice(a, b)) for a, b in pairwise([*first, len(nodes)])]  # not begun yet
+        self._parts: list[Nodes] = []
+        self._hosted, self._whole = 0, _weight(self._homes)
 
     def __len__(self) -> int:
-        return sum(map(len, self._parts))
+        return sum(map(len, self._homes)) + sum(map(len, self._parts))
+
+    def closed(self) -> float:
+        """What share is closed, where a node counts half of its parent."""
+        return 1 - _weight(self._homes + self._parts) / self._whole
 
     def push(self, nodes: Nodes) -> None:
-        self._parts += [nodes] if len(nodes) else []
+        if not len(nodes):
+            return
+        self._parts.append(nodes.by_home(self._maps))
         each, room = 12 * nodes.side.shape[1], self._maps.memory // SHARES
         while self._hosted < len(self._parts) - 1 and each * sum(map(len, self._parts[self._hosted :])) > room:
             self._parts[self._hosted] = self._parts[self._hosted].put(self._maps.get)
             self._hosted += 1
 
     def pop(self, size: int) -> Nodes:
-        """The newest nodes, at most so many."""
+        """The next nodes, at most so many."""
+        if self._homes and FEW * sum(map(len, self._parts)) < size:
+            self._parts.insert(self._hosted, self._homes.pop())
         taken: list[Nodes] = []
         while self._parts and size > 0:
             part = self._parts.pop()
@@ -98,13 +117,15 @@ class Waiting:
         return Nodes.join(taken, self._maps.xp)
 
     def all(self) -> Nodes:
-        return self.pop(len(self))
+        parts = [part.put(self._maps.put) if i < self._hosted else part for i, part in enumerate(self._parts)]
+        return Nodes.join(self._homes + parts, self._maps.xp)
 
     def move(self, maps: Maps) -> None:
         """Change the arrays of what waits."""
-        nodes = self.all().put(self._maps.get)
-        self._parts, self._maps, self._hosted = [nodes.put(maps.put)], maps, 0
+        host = [part if i < self._hosted else part.put(self._maps.get) for i, part in enumerate(self._parts)]
+        self._homes = [part.put(self._maps.get).put(maps.put) for part in self._homes]
+        self._parts, self._maps, self._hosted = [part.put(maps.put) for part in host], maps, 0
 
-    def weight(self) -> float:
-        """What share of the tree's root is open: a half for each split."""
-        return float(sum((0.5**part.depth).sum() for part in self._parts))
+
+def _weight(parts: Sequence[Nodes]) -> float:
+    return float(sum((0.5**part.depth).sum() for part in parts))

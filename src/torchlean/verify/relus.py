@@ -25,7 +25,7 @@ from torchlean.verify.cases import Case, stacked, states
 from torchlean.verify.dual import Boxes, Dual, Neurons, Split
 from torchlean.verify.forms import Forms
 from torchlean.verify.maps import Engine, Maps
-from torchlean.verify.nodes import Nodes, Waiting
+from torchlean.verify.nodes import Nodes, Queue
 from torchlean.verify.problem import Budget, Problem, Stuck
 from torchlean.verify.tables import Multipliers, joined, multipliers, slope_tables
 
@@ -36,6 +36,7 @@ STEPS_ROOT, STEPS, STEPS_LAST = 60, 16, 60
 TRIAL = 400  # nodes of a tree that is tried, at least
 CANDIDATES = 6  # neurons that are tried on both sides
 HOPE = 8  # times what its lines may cost a bound: what splits may give it
+SOON = 0.4  # of a tree's time, after which it is given up where little of it is closed
 DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
 
 
@@ -154,23 +155,22 @@ class Relus:
     def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float) -> Nodes | None:
         """Visit nodes, those of the last home first, until none is open; returns what is left.
 
-        seconds   with the replay's, after which the tree is given up, if TRIAL nodes were visited; up to twice as many,
-                  by what is closed
+        seconds   with the replay's, after which the tree is given up, if TRIAL nodes were visited: earlier where little
+                  is closed, later where most is
         """
-        clock, memory, waiting = self.problem.deadline, self.problem.deadline.memory, Waiting(nodes, self.maps)
-        visited, start, whole = self.visited, clock.spent, waiting.weight()
-        while len(waiting):
+        clock, memory, visited = self.problem.deadline, self.problem.deadline.memory, self.visited
+        queue, start = Queue(nodes, self.maps), clock.spent
+        while len(queue):
             clock.check()
-            closed = 1 - waiting.weight() / whole
             used = clock.spent - start + self.replay_of(self.visited - visited)
-            if self.visited > visited + TRIAL and used > (1 + closed) * seconds:
-                return waiting.all()
+            if self.visited > visited + TRIAL and _given_up(used / max(seconds, 1e-9), queue.closed()):
+                return queue.all()
             if self.engine.move(clock.spent):
                 self.take_maps()
-                waiting.move(self.maps)
-            batch = waiting.pop(memory.size(self.engine.batch(len(self.neurons))))
+                queue.move(self.maps)
+            batch = queue.pop(memory.size(self.engine.batch(len(self.neurons))))
             children = memory.attempt(lambda batch=batch: self._visit(builder, batch), len(batch), builder)  # type: ignore[misc]
-            waiting.push(batch if children is None else children.by_home(self.maps))
+            queue.push(batch if children is None else children)
         return None
 
     def _visit(self, builder: tc.TreeBuilder, batch: Nodes) -> Nodes:
@@ -352,6 +352,11 @@ class Relus:
         side, forms, (lo, hi) = found.nodes.side[at], self._forms(found.row[items]), self._box(found.nodes.home[items])
         beta = abs(side) / maps.xp.clip(hi - lo, NARROW, None)
         return self.dual.maximise(forms, side, found.best.alpha[at], beta, 0, box=(lo, hi)).cost
+
+
+def _given_up(used: float, closed: float) -> bool:
+    """Whether to give up a tree that used this share of its time and is closed to this share: so it would not end."""
+    return used > 1 + 3 * closed or (used > SOON and closed < 0.25 * used)
 
 
 def first_multiplier(xp: Any, alpha: Any, upper: Any, side: int) -> Any:
