@@ -50,8 +50,9 @@ class Refinement:
                 continue
             if share.left < 0 or self.state.empty[0]:
                 return
-            kernel.derive_at(self.state, value)
-            self.found.append(tc.Derivation(value))
+            if not self.trust:  # its slopes follow the boxes, and those of the replay are a little narrower
+                kernel.derive_at(self.state, value)
+                self.found.append(tc.Derivation(value))
             self._value(value, share, None if only is None else only.get(value, NONE), leaves)
 
     def _value(self, value: int, share: Deadline, only: Ints | None, leaves: int) -> None:
