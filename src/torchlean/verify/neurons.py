@@ -57,6 +57,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
             break
         begun = deadline.spent
         refinement.forward(deadline.part(max(0.01, SHARE * deadline.left)), leaves=leaves)
+        took = deadline.spent - begun
         relus.settle()
         # what was refuted before derivations is refuted again by the same numbers after them
         found, more = _close(relus)
@@ -65,7 +66,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
         if len(items) and len(relus.neurons) <= SMALL:
             relus.repeat(len(items))
             parts = Bounded.join([(found, int(j)) for j in items], relus.maps)
-            trees = forest(relus, parts, TRIED * (deadline.spent - begun))
+            trees = forest(relus, parts, TRIED * took)
             if trees.closed:  # they rest on these boxes: narrower ones are derived beside them
                 builder.record(number, tc.Record(tuple(refinement.found), tuple(refutations)))
                 refinement.found, refutations = [], []
@@ -74,8 +75,8 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
                 alone, number = (int(n[0]) for n in builder.split_clause(number, clause))
                 builder.graft(alone, trees.builder, trees.roots[i])
                 state.open[0, clause] = False
-        if 4 * (deadline.spent - begun) > SHARE * deadline.left:
-            break  # with more leaves the next pass takes longer still
+        if 2 * took > SHARE * deadline.left:
+            break  # with more leaves the next pass takes longer still, and would end before it is through
     if refinement.found or refutations:
         builder.record(number, tc.Record(tuple(refinement.found), tuple(refutations)))
     nodes = relus.visited
