@@ -39,6 +39,7 @@ from torchlean_check.rules import (
     read_constants,
     read_conv,
     read_curves,
+    read_gates,
     read_norm,
     read_pool,
     read_products,
@@ -562,7 +563,7 @@ class Reader:
         return self.product(node, matrix(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
 
-ARITHMETIC = (read_curves, read_softmax, read_sums, read_choice, read_norm)
+ARITHMETIC = (read_curves, read_gates, read_softmax, read_sums, read_choice, read_norm)
 FAMILIES = (read_constants, *ARITHMETIC, read_conv, read_turned, read_pool)
 Rule = Callable[[Reader, Node], Ref | Array]
 RULES: dict[str, tuple[Rule, str]] = {

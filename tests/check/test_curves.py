@@ -8,7 +8,8 @@ import pytest
 
 from torchlean_check.network import Curve, Product, Select
 from torchlean_check.rules import convex, curve, product, steps
-from torchlean_check.rules.elementary import ERROR, FUNCTIONS
+from torchlean_check.rules.elementary import ERROR
+from torchlean_check.rules.functions import FUNCTIONS
 
 ARB = {
     "exp": lambda x: x.exp(),
@@ -18,6 +19,10 @@ ARB = {
     "square": lambda x: x * x,
     "sigmoid": lambda x: 1 / (1 + (-x).exp()),
     "tanh": lambda x: x.tanh(),
+    "erf": lambda x: x.erf(),
+    "softplus": lambda x: x.exp().log1p(),
+    "silu": lambda x: x / (1 + (-x).exp()),
+    "gelu": lambda x: x * (-x).erfc(),
     "sin": lambda x: x.sin(),
     "cos": lambda x: x.cos(),
 }
@@ -29,6 +34,10 @@ SLOPE = {
     "square": lambda x: 2 * x,
     "sigmoid": lambda x: 1 / ((1 + (-x).exp()) * (1 + x.exp())),
     "tanh": lambda x: 1 / x.cosh() ** 2,
+    "erf": lambda x: 2 / flint.arb.pi().sqrt() * (-x * x).exp(),
+    "softplus": lambda x: 1 / (1 + (-x).exp()),
+    "silu": lambda x: (1 + x / (1 + x.exp())) / (1 + (-x).exp()),
+    "gelu": lambda x: (-x).erfc() + 2 * x / flint.arb.pi().sqrt() * (-x * x).exp(),
     "sin": lambda x: x.cos(),
     "cos": lambda x: -x.sin(),
 }
@@ -50,6 +59,9 @@ def boxes(name, count=400, seed=0):
         hi = lo + 2 * half
         if name == "reciprocal":
             lo, hi = np.where(middle > 0, lo, -hi), np.where(middle > 0, hi, -lo)
+    elif FUNCTIONS[name].gate:  # ends near the bends and the least point
+        spots = rng.choice([FUNCTIONS[name].bend, -FUNCTIONS[name].bend, FUNCTIONS[name].dip], (2, 150))
+        lo[:150], hi[:150] = np.sort(spots + 10 ** rng.uniform(-6, 0, (2, 150)) * rng.integers(-1, 2, (2, 150)), axis=0)
     else:
         lo[:20], hi[20:40] = 0.0, 0.0
         lo, hi = np.minimum(lo, hi), np.maximum(lo, hi)
@@ -84,8 +96,22 @@ def test_boxes_and_lines_enclose_the_function(name):
         for z in points(lo, hi):
             for i, x in enumerate(z.tolist()):
                 x, true = flint.arb(x), ARB[name](flint.arb(x))
-                assert flint.arb(box[0][i]) <= true <= flint.arb(box[1][i]), (lo[i], hi[i])
+                assert not (true < box[0][i] or true > box[1][i]), (lo[i], hi[i])  # undecided within 2^-200
                 assert found.a[i] * x + found.p[i] < true < found.s[i] * x + found.t[i], (lo[i], hi[i])
+
+
+@pytest.mark.parametrize("name", [name for name, f in FUNCTIONS.items() if f.gate])
+def test_gates_bend_and_dip_where_it_is_said(name):
+    """The second derivative changes its sign at the bends, the first at the least point, within 2^-40."""
+    f = FUNCTIONS[name]
+    with flint.ctx.workprec(200):
+
+        def derivative(order, x):
+            return ARB[name](flint.arb_series([flint.arb(x), 1]))[order]
+
+        for bend in (-f.bend, f.bend):
+            assert (bend < 0) == (derivative(2, bend - 2.0**-40) < 0) == (derivative(2, bend + 2.0**-40) > 0)
+        assert derivative(1, f.dip - 2.0**-40) < 0 < derivative(1, f.dip + 2.0**-40)
 
 
 @each

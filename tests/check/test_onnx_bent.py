@@ -6,7 +6,7 @@ import pytest
 from torchlean_check.errors import CheckError
 from torchlean_check.network import Affine, Curve, Product, Relu
 from torchlean_check.onnx_reader import read_network
-from torchlean_check.rules.elementary import FUNCTIONS
+from torchlean_check.rules.functions import FUNCTIONS
 
 RNG = np.random.default_rng(0)
 
@@ -24,10 +24,27 @@ UP = ("ConvTranspose", "xwb", "y")
 CASES = {
     **{
         op: ([(op, "x", "y", {})], {}, (1, 4))
-        for op in ("Exp", "Sin", "Cos", "Tanh", "Sigmoid", "Floor", "Sign", "Abs")
+        for op in ("Exp", "Sin", "Cos", "Tanh", "Sigmoid", "Erf", "Softplus", "Floor", "Sign", "Abs")
     },
     **{op: ([("Exp", "x", "t", {}), (op, "t", "y", {})], {}, (1, 4)) for op in ("Log", "Sqrt", "Reciprocal")},
     "square": ([("Pow", "xc", "y", {})], {"c": np.float32(2)}, (2, 3)),
+    "gelu": ([("Gelu", "x", "y", {})], {}, (2, 3), 20),
+    "silu as its parts": ([("Sigmoid", "x", "s", {}), ("Mul", "sx", "y", {})], {}, (2, 3)),
+    "gelu as its parts": (
+        [("Div", "xr", "t", {}), ("Erf", "t", "e", {}), ("Add", "eo", "w", {}), ("Mul", "xw", "z", {}),
+         ("Mul", "zh", "y", {})],
+        {"r": np.float32(2**0.5), "o": np.float32(1), "h": np.float32([0.5])}, (2, 3),
+    ),
+    "gelu of a multiple": (
+        [("Mul", "xr", "u", {}), ("Mul", "ur", "t", {}), ("Erf", "t", "e", {}), ("Add", "oe", "w", {}),
+         ("Mul", "wh", "z", {}), ("Mul", "zu", "y", {})],
+        {"r": np.float32(0.7), "o": np.float32(1), "h": np.float32(0.5)}, (2, 3),
+    ),
+    "gelu of two multiples": (
+        [("Mul", "xr", "t", {}), ("Mul", "hx", "u", {}), ("Erf", "t", "e", {}), ("Add", "eo", "w", {}),
+         ("Mul", "uw", "y", {})],
+        {"r": np.float32(0.7), "o": np.float32(1), "h": np.float32(0.5)}, (2, 3),
+    ),
     "softmax of the last axis": ([("Softmax", "x", "y", {"axis": -1})], {}, (2, 3, 4)),
     "softmax of a middle axis": ([("Softmax", "x", "y", {"axis": 1})], {}, (2, 3, 4)),
     "product": ([("Sin", "x", "t", {}), ("Mul", "xt", "y", {})], {}, (2, 3)),
@@ -117,9 +134,9 @@ def forward(network, x):
 
 @pytest.mark.parametrize("title", CASES)
 def test_reads_what_onnx_means(tools, title):
-    nodes, weights, shape = CASES[title]
+    nodes, weights, shape, *opset = CASES[title]
     onnxruntime = pytest.importorskip("onnxruntime")
-    data = tools.model_bytes(nodes, weights, shape, opset=13)
+    data = tools.model_bytes(nodes, weights, shape, opset=[13, *opset][-1])
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     network = read_network(data)
     for _ in range(3):
@@ -138,7 +155,34 @@ def test_reads_what_onnx_means(tools, title):
             assert linear.depth >= np.count_nonzero(matrix, axis=0).max()
 
 
+ALMOST = {
+    "another value": [("Sigmoid", "x", "s"), ("Sin", "x", "z"), ("Mul", "sz", "y")],
+    "two arguments": [("Mul", "xh", "t"), ("Erf", "t", "e"), ("Add", "eo", "w"), ("Sin", "x", "z"), ("Mul", "zw", "y")],
+    "another sum": [("Mul", "xh", "t"), ("Erf", "t", "e"), ("Add", "eh", "w"), ("Mul", "xw", "y")],
+    "a multiple inside": [("Mul", "xh", "t"), ("Erf", "t", "e"), ("Mul", "eh", "f"), ("Add", "fo", "w"),
+                          ("Mul", "xw", "y")],
+    "several multiples": [("Mul", "xv", "t"), ("Erf", "t", "e"), ("Add", "eo", "w"), ("Mul", "xw", "y")],
+    "no multiple": [("Erf", "x", "e"), ("Add", "eo", "w"), ("Mul", "xw", "y")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("title", ALMOST)
+def test_what_is_nearly_a_gate_stays_a_product(tools, title):
+    weights = {"h": np.float32(0.5), "o": np.float32(1), "v": np.float32([0.5, 0.6, 0.7])}
+    network = read_network(tools.model_bytes([(*node, {}) for node in ALMOST[title]], weights, (2, 3)))
+    assert any(isinstance(node, Product) for node in network.nodes)
+
+
+@pytest.mark.parametrize("title", [t for t in CASES if t.startswith(("gelu", "silu"))])
+def test_gates_are_curves_of_their_own(tools, title):
+    nodes, weights, shape, *opset = CASES[title]
+    network = read_network(tools.model_bytes(nodes, weights, shape, opset=[13, *opset][-1]))
+    assert not any(isinstance(node, Product) for node in network.nodes)
+    assert sum(isinstance(node, Curve) and node.name == title[:4] for node in network.nodes) == 1
+
+
 BAD = {
+    "gelu by tanh": ([("Gelu", "x", "y", {"approximate": "tanh"})], {}, {"opset": 20}),
     "another power": ([("Pow", "xc", "y", {})], {"c": np.float32(3)}, {}),
     "a computed power": ([("Pow", "xx", "y", {})], {}, {}),
     "softmax over two axes": ([("Softmax", "x", "y", {"axis": 0})], {}, {"opset": 11, "shape": (2, 3)}),

@@ -25,9 +25,13 @@ TABLE = {  # absolute, relative
     "Cos": (2.0**-125, 2.0**-20),
     "Tanh": (2.0**-125, 2.0**-20),
     "Sigmoid": (2.0**-21, 2.0**-20),
+    "Erf": (2.0**-124, 2.0**-20),
+    "Softplus": (2.0**-124, 2.0**-20),
+    "Gelu": (2.0**-20, 2.0**-20),
     "Reciprocal": (2.0**-126, 3 * 2.0**-24),
 }
-RANGE = {"Exp": (0, None), "Sqrt": (0, None), "Sigmoid": (0, 1), "Tanh": (-1, 1), "Sin": (-1, 1), "Cos": (-1, 1)}
+RANGE = {"Exp": (0, None), "Sqrt": (0, None), "Sigmoid": (0, 1), "Tanh": (-1, 1), "Sin": (-1, 1), "Cos": (-1, 1),
+         "Erf": (-1, 1), "Softplus": (0, None)}  # fmt: skip
 ARB = {
     "Exp": lambda x: x.exp(),
     "Log": lambda x: x.log(),
@@ -36,10 +40,13 @@ ARB = {
     "Cos": lambda x: x.cos(),
     "Tanh": lambda x: x.tanh(),
     "Sigmoid": lambda x: 1 / (1 + (-x).exp()),
+    "Erf": lambda x: x.erf(),
+    "Softplus": lambda x: x.exp().log1p(),
+    "Gelu": lambda x: x / 2 * (-x / flint.arb(2).sqrt()).erfc(),
     "Reciprocal": lambda x: 1 / x,
 }
 KINDS = [*2 * ("curve", "times"), "affine", "relu", "guarded", "over", "matmul", "softmax", "extreme", "clip", "leaky",
-         "abs", "sum", "step", "pow"]  # fmt: skip
+         "abs", "sum", "step", "pow", "silu", "gelu", "gate"]  # fmt: skip
 
 
 def function(name, x):
@@ -52,10 +59,10 @@ def function(name, x):
 class Graph:
     """A random graph whose values stay of ordinary size; `run` executes it."""
 
-    def __init__(self, seed):
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, seed, kinds=None):
+        self.rng, self.opset = np.random.default_rng(seed), 20 if seed % 4 < 2 else 13
         self.weights, self.nodes, self.shapes, self.last = {}, [], {"x": (2, 2)}, "x"
-        for kind in self.rng.choice(KINDS, int(self.rng.integers(2, 7))):
+        for kind in kinds or self.rng.choice(KINDS, int(self.rng.integers(2, 7))):
             self.grow(str(kind))
         self.add("Reshape", [self.last, self.constant(np.array([1, 4], np.int64))], (1, 4))
         self.add("MatMul", [self.last, self.constant(self.rng.normal(size=(4, 2)).astype(np.float32))], (1, 2))
@@ -82,7 +89,7 @@ class Graph:
         elif kind == "relu":
             self.add("Relu", [x], shape)
         elif kind == "curve":
-            self.add(str(rng.choice(["Sin", "Cos", "Tanh", "Sigmoid"])), [x], shape)
+            self.add(str(rng.choice(["Sin", "Cos", "Tanh", "Sigmoid", "Erf", "Softplus"])), [x], shape)
         elif kind == "guarded":  # an argument that is at least 1/2 and not large
             positive = self.add("Add", [self.add("Sigmoid", [x], shape), self.constant(np.float32([0.5]))], shape)
             self.add(str(rng.choice(["Log", "Sqrt", "Reciprocal", "Exp"])), [positive], shape)
@@ -106,13 +113,31 @@ class Graph:
             self.add("Abs", [x], shape)
         elif kind == "sum":
             op = str(rng.choice(["ReduceSum", "ReduceMean"]))
-            axes = {"ReduceMean": {"axes": [1]}}.get(op, {})
-            inputs = [x, self.constant(np.array([1], np.int64))] if op == "ReduceSum" else [x]
+            old = op == "ReduceMean" and self.opset < 18
+            axes = {"axes": [1]} if old else {}
+            inputs = [x] if old else [x, self.constant(np.array([1], np.int64))]
             self.add("Add", [self.add(op, inputs, (2, 1), keepdims=1, **axes), other], shape)
         elif kind == "step":
             self.add(str(rng.choice(["Floor", "Sign"])), [x], shape)
         elif kind == "pow":
             self.add("Pow", [self.add("Tanh", [x], shape), self.constant(np.float32(2.0))], shape)
+        elif kind == "silu":
+            self.add("Mul", [x, self.add("Sigmoid", [x], shape)][:: int(rng.choice([1, -1]))], shape)
+        elif kind == "gelu":  # as its parts, in the three orders of exporters
+            scale, half = str(rng.choice(["Mul", "Div"])), self.constant(np.float32(0.5))
+            root = self.constant(np.float32(math.sqrt(0.5 if scale == "Mul" else 2.0)))
+            erf = self.add("Erf", [self.add(scale, [x, root], shape)], shape)
+            one = self.add("Add", [erf, self.constant(np.float32(1.0))], shape)
+            order = int(rng.integers(3))
+            if order == 0:
+                self.add("Mul", [self.add("Mul", [x, one], shape), half], shape)
+            elif order == 1:
+                self.add("Mul", [self.add("Mul", [x, half], shape), one], shape)
+            else:
+                self.add("Mul", [x, self.add("Mul", [half, one], shape)], shape)
+        elif kind == "gate":
+            wide = self.add("Mul", [x, self.constant(np.float32([[3.0]]))], shape)
+            self.add("Gelu" if self.opset == 20 else "Softplus", [wide], shape)
 
     # -- executions ----------------------------------------------------------------------------------------------------
 
@@ -198,12 +223,12 @@ class Graph:
         return [one(e) for e in x.ravel()]
 
 
-def make(tools, seed):
-    graph = Graph(seed)
+def make(tools, seed, kinds=None, width=None):
+    graph = Graph(seed, kinds)
     rng = graph.rng
-    model = tools.model_bytes(graph.nodes, graph.weights, (2, 2), outputs=(graph.last,))
-    width = float(rng.choice([0.0, 1e-4, 0.05, 0.6]))
-    low = rng.normal(size=4).round(3)
+    model = tools.model_bytes(graph.nodes, graph.weights, (2, 2), graph.opset, outputs=(graph.last,))
+    width = float(rng.choice([0.0, 1e-4, 0.05, 0.6])) if width is None else width
+    low = (rng.normal(size=4) * (1 if kinds is None else 3)).round(3)
     lines = [f"(declare-const {v}_{i} Real)" for v, n in (("X", 4), ("Y", 2)) for i in range(n)]
     lines += [f"(assert (>= X_{i} {v:.3f}))(assert (<= X_{i} {v + width:.7f}))" for i, v in enumerate(low)]
     y = [float(e) for e in graph.run([Fraction(v) for v in low], 0)]
@@ -267,3 +292,18 @@ def test_the_bounds_are_near_where_the_box_is_a_point(tools):
         x = [Fraction(v) for v in kernel.region.lo.tolist()]
         g, margin = value_at(kernel.region, x, graph.run(x, 0)), kernel.bound(kernel.start(), derive=False).margin[0]
         assert all(abs(float(a) - b) < 1e-9 for a, b in zip(g, margin.tolist(), strict=True)), seed
+
+
+@pytest.mark.parametrize("kind", ["curve", "silu", "gelu", "gate"])
+def test_no_execution_at_a_point_errs_by_more_than_is_charged(tools, kind):
+    """Where the box is a point, rounding is all that is charged; executions err by all that they may."""
+    for seed in range(0, 24, 2):
+        graph, kernel = make(tools, seed, [kind], 0.0)
+        margin = kernel.bound(kernel.start(), derive=False).margin[0].tolist()
+        x, used = [Fraction(v) for v in kernel.region.lo.tolist()], 0.0
+        exact = value_at(kernel.region, x, graph.run(x, 0))
+        for _ in range(25):
+            g = value_at(kernel.region, x, graph.run(x, 1))
+            assert all(Fraction(m) <= v + Fraction(1, 2**60) for m, v in zip(margin, g, strict=True)), seed
+            used = max(used, *((e - v) / (e - Fraction(m)) for e, v, m in zip(exact, g, margin, strict=True)))
+        assert used > 0.02, seed  # the charge is of the right size

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torchlean.verify.clock import Deadline
 from torchlean.verify.maps import Maps
 from torchlean_check.network import Affine, Curve, Network, Nonlinear, Product, Relu
+from torchlean_check.rules.gauss import RATE, erf
 from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
@@ -82,6 +83,11 @@ def forward(network: Network, maps: Maps, x: F64) -> tuple[F64, dict[int, tuple[
     return np.asarray(maps.get(values[network.output]), np.float64), slopes
 
 
+def _erf(xp: Any, z: Any) -> Any:
+    """numpy has none: the checker's."""
+    return erf(z) if xp is np else xp.erf(z)
+
+
 def _bent(node: Nonlinear, maps: Maps, values: dict[int, Any]) -> tuple[Any, tuple[Any, ...]]:
     """The value of a nonlinear node, and its slopes in its sources."""
     if isinstance(node, Product):
@@ -102,6 +108,16 @@ CURVES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] =
     "square": (lambda xp, z: z * z, lambda xp, z: 2 * z),
     "sigmoid": (lambda xp, z: 0.5 + 0.5 * xp.tanh(0.5 * z), lambda xp, z: 0.25 * (1 - xp.tanh(0.5 * z) ** 2)),
     "tanh": (lambda xp, z: xp.tanh(z), lambda xp, z: 1 - xp.tanh(z) ** 2),
+    "erf": (lambda xp, z: _erf(xp, z), lambda xp, z: RATE * xp.exp(-z * z)),
+    "softplus": (
+        lambda xp, z: xp.clip(z, 0, None) + xp.log1p(xp.exp(-xp.abs(z))),
+        lambda xp, z: 0.5 + 0.5 * xp.tanh(0.5 * z),
+    ),
+    "silu": (
+        lambda xp, z: z * (0.5 + 0.5 * xp.tanh(0.5 * z)),
+        lambda xp, z: 0.5 + 0.5 * xp.tanh(0.5 * z) + 0.25 * z * (1 - xp.tanh(0.5 * z) ** 2),
+    ),
+    "gelu": (lambda xp, z: z * (1 + _erf(xp, z)), lambda xp, z: 1 + _erf(xp, z) + RATE * z * xp.exp(-z * z)),
     "sin": (lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z)),
     "cos": (lambda xp, z: xp.cos(z), lambda xp, z: -xp.sin(z)),
     "floor": (lambda xp, z: xp.floor(z), lambda xp, z: 0 * z),

@@ -23,6 +23,10 @@ TOLERANCES = {  # absolute, relative
     "sin": (2.0**-125, 2.0**-20),
     "cos": (2.0**-125, 2.0**-20),
     "tanh": (2.0**-125, 2.0**-20),
+    "erf": (2.0**-124, 2.0**-20),
+    "softplus": (2.0**-124, 2.0**-20),
+    "silu": (2.0**-119, 2.0**-20),
+    "gelu": (1.5 * 2.0**-20, 2.0**-20),  # of x (1 + erf(x)): the root of 2 times the table's
     "sigmoid": (2.0**-21, 2.0**-20),
     "sqrt": (2.0**-62, 2.0**-22),
     "reciprocal": (2.0**-126, 2.0**-22),
@@ -52,9 +56,8 @@ def power(r: Reader, node: Node) -> Ref:
     return curve(r, node, r.value(node, x), "square")
 
 
-NAMES = {"Exp": "exp", "Log": "log", "Sin": "sin", "Cos": "cos", "Tanh": "tanh", "Sigmoid": "sigmoid", "Sqrt": "sqrt",
-         "Reciprocal": "reciprocal", "Floor": "floor", "Sign": "sign"}  # fmt: skip
+NAMES = ("Exp", "Log", "Sin", "Cos", "Tanh", "Sigmoid", "Erf", "Softplus", "Sqrt", "Reciprocal", "Floor", "Sign")
 RULES: dict[str, Any] = {
-    **{op: (partial(read, name), "") for op, name in NAMES.items()},
+    **{op: (partial(read, op.lower()), "") for op in NAMES},
     "Pow": (power, ""),
 }

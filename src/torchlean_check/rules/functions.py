@@ -1,0 +1,50 @@
+"""Trusted. What the checker knows of each function of one variable: its value, slope, convexity and range.
+
+`value` and `slope` are within ERROR (1 + |.|) of f and f' (`elementary`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from torchlean_check.rules import gauss
+from torchlean_check.rules.elementary import Floats, bell, exp, log, sigmoid, silu_slope, softplus, tanh, turned
+
+
+@dataclass(frozen=True)
+class Function:
+    """f is convex below `bend` and concave above it where `convex`, else the other way round; a `wave` bends at
+    phase pi + k pi; a `gate` is convex between -bend and bend and concave beyond. f is monotone, or falls up to `dip`
+    and rises from there on, or is a wave. `reach`: encloses f's range, and what implementations give."""
+
+    value: Callable[[Floats], Floats]
+    slope: Callable[[Floats], Floats]
+    convex: bool = True
+    bend: float = math.inf
+    dip: float | None = None
+    reach: tuple[float, float] = (-math.inf, math.inf)
+    wave: float | None = None
+    gate: bool = False
+
+
+FUNCTIONS = {
+    "exp": Function(exp, exp, reach=(0.0, math.inf)),
+    "log": Function(log, lambda x: 1.0 / x, convex=False),
+    "sqrt": Function(np.sqrt, lambda x: 0.5 / np.sqrt(x), convex=False, reach=(0.0, math.inf)),
+    "reciprocal": Function(lambda x: 1.0 / x, lambda x: -1.0 / (x * x), convex=False, bend=0.0),
+    "square": Function(lambda x: x * x, lambda x: 2.0 * x, dip=0.0, reach=(0.0, math.inf)),
+    "sigmoid": Function(sigmoid, bell, bend=0.0, reach=(0.0, 1.0)),
+    "tanh": Function(tanh, lambda x: 4.0 * bell(2.0 * x), bend=0.0, reach=(-1.0, 1.0)),
+    "erf": Function(gauss.erf, gauss.erf_slope, bend=0.0, reach=(-1.0, 1.0)),
+    "softplus": Function(softplus, sigmoid, reach=(0.0, math.inf)),
+    # f'' = s(x) s(-x) (2 - x tanh(x / 2)), and (4 / sqrt pi) e^-x^2 (1 - x^2): the slope falls from 0, rises through
+    # its only zero, and falls to 1 or 2.
+    "silu": Function(lambda x: x * sigmoid(x), silu_slope, bend=2.3993572805154677, dip=-1.2784645427610738, gate=True),
+    "gelu": Function(gauss.gate, gauss.gate_slope, bend=1.0, dip=-0.5315968851493932, gate=True),  # x (1 + erf(x))
+    "sin": Function(lambda x: turned(x, 0), lambda x: turned(x, 1), reach=(-1.0, 1.0), wave=0.0),
+    "cos": Function(lambda x: turned(x, 1), lambda x: turned(x, 2), reach=(-1.0, 1.0), wave=0.5),
+}
