@@ -40,6 +40,7 @@ from torchlean_check.rules import (
     read_conv,
     read_curves,
     read_gates,
+    read_layer_norm,
     read_norm,
     read_pool,
     read_products,
@@ -49,7 +50,7 @@ from torchlean_check.rules import (
 )
 from torchlean_check.wire import Array, Node, refuse, unsupported
 
-MIN_OPSET, MAX_OPSET = 7, 22
+MIN_OPSET, MAX_OPSET = 7, 23
 MAX_SIZE = 1 << 26  # entries of one value or one matrix that the reader builds
 
 
@@ -563,7 +564,7 @@ class Reader:
         return self.product(node, matrix(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
 
-ARITHMETIC = (read_curves, read_gates, read_softmax, read_sums, read_choice, read_norm)
+ARITHMETIC = (read_curves, read_gates, read_softmax, read_sums, read_choice, read_norm, read_layer_norm)
 FAMILIES = (read_constants, *ARITHMETIC, read_conv, read_turned, read_pool)
 Rule = Callable[[Reader, Node], Ref | Array]
 RULES: dict[str, tuple[Rule, str]] = {

@@ -15,6 +15,7 @@ ARB = {
     "exp": lambda x: x.exp(),
     "log": lambda x: x.log(),
     "sqrt": lambda x: x.sqrt(),
+    "rsqrt": lambda x: 1 / x.sqrt(),
     "reciprocal": lambda x: 1 / x,
     "square": lambda x: x * x,
     "sigmoid": lambda x: 1 / (1 + (-x).exp()),
@@ -30,6 +31,7 @@ SLOPE = {
     "exp": lambda x: x.exp(),
     "log": lambda x: 1 / x,
     "sqrt": lambda x: 1 / (2 * x.sqrt()),
+    "rsqrt": lambda x: -1 / (2 * x * x.sqrt()),
     "reciprocal": lambda x: -1 / (x * x),
     "square": lambda x: 2 * x,
     "sigmoid": lambda x: 1 / ((1 + (-x).exp()) * (1 + x.exp())),
@@ -54,7 +56,7 @@ def boxes(name, count=400, seed=0):
         lo[:40] = np.rint(lo[:40] / np.pi) * np.pi * (1 if name == "sin" else 0.5)
         lo[40:50] *= 1000.0
         hi = np.maximum(lo, lo + 2 * half)
-    elif name in ("log", "sqrt", "reciprocal"):
+    elif name in ("log", "sqrt", "rsqrt", "reciprocal"):
         lo = np.abs(lo) + (1e-9 if name != "sqrt" else 0.0)
         hi = lo + 2 * half
         if name == "reciprocal":
@@ -128,7 +130,8 @@ def test_lines_are_near_on_narrow_boxes(name):
 
 @pytest.mark.parametrize(
     ("name", "lo", "hi"),
-    [("reciprocal", -1.0, 1.0), ("reciprocal", 0.0, 1.0), ("log", 0.0, 1.0), ("sqrt", -1.0, 1.0), ("exp", 0.0, 701.0),
+    [("rsqrt", -1.0, 1.0), ("rsqrt", 0.0, 1.0), ("reciprocal", -1.0, 1.0),
+     ("reciprocal", 0.0, 1.0), ("log", 0.0, 1.0), ("sqrt", -1.0, 1.0), ("exp", 0.0, 701.0),
      ("sin", 0.0, 1e5)],
 )  # fmt: skip
 def test_beyond_its_domain_a_function_proves_nothing(name, lo, hi):

@@ -45,6 +45,14 @@ CASES = {
          ("Mul", "uw", "y", {})],
         {"r": np.float32(0.7), "o": np.float32(1), "h": np.float32(0.5)}, (2, 3),
     ),
+    "layer norm": ([("LayerNormalization", "xsb", "y", {})], {"s": f32(4), "b": f32(4)}, (2, 3, 4), 17),
+    "layer norm of two axes": (
+        [("LayerNormalization", "xs", "y", {"axis": 1, "epsilon": 0.25})], {"s": f32(3, 4)}, (2, 3, 4), 17,
+    ),
+    "layer norm of repeated parameters": (
+        [("LayerNormalization", "xsb", "y", {"axis": -2})], {"s": f32(1), "b": f32(3, 1)}, (2, 3, 4), 17,
+    ),
+    "rms norm": ([("RMSNormalization", "xs", "y", {"axis": -2})], {"s": f32(3, 4)}, (2, 3, 4), 23),
     "softmax of the last axis": ([("Softmax", "x", "y", {"axis": -1})], {}, (2, 3, 4)),
     "softmax of a middle axis": ([("Softmax", "x", "y", {"axis": 1})], {}, (2, 3, 4)),
     "product": ([("Sin", "x", "t", {}), ("Mul", "xt", "y", {})], {}, (2, 3)),
@@ -182,6 +190,15 @@ def test_gates_are_curves_of_their_own(tools, title):
 
 
 BAD = {
+    "layer norm of no axis": ([("LayerNormalization", "xs", "y", {"axis": 2})], {"s": f32(2)}, {"opset": 17}),
+    "layer norm in another format": (
+        [("LayerNormalization", "xs", "y", {"stash_type": 16})], {"s": f32(2)}, {"opset": 17}),
+    "layer norm without epsilon": (
+        [("LayerNormalization", "xs", "y", {"epsilon": 0.0})], {"s": f32(2)}, {"opset": 17}),
+    "a scale of another size": ([("LayerNormalization", "xs", "y", {})], {"s": f32(3)}, {"opset": 17}),
+    "a computed scale": ([("LayerNormalization", "xx", "y", {})], {}, {"opset": 17, "shape": (2,)}),
+    "statistics of a layer norm": ([("LayerNormalization", "xs", ("y", "m"), {})], {"s": f32(2)}, {"opset": 17}),
+    "rms norm with a bias": ([("RMSNormalization", "xss", "y", {})], {"s": f32(2)}, {"opset": 23}),
     "gelu by tanh": ([("Gelu", "x", "y", {"approximate": "tanh"})], {}, {"opset": 20}),
     "another power": ([("Pow", "xc", "y", {})], {"c": np.float32(3)}, {}),
     "a computed power": ([("Pow", "xx", "y", {})], {}, {}),

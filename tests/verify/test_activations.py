@@ -26,6 +26,8 @@ CASES: dict[str, tuple[Nodes, int, set[str]]] = {
     "silu": (SILU, 13, {"silu"}),
     "gelu as its parts": (GELU, 13, {"gelu"}),
     "gelu": ([("Gelu", "h", "a", {})], 20, {"gelu"}),
+    "layer norm": ([("LayerNormalization", "hgB", "a", {"epsilon": 0.1})], 17, {"product", "rsqrt", "square"}),
+    "rms norm": ([("RMSNormalization", "hg", "a", {"epsilon": 0.1})], 23, {"product", "rsqrt", "square"}),
 }
 
 

@@ -104,6 +104,7 @@ CURVES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] =
     "exp": (lambda xp, z: xp.exp(z), lambda xp, z: xp.exp(z)),
     "log": (lambda xp, z: xp.log(z), lambda xp, z: 1 / z),
     "sqrt": (lambda xp, z: xp.sqrt(z), lambda xp, z: 0.5 / xp.sqrt(z)),
+    "rsqrt": (lambda xp, z: 1 / xp.sqrt(z), lambda xp, z: -0.5 / (z * xp.sqrt(z))),
     "reciprocal": (lambda xp, z: 1 / z, lambda xp, z: -1 / (z * z)),
     "square": (lambda xp, z: z * z, lambda xp, z: 2 * z),
     "sigmoid": (lambda xp, z: 0.5 + 0.5 * xp.tanh(0.5 * z), lambda xp, z: 0.25 * (1 - xp.tanh(0.5 * z) ** 2)),

@@ -35,6 +35,7 @@ FUNCTIONS = {
     "exp": Function(exp, exp, reach=(0.0, math.inf)),
     "log": Function(log, lambda x: 1.0 / x, convex=False),
     "sqrt": Function(np.sqrt, lambda x: 0.5 / np.sqrt(x), convex=False, reach=(0.0, math.inf)),
+    "rsqrt": Function(lambda x: 1.0 / np.sqrt(x), lambda x: -0.5 / (x * np.sqrt(x)), reach=(0.0, math.inf)),
     "reciprocal": Function(lambda x: 1.0 / x, lambda x: -1.0 / (x * x), convex=False, bend=0.0),
     "square": Function(lambda x: x * x, lambda x: 2.0 * x, dip=0.0, reach=(0.0, math.inf)),
     "sigmoid": Function(sigmoid, bell, bend=0.0, reach=(0.0, 1.0)),

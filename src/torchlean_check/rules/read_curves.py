@@ -29,6 +29,7 @@ TOLERANCES = {  # absolute, relative
     "gelu": (1.5 * 2.0**-20, 2.0**-20),  # of x (1 + erf(x)): the root of 2 times the table's
     "sigmoid": (2.0**-21, 2.0**-20),
     "sqrt": (2.0**-62, 2.0**-22),
+    "rsqrt": (2.0**-126, 2.0**-20),
     "reciprocal": (2.0**-126, 2.0**-22),
     "square": (2.0**-124, 2.0**-19),  # the table's pow; a product is nearer
     "floor": (0.0, 0.0),
