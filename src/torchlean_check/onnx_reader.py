@@ -43,6 +43,7 @@ from torchlean_check.rules import (
     read_layer_norm,
     read_norm,
     read_pool,
+    read_power,
     read_products,
     read_softmax,
     read_sums,
@@ -564,7 +565,7 @@ class Reader:
         return self.product(node, matrix(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
 
-ARITHMETIC = (read_curves, read_gates, read_softmax, read_sums, read_choice, read_norm, read_layer_norm)
+ARITHMETIC = (read_curves, read_power, read_gates, read_softmax, read_sums, read_choice, read_norm, read_layer_norm)
 FAMILIES = (read_constants, *ARITHMETIC, read_conv, read_turned, read_pool)
 Rule = Callable[[Reader, Node], Ref | Array]
 RULES: dict[str, tuple[Rule, str]] = {

@@ -6,7 +6,7 @@ import pytest
 from torchlean_check.errors import CheckError
 from torchlean_check.network import Affine, Curve, Product, Relu
 from torchlean_check.onnx_reader import read_network
-from torchlean_check.rules.functions import FUNCTIONS
+from torchlean_check.rules.functions import find
 
 RNG = np.random.default_rng(0)
 
@@ -28,6 +28,13 @@ CASES = {
     },
     **{op: ([("Exp", "x", "t", {}), (op, "t", "y", {})], {}, (1, 4)) for op in ("Log", "Sqrt", "Reciprocal")},
     "square": ([("Pow", "xc", "y", {})], {"c": np.float32(2)}, (2, 3)),
+    "cube": ([("Pow", "xc", "y", {})], {"c": np.float32([3])}, (2, 3)),
+    "tenth power by an integer": ([("Pow", "xc", "y", {})], {"c": i64(10)}, (2, 3)),
+    "first power": ([("Pow", "xc", "t", {}), ("Relu", "t", "y", {})], {"c": np.float32(1)}, (2, 3)),
+    **{
+        f"power {p}": ([("Exp", "x", "t", {}), ("Pow", "tc", "y", {})], {"c": np.float32(p)}, (2, 3))
+        for p in (0.5, 0.3, 2.7, -0.5, -1.0, -2.5)
+    },
     "gelu": ([("Gelu", "x", "y", {})], {}, (2, 3), 20),
     "silu as its parts": ([("Sigmoid", "x", "s", {}), ("Mul", "sx", "y", {})], {}, (2, 3)),
     "gelu as its parts": (
@@ -130,7 +137,7 @@ def forward(network, x):
             values.append(np.maximum(values[node.source], 0))
         elif isinstance(node, Curve):
             steps = {"floor": np.floor, "sign": np.sign}
-            values.append((steps.get(node.name) or FUNCTIONS[node.name].value)(values[node.source]))
+            values.append((steps.get(node.name) or find(node.name).value)(values[node.source]))
         elif isinstance(node, Product):
             a, b = (values[source][:, s.index] for source, s in zip(node.sources, (node.left, node.right), strict=True))
             values.append(a * b)
@@ -200,7 +207,13 @@ BAD = {
     "statistics of a layer norm": ([("LayerNormalization", "xs", ("y", "m"), {})], {"s": f32(2)}, {"opset": 17}),
     "rms norm with a bias": ([("RMSNormalization", "xss", "y", {})], {"s": f32(2)}, {"opset": 23}),
     "gelu by tanh": ([("Gelu", "x", "y", {"approximate": "tanh"})], {}, {"opset": 20}),
-    "another power": ([("Pow", "xc", "y", {})], {"c": np.float32(3)}, {}),
+    "a power of zero": ([("Pow", "xc", "y", {})], {"c": np.float32(0)}, {}),
+    "a large power": ([("Pow", "xc", "y", {})], {"c": np.float32(65)}, {}),
+    "a small power": ([("Pow", "xc", "y", {})], {"c": np.float32(0.05)}, {}),
+    "a large broken power": ([("Pow", "xc", "y", {})], {"c": np.float32(8.5)}, {}),
+    "a power that is no number": ([("Pow", "xc", "y", {})], {"c": np.float32(np.nan)}, {}),
+    "several powers": ([("Pow", "xc", "y", {})], {"c": np.float32([2, 3])}, {}),
+    "a power of more axes": ([("Pow", "xc", "y", {})], {"c": np.float32([[[[2]]]])}, {}),
     "a computed power": ([("Pow", "xx", "y", {})], {}, {}),
     "softmax over two axes": ([("Softmax", "x", "y", {"axis": 0})], {}, {"opset": 11, "shape": (2, 3)}),
     "softmax by default before opset 13": ([("Softmax", "x", "y", {})], {}, {"opset": 11, "shape": (2, 3, 4)}),

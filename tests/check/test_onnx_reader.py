@@ -219,7 +219,7 @@ BAD = {
     "two inputs": ([("Add", "xz", "y", {})], {}, {"inputs": ("x", "z")}),
     "dynamic axis": ([("Relu", "x", "y", {})], {}, {"shape": (1, "n")}),
     "opset too old": ([("Relu", "x", "y", {})], {}, {"opset": 6}),
-    "opset too new": ([("Relu", "x", "y", {})], {}, {"opset": 23, "ir_version": 10}),
+    "opset too new": ([("Relu", "x", "y", {})], {}, {"opset": 24, "ir_version": 10}),
     "shapes that do not broadcast": ([("Add", "xw", "y", {})], {"w": f32(4, 3)}, {}),
     "a constant of another rank": ([("Mul", "xw", "y", {})], {"w": f32(4, 3, 1, 3)}, {}),
     "repeated to too many entries": ([("Add", "xw", "y", {})], {"w": f32(1 << 14, 1, 1)}, {"shape": (1, 1 << 13, 1)}),

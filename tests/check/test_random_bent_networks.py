@@ -125,7 +125,13 @@ class Graph:
         elif kind == "step":
             self.add(str(rng.choice(["Floor", "Sign"])), [x], shape)
         elif kind == "pow":
-            self.add("Pow", [self.add("Tanh", [x], shape), self.constant(np.float32(2.0))], shape)
+            if rng.random() < 0.5:
+                base, powers = self.add("Tanh", [x], shape), (2.0, 3.0, 4.0, 9.0)
+            else:  # of what is at least 1/2 and not large
+                sigmoid = self.add("Sigmoid", [x], shape)
+                base = self.add("Add", [sigmoid, self.constant(np.float32([0.5]))], shape)
+                powers = (0.3, 0.5, 2.7, -0.5, -3.0)
+            self.add("Pow", [base, self.constant(np.float32(rng.choice(powers)))], shape)
         elif kind == "silu":
             self.add("Mul", [x, self.add("Sigmoid", [x], shape)][:: int(rng.choice([1, -1]))], shape)
         elif kind == "gelu":  # as its parts, in the three orders of exporters
@@ -179,6 +185,19 @@ class Graph:
         low, high = RANGE.get(name, (None, None))
         y = y if low is None else max(y, Fraction(low))
         return y if high is None else min(y, Fraction(high))
+
+    def power(self, x, p):
+        """By the table, or by products, or by a logarithm and an exponential."""
+        whole = p == int(p) and p > 0
+        y = x ** int(p) if whole else function("Exp", p * function("Log", x))
+        if not self.errs or p == Fraction(1, 2) or self.rng.random() < 0.5:
+            return y + self.part() * (Fraction(2.0**-124) + Fraction(2.0**-19) * abs(y))
+        if not whole:
+            return self.near("Exp", self.rounded(p * self.near("Log", x)))
+        y = x
+        for _ in range(int(p) - 1):
+            y = self.rounded(y * x)
+        return y
 
     def total(self, terms):
         terms = [terms[i] for i in self.rng.permutation(len(terms))]
@@ -248,7 +267,7 @@ class Graph:
             "Add": lambda a, b: self.rounded(a + b),
             "Mul": lambda a, b: self.rounded(a * b),
             "Div": lambda a, b: self.rounded(a / b, 3),
-            "Pow": lambda a, b: self.rounded(a * a, 31),
+            "Pow": self.power,
         }
         if op in do:
             return [do[op](a, b) for a, b in zip(*(e.ravel() for e in np.broadcast_arrays(*v)), strict=True)]
@@ -353,7 +372,7 @@ def test_the_bounds_are_near_where_the_box_is_a_point(tools):
         assert all(abs(float(a) - b) < 1e-9 for a, b in zip(g, margin.tolist(), strict=True)), seed
 
 
-@pytest.mark.parametrize("kind", ["curve", "silu", "gelu", "gate", "norm", "norm of exact roots"])
+@pytest.mark.parametrize("kind", ["curve", "silu", "gelu", "gate", "pow", "norm", "norm of exact roots"])
 def test_no_execution_at_a_point_errs_by_more_than_is_charged(tools, kind):
     """Where the box is a point, rounding is all that is charged; executions err by all that they may."""
     exact, away = ({"rsqrt": (0.0, 0.0)}, 40) if kind.endswith("roots") else ({}, 0)

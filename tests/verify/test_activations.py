@@ -26,6 +26,8 @@ CASES: dict[str, tuple[Nodes, int, set[str]]] = {
     "silu": (SILU, 13, {"silu"}),
     "gelu as its parts": (GELU, 13, {"gelu"}),
     "gelu": ([("Gelu", "h", "a", {})], 20, {"gelu"}),
+    "cube": ([("Pow", "hp", "a", {})], 13, {"pow 3.0"}),
+    "broken power": ([("Exp", "h", "e", {}), ("Pow", "er", "a", {})], 13, {"exp", "pow 1.4142135381698608"}),
     "layer norm": ([("LayerNormalization", "hgB", "a", {"epsilon": 0.1})], 17, {"product", "rsqrt", "square"}),
     "rms norm": ([("RMSNormalization", "hg", "a", {"epsilon": 0.1})], 23, {"product", "rsqrt", "square"}),
 }
@@ -48,7 +50,7 @@ def network(title: str) -> tuple[bytes, np.ndarray]:
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8).SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    x = rng.uniform(-1, 1, (2000, 1, INPUTS)).astype(np.float32)
+    x = np.clip(rng.uniform(-1.5, 1.5, (2000, 1, INPUTS)), -1, 1).astype(np.float32)  # corners and edges among them
     return model, np.array([session.run(None, {"x": p})[0].item() for p in x])
 
 

@@ -83,6 +83,13 @@ def forward(network: Network, maps: Maps, x: F64) -> tuple[F64, dict[int, tuple[
     return np.asarray(maps.get(values[network.output]), np.float64), slopes
 
 
+def _curve(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
+    if name.startswith("pow "):
+        p = float(name[4:])
+        return lambda xp, z: z**p, lambda xp, z: p * z ** (p - 1)
+    return CURVES[name]
+
+
 def _erf(xp: Any, z: Any) -> Any:
     """numpy has none: the checker's."""
     return erf(z) if xp is np else xp.erf(z)
@@ -95,7 +102,7 @@ def _bent(node: Nonlinear, maps: Maps, values: dict[int, Any]) -> tuple[Any, tup
         return x * y, (y, x)
     z = values[node.source]
     if isinstance(node, Curve):
-        value, slope = CURVES[node.name]
+        value, slope = _curve(node.name)
         return value(maps.xp, z), (slope(maps.xp, z),)
     return maps.xp.clip(z, 0, None), (z > 0,)
 

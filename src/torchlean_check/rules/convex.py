@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from torchlean_check.rules import gate
 from torchlean_check.rules.elementary import ERROR, Floats
-from torchlean_check.rules.functions import FUNCTIONS, Function
+from torchlean_check.rules.functions import Function, find
 from torchlean_check.rules.ranges import Box, interval
 from torchlean_check.rules.relu import Lines
 
@@ -25,7 +25,7 @@ STEPS = 12  # halvings of the search for a tangent: any result is sound
 def lines(name: str, lo: Floats, hi: Floats, below: Floats, above: Floats) -> Lines:
     """a z + p <= f(z) <= s z + t on [lo, hi], also after a G and s G are rounded. below, above: where tangents touch,
     as far as they may, from -1 to 1 over the box."""
-    f = FUNCTIONS[name]
+    f = find(name)
     bend, left = np.full_like(lo, f.bend), np.full(lo.shape, f.convex)
     beyond = np.zeros(lo.shape, np.bool_)
     if f.wave is not None:

@@ -12,7 +12,7 @@ from torchlean_check.arith import Arithmetic, Ints, each
 from torchlean_check.network import Curve
 from torchlean_check.rules import convex, steps
 from torchlean_check.rules.elementary import Floats
-from torchlean_check.rules.functions import FUNCTIONS
+from torchlean_check.rules.functions import find
 from torchlean_check.rules.relu import Lines
 
 Box = tuple[Floats, Floats]
@@ -39,7 +39,7 @@ def enclose(node: Curve, box: Box, kappa: Floats) -> Box:
     low, high = low - kappa - 2.0**-50 * np.abs(low), high + kappa + 2.0**-50 * np.abs(high)
     if node.name in steps.NAMES:
         return low, high
-    least, most = FUNCTIONS[node.name].reach
+    least, most = find(node.name).reach
     return np.maximum(low, least), np.minimum(high, most)
 
 

@@ -50,12 +50,29 @@ def turned(x: Floats, quarter: int) -> Floats:
     return np.where(inside, found, np.nan)
 
 
-def log(x: Floats) -> Floats:
-    """w + (x e^-w - 1) for a guess w: log x - w is log(x e^-w), which is that but for half its square."""
+def _log(x: Floats) -> tuple[Floats, Floats]:
+    """A guess w, and x e^-w - 1: log x - w is log(x e^-w), which is that but for half its square."""
     with np.errstate(all="ignore"):
         w = np.log(x)
         off = x * exp(-w) - 1.0
-        return np.where((x > 0.0) & (np.abs(off) < 2.0**-40), w + off, np.nan)
+        return w, np.where((x > 0.0) & (np.abs(off) < 2.0**-40), off, np.nan)
+
+
+def log(x: Floats) -> Floats:
+    w, off = _log(x)
+    return w + off
+
+
+def power(x: Floats, p: float) -> Floats:
+    """x^p: n - 1 products for a whole n = p > 0; else for x > 0 and p with 31 bits or less, down to 2^-27, as
+    e^(p h) e^(p (log x - h)): h has 22 bits, so p h is exact, and p log x is known to |p| 2^-51."""
+    if p > 0 and p == int(p):
+        half = power(x, p // 2) if p > 1 else x
+        return x if p == 1 else half * half * x if p % 2 else half * half
+    w, off = _log(x)
+    with np.errstate(all="ignore"):
+        h = np.rint(w * 2.0**12) * 2.0**-12
+        return exp(p * h) * exp(p * ((w - h) + off))
 
 
 def sigmoid(x: Floats) -> Floats:

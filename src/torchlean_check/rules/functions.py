@@ -8,18 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from torchlean_check.rules import gauss
-from torchlean_check.rules.elementary import Floats, bell, exp, log, sigmoid, silu_slope, softplus, tanh, turned
+from torchlean_check.rules.elementary import Floats, bell, exp, log, power, sigmoid, silu_slope, softplus, tanh, turned
 
 
 @dataclass(frozen=True)
 class Function:
     """f is convex below `bend` and concave above it where `convex`, else the other way round; a `wave` bends at
     phase pi + k pi; a `gate` is convex between -bend and bend and concave beyond. f is monotone, or falls up to `dip`
-    and rises from there on, or is a wave. `reach`: encloses f's range, and what implementations give."""
+    and rises from there on, or is a wave. `reach`: encloses f's range, and what implementations give. `positive`: is
+    defined from 2^-126 on; what is smaller may be flushed to 0."""
 
     value: Callable[[Floats], Floats]
     slope: Callable[[Floats], Floats]
@@ -29,13 +31,16 @@ class Function:
     reach: tuple[float, float] = (-math.inf, math.inf)
     wave: float | None = None
     gate: bool = False
+    positive: bool = False
 
 
 FUNCTIONS = {
     "exp": Function(exp, exp, reach=(0.0, math.inf)),
-    "log": Function(log, lambda x: 1.0 / x, convex=False),
+    "log": Function(log, lambda x: 1.0 / x, convex=False, positive=True),
     "sqrt": Function(np.sqrt, lambda x: 0.5 / np.sqrt(x), convex=False, reach=(0.0, math.inf)),
-    "rsqrt": Function(lambda x: 1.0 / np.sqrt(x), lambda x: -0.5 / (x * np.sqrt(x)), reach=(0.0, math.inf)),
+    "rsqrt": Function(
+        lambda x: 1.0 / np.sqrt(x), lambda x: -0.5 / (x * np.sqrt(x)), reach=(0.0, math.inf), positive=True
+    ),
     "reciprocal": Function(lambda x: 1.0 / x, lambda x: -1.0 / (x * x), convex=False, bend=0.0),
     "square": Function(lambda x: x * x, lambda x: 2.0 * x, dip=0.0, reach=(0.0, math.inf)),
     "sigmoid": Function(sigmoid, bell, bend=0.0, reach=(0.0, 1.0)),
@@ -49,3 +54,27 @@ FUNCTIONS = {
     "sin": Function(lambda x: turned(x, 0), lambda x: turned(x, 1), reach=(-1.0, 1.0), wave=0.0),
     "cos": Function(lambda x: turned(x, 1), lambda x: turned(x, 2), reach=(-1.0, 1.0), wave=0.5),
 }
+
+
+def named_power(p: float) -> str:
+    return f"pow {p!r}"
+
+
+@cache
+def find(name: str) -> Function:
+    """The function of that name; "pow p" is x^p, for a whole p > 0, or else for p from 2^-4 to 8 in magnitude."""
+    if not name.startswith("pow "):
+        return FUNCTIONS[name]
+    p = float(name[4:])
+
+    def value(x: Floats) -> Floats:
+        return power(x, p)
+
+    def slope(x: Floats) -> Floats:
+        return p * power(x, p - 1.0)
+
+    if p <= 0 or p != int(p):
+        return Function(value, slope, convex=not 0.0 < p < 1.0, reach=(0.0, math.inf), positive=True)
+    if p % 2 == 0:
+        return Function(value, slope, dip=0.0, reach=(0.0, math.inf))
+    return Function(value, slope, convex=False, bend=0.0)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torchlean_check.rules.elementary import ERROR, Floats
-from torchlean_check.rules.functions import FUNCTIONS
+from torchlean_check.rules.functions import find
 
 Bools = npt.NDArray[np.bool_]
 Box = tuple[Floats, Floats]
@@ -14,7 +14,7 @@ Box = tuple[Floats, Floats]
 
 def interval(name: str, lo: Floats, hi: Floats) -> Box:
     """f([lo, hi]), outward; NaN where the box leaves f's domain."""
-    f = FUNCTIONS[name]
+    f = find(name)
     with np.errstate(all="ignore"):
         ends = f.value(lo), f.value(hi)
         low, high = np.minimum(*ends), np.maximum(*ends)
@@ -27,6 +27,8 @@ def interval(name: str, lo: Floats, hi: Floats) -> Box:
             low = np.where((lo <= f.dip) & (hi >= f.dip), np.minimum(low, least), low)
         if name == "reciprocal":
             low, high = (np.where((lo > 0.0) | (hi < 0.0), v, np.nan) for v in (low, high))
+        if f.positive:
+            low, high = (np.where(lo >= 2.0**-126, v, np.nan) for v in (low, high))
     return np.maximum(low, f.reach[0]), np.minimum(high, f.reach[1])
 
 

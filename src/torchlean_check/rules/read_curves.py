@@ -38,8 +38,8 @@ TOLERANCES = {  # absolute, relative
 
 
 def curve(r: Reader, node: Node, x: Ref, name: str, exact: bool = False, **more: Any) -> Ref:
-    """f(x); `exact`: a step of ours that no execution takes."""
-    absolute, relative = (0.0, 0.0) if exact else TOLERANCES[name]
+    """f(x); `exact`: a step of ours that no execution takes. `more` may say how far an execution may be."""
+    absolute, relative = (0.0, 0.0) if exact or "relative" in more else TOLERANCES[name]
     size = math.prod(x.shape)
     made = Curve(name, x.value, size, x.shape, node.name, **{"absolute": absolute, "relative": relative, **more})
     return r.bent(made)
@@ -49,16 +49,7 @@ def read(name: str, r: Reader, node: Node) -> Ref:
     return curve(r, node, r.value(node, r.arity(node, 1, 1)[0]), name)
 
 
-def power(r: Reader, node: Node) -> Ref:
-    x, exponent = r.arity(node, 2, 2)
-    found = r.weights(node, exponent)
-    if found.size != 1 or found.reshape(-1)[0] != 2.0:
-        raise r.beyond(node, "this exponent is not supported", "2", str(found.reshape(-1)[:4]))
-    return curve(r, node, r.value(node, x), "square")
-
-
 NAMES = ("Exp", "Log", "Sin", "Cos", "Tanh", "Sigmoid", "Erf", "Softplus", "Sqrt", "Reciprocal", "Floor", "Sign")
 RULES: dict[str, Any] = {
     **{op: (partial(read, op.lower()), "") for op in NAMES},
-    "Pow": (power, ""),
 }
