@@ -48,6 +48,7 @@ from torchlean_check.rules import (
     read_softmax,
     read_sums,
     read_turned,
+    read_units,
 )
 from torchlean_check.wire import Array, Node, refuse, unsupported
 
@@ -565,8 +566,8 @@ class Reader:
         return self.product(node, matrix(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
 
-ARITHMETIC = (read_curves, read_power, read_gates, read_softmax, read_sums, read_choice, read_norm, read_layer_norm)
-FAMILIES = (read_constants, *ARITHMETIC, read_conv, read_turned, read_pool)
+CURVES = (read_curves, read_power, read_gates, read_units, read_softmax, read_layer_norm)
+FAMILIES = (read_constants, *CURVES, read_sums, read_choice, read_norm, read_conv, read_turned, read_pool)
 Rule = Callable[[Reader, Node], Ref | Array]
 RULES: dict[str, tuple[Rule, str]] = {
     "Identity": (Reader.same, ""),

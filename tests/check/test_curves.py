@@ -9,7 +9,7 @@ import pytest
 from torchlean_check.network import Curve, Product, Select
 from torchlean_check.rules import convex, curve, product, steps
 from torchlean_check.rules.elementary import ERROR
-from torchlean_check.rules.functions import FUNCTIONS, find, named_power
+from torchlean_check.rules.functions import FUNCTIONS, find, named_elu, named_power
 
 ARB = {
     "exp": lambda x: x.exp(),
@@ -46,7 +46,10 @@ SLOPE = {
 POWERS = [3.0, 4.0, 7.0, 64.0, float(np.float32(0.3)), 0.0625, 2.5, float(np.float32(7.9)), -1.5, -2.0, -8.0]
 ARB |= {named_power(p): lambda x, p=p: x ** int(p) if p == int(p) else x**p for p in POWERS}
 SLOPE |= {named_power(p): lambda x, p=p: p * (x ** int(p - 1) if p == int(p) else x ** (p - 1)) for p in POWERS}
-each = pytest.mark.parametrize("name", [*FUNCTIONS, *map(named_power, POWERS)])
+ELUS = [1.0, 0.25, 1.67326319217681884765625, 8.0]
+ARB |= {named_elu(a): lambda x, a=a: x if x > 0 else a * x.expm1() for a in ELUS}
+SLOPE |= {named_elu(a): lambda x, a=a: flint.arb(1) if x > 0 else a * x.exp() for a in ELUS}
+each = pytest.mark.parametrize("name", [*FUNCTIONS, *map(named_power, POWERS), *map(named_elu, ELUS)])
 
 
 def boxes(name, count=400, seed=0):

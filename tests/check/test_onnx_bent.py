@@ -35,6 +35,14 @@ CASES = {
         f"power {p}": ([("Exp", "x", "t", {}), ("Pow", "tc", "y", {})], {"c": np.float32(p)}, (2, 3))
         for p in (0.5, 0.3, 2.7, -0.5, -1.0, -2.5)
     },
+    "elu": ([("Elu", "x", "y", {})], {}, (2, 3)),
+    "steep elu": ([("Elu", "x", "y", {"alpha": 2.5})], {}, (2, 3)),
+    "selu": ([("Selu", "x", "y", {})], {}, (2, 3)),
+    "another selu": ([("Selu", "x", "y", {"alpha": 0.5, "gamma": 3.0})], {}, (2, 3)),
+    "hard sigmoid": ([("Mul", "xc", "t", {}), ("HardSigmoid", "t", "y", {})], {"c": f32(3) * 4}, (2, 3)),
+    "steep hard sigmoid": ([("HardSigmoid", "x", "y", {"alpha": 2.0, "beta": 0.25})], {}, (2, 3)),
+    "hard swish": ([("Mul", "xc", "t", {}), ("HardSwish", "t", "y", {})], {"c": f32(3) * 4}, (2, 3), 14),
+    "mish": ([("Mish", "x", "y", {})], {}, (2, 3), 18),
     "gelu": ([("Gelu", "x", "y", {})], {}, (2, 3), 20),
     "silu as its parts": ([("Sigmoid", "x", "s", {}), ("Mul", "sx", "y", {})], {}, (2, 3)),
     "gelu as its parts": (
@@ -206,6 +214,10 @@ BAD = {
     "a computed scale": ([("LayerNormalization", "xx", "y", {})], {}, {"opset": 17, "shape": (2,)}),
     "statistics of a layer norm": ([("LayerNormalization", "xs", ("y", "m"), {})], {"s": f32(2)}, {"opset": 17}),
     "rms norm with a bias": ([("RMSNormalization", "xss", "y", {})], {"s": f32(2)}, {"opset": 23}),
+    "a falling elu": ([("Elu", "x", "y", {"alpha": -1.0})], {}, {}),
+    "an elu too steep": ([("Elu", "x", "y", {"alpha": 9.0})], {}, {}),
+    "a selu of nothing": ([("Selu", "x", "y", {"gamma": 0.0})], {}, {}),
+    "a falling hard sigmoid": ([("HardSigmoid", "x", "y", {"alpha": -1.0})], {}, {}),
     "gelu by tanh": ([("Gelu", "x", "y", {"approximate": "tanh"})], {}, {"opset": 20}),
     "a power of zero": ([("Pow", "xc", "y", {})], {"c": np.float32(0)}, {}),
     "a large power": ([("Pow", "xc", "y", {})], {"c": np.float32(65)}, {}),

@@ -28,6 +28,11 @@ CASES: dict[str, tuple[Nodes, int, set[str]]] = {
     "gelu": ([("Gelu", "h", "a", {})], 20, {"gelu"}),
     "cube": ([("Pow", "hp", "a", {})], 13, {"pow 3.0"}),
     "broken power": ([("Exp", "h", "e", {}), ("Pow", "er", "a", {})], 13, {"exp", "pow 1.4142135381698608"}),
+    "elu": ([("Elu", "h", "a", {})], 13, {"elu 1.0"}),
+    "selu": ([("Selu", "h", "a", {})], 13, {"elu 1.6732631921768188"}),
+    "hard sigmoid": ([("HardSigmoid", "h", "a", {})], 13, {"relu"}),
+    "hard swish": ([("HardSwish", "h", "a", {})], 14, {"relu", "product"}),
+    "mish": ([("Mish", "h", "a", {})], 18, {"product", "softplus", "tanh"}),
     "layer norm": ([("LayerNormalization", "hgB", "a", {"epsilon": 0.1})], 17, {"product", "rsqrt", "square"}),
     "rms norm": ([("RMSNormalization", "hg", "a", {"epsilon": 0.1})], 23, {"product", "rsqrt", "square"}),
 }

@@ -84,10 +84,16 @@ def forward(network: Network, maps: Maps, x: F64) -> tuple[F64, dict[int, tuple[
 
 
 def _curve(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
-    if name.startswith("pow "):
-        p = float(name[4:])
+    kind, _, number = name.partition(" ")
+    if not number:
+        return CURVES[name]
+    p = float(number)
+    if kind == "pow":
         return lambda xp, z: z**p, lambda xp, z: p * z ** (p - 1)
-    return CURVES[name]
+    return (
+        lambda xp, z: xp.clip(z, 0, None) + p * xp.expm1(xp.clip(z, None, 0)),
+        lambda xp, z: xp.where(z > 0, 1.0, p * xp.exp(xp.clip(z, None, 0))),
+    )
 
 
 def _erf(xp: Any, z: Any) -> Any:

@@ -60,13 +60,32 @@ def named_power(p: float) -> str:
     return f"pow {p!r}"
 
 
+def named_elu(alpha: float) -> str:
+    return f"elu {alpha!r}"
+
+
 @cache
 def find(name: str) -> Function:
-    """The function of that name; "pow p" is x^p, for a whole p > 0, or else for p from 2^-4 to 8 in magnitude."""
-    if not name.startswith("pow "):
-        return FUNCTIONS[name]
-    p = float(name[4:])
+    """The function of that name; "pow p" is x^p, for a whole p > 0, or else for p from 2^-4 to 8 in magnitude; "elu a"
+    is x above 0 and a (e^x - 1) below, for a from 0 to 8."""
+    kind, _, number = name.partition(" ")
+    return {"pow": _power, "elu": _elu}[kind](float(number)) if number else FUNCTIONS[name]
 
+
+def _elu(a: float) -> Function:
+    """Convex for a <= 1. Else convex up to 0 and concave from there on: the slope at 0 is that of the left, and any
+    line of a slope above 1 lies above the right side."""
+
+    def value(x: Floats) -> Floats:
+        return np.where(x > 0.0, x, a * (exp(np.clip(x, -700.0, 0.0)) - 1.0))
+
+    def slope(x: Floats) -> Floats:
+        return np.where(x > 0.0, 1.0, a * exp(np.clip(x, -700.0, 0.0)))
+
+    return Function(value, slope, bend=math.inf if a <= 1.0 else 0.0, reach=(-a, math.inf))
+
+
+def _power(p: float) -> Function:
     def value(x: Floats) -> Floats:
         return power(x, p)
 
