@@ -39,9 +39,12 @@ from torchlean_check.rules import (
     read_constants,
     read_conv,
     read_curves,
+    read_extremes,
     read_gates,
     read_layer_norm,
     read_norm,
+    read_parts,
+    read_places,
     read_pool,
     read_power,
     read_products,
@@ -154,21 +157,22 @@ class Reader:
         if unknown:
             raise self.beyond(node, "an attribute is not supported", allowed or "no attributes", ", ".join(unknown))
         outputs = [name for name in node.outputs if name]
-        if len(outputs) != 1 or node.outputs[0] != outputs[0]:
+        if not outputs or not node.outputs[0] or (len(outputs) > 1 and node.op_type != "Split"):
             raise self.beyond(node, "a node must have one output", "one named output", str(node.outputs))
-        if outputs[0] in self.names:
-            raise self.bad(node, "a name is defined twice", "a new name", outputs[0])
+        if len({*outputs} - {*self.names}) < len(outputs):
+            raise self.bad(node, "a name is defined twice", "new names", ", ".join(outputs))
         missing = [name for name in node.inputs if name and name not in self.names]
         if missing:
             raise self.bad(
                 node, "an input is not defined before its use", "nodes in topological order", ", ".join(missing)
             )
-        result = method(self, node)
-        if isinstance(result, Ref) and math.prod(result.shape) != self.nodes[result.value].size:
-            raise self.bad(node, "shapes do not fit", f"{self.nodes[result.value].size} entries", str(result.shape))
-        self.names[outputs[0]] = result
-        if isinstance(result, Ref):
-            self.first_name.setdefault(result.value, outputs[0])
+        found = method(self, node)
+        for name, result in zip(outputs, found if isinstance(found, tuple) else (found,), strict=True):
+            if isinstance(result, Ref) and math.prod(result.shape) != self.nodes[result.value].size:
+                raise self.bad(node, "shapes do not fit", f"{self.nodes[result.value].size} entries", str(result.shape))
+            self.names[name] = result
+            if isinstance(result, Ref):
+                self.first_name.setdefault(result.value, name)
 
     def bad(self, node: Node, what: str, expected: str, got: str) -> CheckError:
         return refuse(what, at=f"node '{node.name}' ({node.op_type})", expected=expected, got=got)
@@ -357,32 +361,6 @@ class Reader:
             raise self.bad(node, "perm is not a permutation", f"of 0 to {len(x.shape) - 1}", str(perm))
         return self.select(node, x, lambda a: a.transpose(perm))
 
-    def slice(self, node: Node) -> Ref | Array:
-        if self.opset >= 10:
-            x, *rest = self.arity(node, 3, 5)
-            parts = [self.integers(node, v) if v is not None else None for v in rest]
-        else:
-            (x,) = self.arity(node, 1, 1)
-            parts = [self.attr(node, "starts", ()), self.attr(node, "ends", ())]
-            parts += [self.attr(node, "axes", tuple(range(len(parts[0] or ()))))]
-        starts, ends = parts[0] or (), parts[1] or ()
-        axes = parts[2] if len(parts) > 2 and parts[2] is not None else tuple(range(len(starts)))
-        steps = parts[3] if len(parts) > 3 and parts[3] is not None else (1,) * len(starts)
-        axes = tuple(a + len(x.shape) if a < 0 else a for a in axes)
-        if not starts or not len(starts) == len(ends) == len(axes) == len(steps) or len(set(axes)) != len(axes):
-            raise self.bad(node, "starts, ends, axes and steps do not fit", "equal lengths, distinct axes", f"{parts}")
-        if any(not 0 <= a < len(x.shape) for a in axes) or any(s < 1 for s in steps):
-            raise self.bad(
-                node,
-                "an axis or a step is out of range",
-                "axes of the input, positive steps",
-                f"axes {axes}, steps {steps}",
-            )
-        cut = [slice(None)] * len(x.shape)
-        for a, b, e, s in zip(axes, starts, ends, steps, strict=True):
-            cut[a] = slice(b, e, s)  # Python clamps as ONNX does for positive steps
-        return self.select(node, x, lambda array: array[tuple(cut)])
-
     def concat(self, node: Node) -> Ref | Array:
         found = self.arity(node, max(len(node.inputs), 1), 1024)
         rank = len(found[0].shape)
@@ -567,8 +545,9 @@ class Reader:
 
 
 CURVES = (read_curves, read_power, read_gates, read_units, read_softmax, read_layer_norm)
-FAMILIES = (read_constants, *CURVES, read_sums, read_choice, read_norm, read_conv, read_turned, read_pool)
-Rule = Callable[[Reader, Node], Ref | Array]
+PARTS = (read_constants, read_parts, read_places, read_choice, read_extremes)
+FAMILIES = (*CURVES, *PARTS, read_sums, read_norm, read_conv, read_turned, read_pool)
+Rule = Callable[[Reader, Node], Ref | Array | tuple[Ref | Array, ...]]
 RULES: dict[str, tuple[Rule, str]] = {
     "Identity": (Reader.same, ""),
     "Dropout": (Reader.dropout, "ratio seed"),
@@ -578,7 +557,6 @@ RULES: dict[str, tuple[Rule, str]] = {
     "Squeeze": (Reader.squeeze, "axes"),
     "Unsqueeze": (Reader.unsqueeze, "axes"),
     "Transpose": (Reader.transpose, "perm"),
-    "Slice": (Reader.slice, "starts ends axes"),
     "Concat": (Reader.concat, "axis"),
     "Relu": (Reader.relu, ""),
     "Add": (Reader.add, ""),
