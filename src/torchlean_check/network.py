@@ -240,10 +240,12 @@ AnyNode = Input | Affine | Nonlinear
 
 @dataclass(frozen=True)
 class Ref:
-    """A value of a file's graph: the node that computes it, and the shape it has in the file."""
+    """A value of a file's graph: the node that computes it, and the shape it has in the file. truth: it is bool there,
+    and 0 or 1 here."""
 
     value: int
     shape: tuple[int, ...]
+    truth: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,6 +42,7 @@ from torchlean_check.rules import (
     read_extremes,
     read_gates,
     read_layer_norm,
+    read_logic,
     read_norm,
     read_parts,
     read_places,
@@ -52,6 +53,7 @@ from torchlean_check.rules import (
     read_sums,
     read_turned,
     read_units,
+    read_where,
 )
 from torchlean_check.wire import Array, Node, refuse, unsupported
 
@@ -111,11 +113,11 @@ class Reader:
         for node in graph.nodes:
             self.read(node)
         out = self.names.get(self.output_name)
-        if not isinstance(out, Ref):
+        if not isinstance(out, Ref) or out.truth:
             raise refuse(
                 "the output is not computed from the input",
                 at=f"output '{self.output_name}'",
-                expected="a node's value",
+                expected="a node's value, of numbers",
                 got="none",
             )
         self.output = out.value
@@ -166,6 +168,9 @@ class Reader:
             raise self.bad(
                 node, "an input is not defined before its use", "nodes in topological order", ", ".join(missing)
             )
+        truths = [v for v in map(self.names.get, node.inputs) if isinstance(v, Ref) and v.truth]
+        if truths and node.op_type not in read_logic.READERS:
+            raise self.bad(node, "a truth is no number", "float32", "bool")
         found = method(self, node)
         for name, result in zip(outputs, found if isinstance(found, tuple) else (found,), strict=True):
             if isinstance(result, Ref) and math.prod(result.shape) != self.nodes[result.value].size:
@@ -545,7 +550,7 @@ class Reader:
 
 
 CURVES = (read_curves, read_power, read_gates, read_units, read_softmax, read_layer_norm)
-PARTS = (read_constants, read_parts, read_places, read_choice, read_extremes)
+PARTS = (read_constants, read_parts, read_places, read_choice, read_extremes, read_logic, read_where)
 FAMILIES = (*CURVES, *PARTS, read_sums, read_norm, read_conv, read_turned, read_pool)
 Rule = Callable[[Reader, Node], Ref | Array | tuple[Ref | Array, ...]]
 RULES: dict[str, tuple[Rule, str]] = {

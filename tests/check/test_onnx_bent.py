@@ -156,6 +156,23 @@ CASES = {
     ),
     "upsample": ([("Upsample", "xs", "y", {})], {"s": np.float32([1, 1, 3, 2])}, IMAGE, 9),
     "old resize": ([("Resize", "xs", "y", {})], {"s": np.float32([1, 1, 2, 2])}, IMAGE, 10),
+    **{
+        f"choice by {op}": (
+            [("Sin", "x", "s", {}), (op, "sz", "c", {}), ("Where", "cxs", "y", {})], {"z": np.float32([0.3, -0.2, 0])},
+            (2, 3), 16,
+        )
+        for op in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+    },
+    "choice by equality": (
+        [("Relu", "x", "s", {}), ("Equal", "sx", "c", {}), ("Sin", "x", "t", {}), ("Where", "ctx", "y", {})],
+        {}, (2, 3),
+    ),
+    "logic": (
+        [("Less", "xz", "a", {}), ("Less", "xw", "b", {}), ("Not", "b", "c", {}), ("And", "ac", "d", {}),
+         ("Or", "ab", "e", {}), ("Cast", "e", "f", {"to": 1}), ("Where", "dxf", "g", {}), ("Add", "gi", "y", {})],
+        {"z": np.float32([0.6, -0.2, 0]), "w": np.float32([-0.5, 0.2, 0]), "i": np.float32(3)}, (2, 3),
+    ),
+    "a cast of constants": ([("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {"i": i64(1, -2, 3)}, (2, 3)),
     "gather": ([("Gather", "xi", "y", {"axis": 1})], {"i": i64(2, -3, 2)}, (2, 3)),
     "gather of one": ([("Gather", "xi", "y", {"axis": -1})], {"i": np.array(1)}, (2, 3)),
     "expand": ([("Expand", "xs", "t", {}), ("Relu", "t", "y", {})], {"s": i64(2, 2, 1)}, (2, 3)),
@@ -302,7 +319,13 @@ BAD = {
     "computed indices": ([("Gather", "xx", "y", {})], {}, {}),
     "an index out of range": ([("Gather", "xi", "y", {"axis": 1})], {"i": i64(2)}, {}),
     "an axis out of range": ([("Gather", "xi", "y", {"axis": 2})], {"i": i64(0)}, {}),
-    "equal floats": ([("Equal", "xx", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "a sum of truths": ([("Less", "xz", "c", {}), ("Add", "cx", "y", {})], {"z": f32(2)}, {}),
+    "a truth as the output": ([("Less", "xz", "y", {})], {"z": f32(2)}, {}),
+    "a choice of truths": ([("Less", "xz", "c", {}), ("Where", "ccc", "y", {})], {"z": f32(2)}, {}),
+    "numbers for truths": ([("And", "xx", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "the negation of a number": ([("Not", "x", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "a cast to float64": ([("Cast", "x", "t", {"to": 11}), ("Add", "tx", "y", {})], {}, {}),
+    "a cast of a large number": ([("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {"i": i64(1 << 25)}, {}),
     "matmul of other sizes": ([("MatMul", "xx", "y", {})], {}, {"shape": (2, 3)}),
     "axes of a sum as an attribute": ([("ReduceSum", "x", "y", {"axes": [0]})], {}, {}),
     "axes of a sum out of range": ([("ReduceSum", "xa", "y", {})], {"a": i64(2)}, {}),

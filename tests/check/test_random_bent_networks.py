@@ -52,7 +52,7 @@ SELU = 1.67326319217681884765625, 1.05070102214813232421875
 UNITS = ("Elu", "Selu", "HardSigmoid", "HardSwish", "Mish")
 KINDS = [*2 * ("curve", "times"), "affine", "relu", "guarded", "over", "matmul", "softmax", "extreme", "clip", "leaky",
          "abs", "sum", "step", "pow", "silu", "gelu", "gate",
-         "norm", "unit"]  # fmt: skip
+         "norm", "unit", "choice"]  # fmt: skip
 
 
 def function(name, x):
@@ -67,7 +67,7 @@ class Graph:
 
     def __init__(self, seed, kinds=None):
         self.rng, self.opset = np.random.default_rng(seed), 23 if seed % 4 < 2 else 13
-        self.script, self.at = None, 0
+        self.script, self.at, self.truths = None, 0, set()
         self.weights, self.nodes, self.shapes, self.last = {}, [], {"x": (2, 2)}, "x"
         for kind in kinds or self.rng.choice(KINDS, int(self.rng.integers(2, 7))):
             self.grow(str(kind))
@@ -85,11 +85,13 @@ class Graph:
         self.last = f"t{len(self.nodes)}"
         self.nodes.append((op, inputs, self.last, attributes))
         self.shapes[self.last] = shape
+        if op in ("Less", "Not", "And", "Or"):
+            self.truths.add(self.last)
         return self.last
 
     def grow(self, kind):
         rng, x, shape = self.rng, self.last, (2, 2)
-        other = str(rng.choice([name for name, s in self.shapes.items() if s == shape]))
+        other = str(rng.choice([name for name, s in self.shapes.items() if s == shape and name not in self.truths]))
         if kind == "affine":
             self.add("MatMul", [x, self.floats(2, 2)], shape)
             self.add("Add", [self.last, self.floats(2)], shape)
@@ -154,6 +156,12 @@ class Graph:
             one = rng.random() < 0.4
             vectors = [self.floats(*size), *([] if one else [self.floats(*size)])]
             self.add("RMSNormalization" if one else "LayerNormalization", [x, *vectors], shape, **eps)
+        elif kind == "choice":
+            wide = self.floats(2, 2)
+            first = self.add("Less", [x, wide], shape)
+            second = self.add("Not", [self.add("Less", [other, x], shape)], shape)
+            both = self.add(str(rng.choice(["And", "Or"])), [first, second], shape)
+            self.add("Where", [both, other, x], shape)
         elif kind == "unit" or kind in UNITS:
             op = str(rng.choice(UNITS[: 5 if self.opset > 13 else 3])) if kind == "unit" else kind
             self.add(op, [x], shape, **({"alpha": float(rng.choice([0.5, 1.5]))} if op == "Elu" else {}))
@@ -293,7 +301,12 @@ class Graph:
                 (max if op == "Max" else min)(e)
                 for e in zip(*(a.ravel() for a in np.broadcast_arrays(*v)), strict=True)
             ]
+        if op == "Where":
+            return [a if c else b for c, a, b in zip(*(e.ravel() for e in v), strict=True)]
         do = {
+            "Less": lambda a, b: a < b,
+            "And": lambda a, b: a and b,
+            "Or": lambda a, b: a or b,
             "Add": lambda a, b: self.rounded(a + b),
             "Mul": lambda a, b: self.rounded(a * b),
             "Div": lambda a, b: self.rounded(a / b, 3),
@@ -305,6 +318,7 @@ class Graph:
             "Relu": lambda e: max(e, Fraction(0)),
             "LeakyRelu": lambda e: e if e >= 0 else self.rounded(e * Fraction(attributes["alpha"])),
             "Abs": abs,
+            "Not": lambda e: not e,
             "Floor": lambda e: Fraction(math.floor(e)),
             "Sign": lambda e: Fraction((e > 0) - (e < 0)),
             "Reshape": lambda e: e,
@@ -395,7 +409,7 @@ def test_the_bounds_are_near_where_the_box_is_a_point(tools):
         graph, kernel = make(tools, seed + 1)
         if (kernel.region.hi > kernel.region.lo).any() or kernel.arith.name != "rounded":
             continue
-        if any(op in ("Floor", "Sign") for op, *_ in graph.nodes):
+        if any(op in ("Floor", "Sign", "Less") for op, *_ in graph.nodes):
             continue
         x = [Fraction(v) for v in kernel.region.lo.tolist()]
         g, margin = value_at(kernel.region, x, graph.run(x, 0)), kernel.bound(kernel.start(), derive=False).margin[0]

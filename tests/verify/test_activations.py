@@ -33,6 +33,8 @@ CASES: dict[str, tuple[Nodes, int, set[str]]] = {
     "hard sigmoid": ([("HardSigmoid", "h", "a", {})], 13, {"relu"}),
     "hard swish": ([("HardSwish", "h", "a", {})], 14, {"relu", "product"}),
     "mish": ([("Mish", "h", "a", {})], 18, {"product", "softplus", "tanh"}),
+    "choice": ([("Less", "hg", "c", {}), ("Where", "chf", "a", {})], 13, {"product", "relu", "sign"}),
+    "largest": ([("ReduceMax", "h", "m", {"axes": [1]}), ("Sub", "hm", "a", {})], 13, {"relu"}),
     "layer norm": ([("LayerNormalization", "hgB", "a", {"epsilon": 0.1})], 17, {"product", "rsqrt", "square"}),
     "rms norm": ([("RMSNormalization", "hg", "a", {"epsilon": 0.1})], 23, {"product", "rsqrt", "square"}),
 }
