@@ -45,10 +45,11 @@ from torchlean_check.rules import (
     read_logic,
     read_norm,
     read_parts,
-    read_places,
     read_pool,
     read_power,
     read_products,
+    read_resize,
+    read_scatter,
     read_softmax,
     read_sums,
     read_turned,
@@ -483,6 +484,8 @@ class Reader:
         a, b = self.arity(node, 2, 2)
         if isinstance(b, Ref) and (isinstance(a, Ref) or a.ndim != 2 or len(b.shape) != 2):
             return read_products.matmul(self, node, self.value(node, a), b)
+        if not isinstance(b, Ref) and b.ndim > 2:
+            return read_products.matmul(self, node, self.value(node, a), self.value(node, b))
         if not isinstance(b, Ref):
             x, w = self.value(node, a), self.weights(node, b)
             rows, vector = math.prod(x.shape[:-1]), w.ndim == 1
@@ -550,7 +553,7 @@ class Reader:
 
 
 CURVES = (read_curves, read_power, read_gates, read_units, read_softmax, read_layer_norm)
-PARTS = (read_constants, read_parts, read_places, read_choice, read_extremes, read_logic, read_where)
+PARTS = (read_constants, read_parts, read_scatter, read_resize, read_choice, read_extremes, read_logic, read_where)
 FAMILIES = (*CURVES, *PARTS, read_sums, read_norm, read_conv, read_turned, read_pool)
 Rule = Callable[[Reader, Node], Ref | Array | tuple[Ref | Array, ...]]
 RULES: dict[str, tuple[Rule, str]] = {

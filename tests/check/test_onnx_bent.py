@@ -154,6 +154,14 @@ CASES = {
                                           "nearest_mode": "round_prefer_ceil"})],
         {"s": np.float32([1, 1, 0.5, 2])}, (1, 2, 8, 5),
     ),
+    "resize of axes": (
+        [("Resize", ("x", "", "", "s"), "y", {"axes": [-1, 1]})], {"s": i64(10, 4)}, IMAGE, 18,
+    ),
+    "matmul with several matrices": ([("MatMul", "xw", "y", {})], {"w": f32(2, 4, 3)}, (2, 2, 4)),
+    "average that counts its padding": (
+        [("AveragePool", "x", "y", {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1], "strides": [2, 1],
+                                    "count_include_pad": 1})], {}, IMAGE,
+    ),
     "upsample": ([("Upsample", "xs", "y", {})], {"s": np.float32([1, 1, 3, 2])}, IMAGE, 9),
     "old resize": ([("Resize", "xs", "y", {})], {"s": np.float32([1, 1, 2, 2])}, IMAGE, 10),
     **{
@@ -302,6 +310,16 @@ BAD = {
     "resize by a scale between sizes": (
         [("Resize", ("x", "", "s"), "y", {})], {"s": np.float32([1, 1, 1.1, 1])}, {"shape": IMAGE}),
     "upsample after opset 9": ([("Upsample", "xs", "y", {})], {"s": np.float32([1, 1, 3, 2])}, {"shape": IMAGE}),
+    "resize of an axis twice": (
+        [("Resize", ("x", "", "", "s"), "y", {"axes": [1, 1]})], {"s": i64(2, 2)}, {"opset": 18}),
+    "resize of axes before opset 18": ([("Resize", ("x", "", "", "s"), "y", {"axes": [1]})], {"s": i64(2)}, {}),
+    "resize of an axis that is not there": (
+        [("Resize", ("x", "", "", "s"), "y", {"axes": [2]})], {"s": i64(2)}, {"opset": 18}),
+    "resize that keeps the aspect": (
+        [("Resize", ("x", "", "", "s"), "y", {"axes": [1], "keep_aspect_ratio_policy": "not_larger"})],
+        {"s": i64(2)}, {"opset": 18}),
+    "an average of its padding": (
+        [("AveragePool", "x", "y", {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1]})], {}, {"shape": IMAGE}),
     "gelu by tanh": ([("Gelu", "x", "y", {"approximate": "tanh"})], {}, {"opset": 20}),
     "a power of zero": ([("Pow", "xc", "y", {})], {"c": np.float32(0)}, {}),
     "a large power": ([("Pow", "xc", "y", {})], {"c": np.float32(65)}, {}),

@@ -185,8 +185,8 @@ BAD = {
     "gemm bias with rows": ([("Gemm", "xwb", "y", {})], {**W, "b": f32(2, 3)}, {}),
     "auto_pad": ([("Conv", "xw", "y", {"auto_pad": "SAME_UPPER"})], {"w": f32(1, 2, 1)}, {"shape": (1, 2, 3)}),
     "ceil_mode": ([("AveragePool", "x", "y", {"kernel_shape": [2], "ceil_mode": 1})], {}, {"shape": (1, 2, 3)}),
-    "count_include_pad": (
-        [("AveragePool", "x", "y", {"kernel_shape": [2], "count_include_pad": 1})],
+    "padding that is not counted": (
+        [("AveragePool", "x", "y", {"kernel_shape": [2], "pads": [1, 0]})],
         {},
         {"shape": (1, 2, 3)},
     ),

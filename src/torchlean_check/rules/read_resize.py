@@ -1,4 +1,4 @@
-"""Trusted. Entries replaced at known places, and resizing to the nearest entry. Source: onnx.ai/onnx/operators."""
+"""Trusted. Resizing to the nearest entry. Source: onnx.ai/onnx/operators."""
 
 from __future__ import annotations
 
@@ -8,33 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torchlean_check.network import Ref, Select
+from torchlean_check.network import Ref
 from torchlean_check.wire import Array, Node
 
 if TYPE_CHECKING:
     from torchlean_check.onnx_reader import Reader
 
 NEAREST = b"floor", b"ceil", b"round_prefer_floor", b"round_prefer_ceil"
-
-
-def scatter(r: Reader, node: Node) -> Ref:
-    """ScatterND: the slices at constant, distinct indices are replaced."""
-    data, index, updates = r.arity(node, 3, 3)
-    x, y = r.value(node, data), r.value(node, updates)
-    known = isinstance(index, np.ndarray) and index.dtype == np.int64 and index.ndim > 0
-    depth = index.shape[-1] if known else 0
-    if not known or r.attr(node, "reduction", b"none") != b"none" or not 1 <= depth <= len(x.shape):
-        raise r.beyond(node, "this form of ScatterND is not supported", "constant indices, no reduction", str(index))
-    sizes = np.array(x.shape[:depth])
-    if (index < -sizes).any() or (index >= sizes).any() or y.shape != (*index.shape[:-1], *x.shape[depth:]):
-        raise r.bad(node, "indices or updates do not fit", f"of {x.shape}", f"{index.shape}, {y.shape}")
-    places = np.arange(math.prod(x.shape)).reshape(x.shape)[tuple(np.moveaxis(index % sizes, -1, 0))].reshape(-1)
-    if len(set(places.tolist())) != places.size:
-        raise r.beyond(node, "a place is named twice", "distinct indices", "equal ones")
-    kept, put = np.arange(math.prod(x.shape)), np.full(math.prod(x.shape), -1)
-    kept[places], put[places] = -1, np.arange(places.size)
-    terms = (Select(kept, kept.size), x.value), (Select(put, places.size), y.value)
-    return r.affine(node, terms, x.shape)
 
 
 def resize(r: Reader, node: Node) -> Ref | Array:
@@ -44,9 +24,13 @@ def resize(r: Reader, node: Node) -> Ref | Array:
         raise r.bad(node, "Upsample ended with opset 9", "opset 7 to 9", str(r.opset))
     x, *rest = r.arity(node, 1, 2 if old else 4)
     _, scales, sizes = [*([None, *rest] if old else rest), None, None, None][:3]
+    axes = [a + len(x.shape) if a < 0 else a for a in r.attr(node, "axes", tuple(range(len(x.shape))))]
+    if sorted({*axes} & {*range(len(x.shape))}) != sorted(axes) or ("axes" in node.attributes and r.opset < 18):
+        raise r.bad(node, "axes are out of range, repeated or of another opset", f"of {x.shape}", str(axes))
     mode = b"asymmetric" if old else r.attr(node, "coordinate_transformation_mode", b"half_pixel")
     near = b"floor" if old else r.attr(node, "nearest_mode", b"round_prefer_floor")
-    if r.attr(node, "mode", b"nearest") != b"nearest" or near not in NEAREST or (
+    stretched = r.attr(node, "keep_aspect_ratio_policy", b"stretch") == b"stretch" or sizes is None
+    if r.attr(node, "mode", b"nearest") != b"nearest" or not stretched or near not in NEAREST or (
         old and not set(node.attributes) <= {"mode", "scales"}
     ):
         raise r.beyond(node, "this form of resizing is not supported", "mode nearest", str(node.attributes))
@@ -55,12 +39,15 @@ def resize(r: Reader, node: Node) -> Ref | Array:
     else:
         given = node.attributes.get("scales") if scales is None else r.weights(node, scales).reshape(-1).tolist()
         factors = given if isinstance(given, (tuple, list)) else ()
-        new = tuple(round(n * f) for n, f in zip(x.shape, factors, strict=False))
-        pairs = zip(new, x.shape, factors, strict=False)
+        olds = [x.shape[a] for a in axes]
+        new = tuple(round(n * f) for n, f in zip(olds, factors, strict=False))
+        pairs = zip(new, olds, factors, strict=False)
         if any(n < 1 or np.float32(n / o) != np.float32(f) for n, o, f in pairs):
             raise r.beyond(node, "a scale must give a whole size", "quotients of sizes", str(given))
-    if len(new) != len(x.shape) or min(new) < 1:
-        raise r.bad(node, "sizes do not fit", f"{len(x.shape)} sizes or scales", str(new))
+    if len(new) != len(axes) or min(new, default=0) < 1:
+        raise r.bad(node, "sizes do not fit", f"{len(axes)} sizes or scales", str(new))
+    resized = dict(zip(axes, new, strict=True))
+    new = tuple(resized.get(i, n) for i, n in enumerate(x.shape))
     r.broadcast(node, new, (1,))
     index = [_places(r, node, o, n, mode, near) for o, n in zip(x.shape, new, strict=True)]
     return r.select(node, x, lambda a: a[np.ix_(*index)])
@@ -87,9 +74,11 @@ def _places(r: Reader, node: Node, old: int, new: int, mode: bytes, near: bytes)
     return np.array(found)
 
 
-FORM = "coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value mode nearest_mode"
+FORM = (
+    "axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value keep_aspect_ratio_policy "
+    "mode nearest_mode"
+)
 RULES: dict[str, Any] = {
-    "ScatterND": (scatter, "reduction"),
     "Resize": (resize, FORM),
     "Upsample": (resize, "mode scales"),
 }
