@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from onnx import helper, numpy_helper
 
 import torchlean_check as tc
 from torchlean.verify import verify_files
+from torchlean.verify.slopes import CURVES, curve_of
 from torchlean.verify.verdict import Status
+from torchlean_check.rules.functions import find
 
 INPUTS, WIDTH = 2, 4
+STEPS = {"floor": np.floor, "sign": np.sign}
 Nodes = list[tuple[str, str, str, dict[str, Any]]]
 SILU: Nodes = [("Sigmoid", "h", "s", {}), ("Mul", "hs", "a", {})]
 GELU: Nodes = [("Div", "hr", "t", {}), ("Erf", "t", "e", {}), ("Add", "eo", "w", {}), ("Mul", "hw", "m", {}),
@@ -65,6 +69,27 @@ def claim(text: str) -> bytes:
     lines = [f"(declare-const {n} Real)" for n in ("X_0", "X_1", "Y_0")]
     lines += [f"(assert (>= X_{i} -1.0))(assert (<= X_{i} 1.0))" for i in range(INPUTS)]
     return "\n".join([*lines, f"(assert {text})"]).encode()
+
+
+@pytest.mark.parametrize("name", [*CURVES, "pow 3.0", "pow 0.75", "pow -2.0", "elu 0.5", "elu 2.0"])
+@pytest.mark.parametrize("xp", [np, torch], ids=["numpy", "torch"])
+def test_the_attack_has_the_checkers_values_and_slopes(name: str, xp: Any) -> None:
+    low = 0.1 if name in STEPS or find(name).positive or name in ("sqrt", "reciprocal") else -3.0
+    z = np.linspace(low, 3.0, 50)
+    value, slope = (np.asarray(f(xp, z if xp is np else torch.from_numpy(z))) for f in curve_of(name))
+    if name in STEPS:
+        assert np.array_equal(value, STEPS[name](z)) and not slope.any()
+    else:
+        f = find(name)
+        assert np.allclose(value, f.value(z), 1e-9, 1e-9) and np.allclose(slope, f.slope(z), 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize("title", ["erf", "softplus", "silu", "gelu", "cube", "selu"])
+def test_splits_of_values_prove_it_too(title: str) -> None:
+    model, y = network(title)
+    holds = claim(f"(or (>= Y_0 {y.max() + 0.02 * np.ptp(y):.5f}) (<= Y_0 {y.min() - 0.02 * np.ptp(y):.5f}))")
+    verdict = verify_files(model, holds, timeout=30, strategy="neurons")
+    assert verdict.status is Status.UNSAT and tc.check(model, holds, verdict.certificate).status == "valid"
 
 
 @pytest.mark.parametrize("title", CASES)

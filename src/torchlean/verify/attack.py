@@ -7,7 +7,6 @@ Shapes   P points, n inputs, m outputs, R inequalities of the region
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 
 from torchlean.verify.clock import Deadline
 from torchlean.verify.maps import Maps
+from torchlean.verify.slopes import curve_of
 from torchlean_check.network import Affine, Curve, Network, Nonlinear, Product, Relu
-from torchlean_check.rules.gauss import RATE, erf
 from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
@@ -83,24 +82,6 @@ def forward(network: Network, maps: Maps, x: F64) -> tuple[F64, dict[int, tuple[
     return np.asarray(maps.get(values[network.output]), np.float64), slopes
 
 
-def _curve(name: str) -> tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]:
-    kind, _, number = name.partition(" ")
-    if not number:
-        return CURVES[name]
-    p = float(number)
-    if kind == "pow":
-        return lambda xp, z: z**p, lambda xp, z: p * z ** (p - 1)
-    return (
-        lambda xp, z: xp.clip(z, 0, None) + p * xp.expm1(xp.clip(z, None, 0)),
-        lambda xp, z: xp.where(z > 0, 1.0, p * xp.exp(xp.clip(z, None, 0))),
-    )
-
-
-def _erf(xp: Any, z: Any) -> Any:
-    """numpy has none: the checker's."""
-    return erf(z) if xp is np else xp.erf(z)
-
-
 def _bent(node: Nonlinear, maps: Maps, values: dict[int, Any]) -> tuple[Any, tuple[Any, ...]]:
     """The value of a nonlinear node, and its slopes in its sources."""
     if isinstance(node, Product):
@@ -108,35 +89,9 @@ def _bent(node: Nonlinear, maps: Maps, values: dict[int, Any]) -> tuple[Any, tup
         return x * y, (y, x)
     z = values[node.source]
     if isinstance(node, Curve):
-        value, slope = _curve(node.name)
+        value, slope = curve_of(node.name)
         return value(maps.xp, z), (slope(maps.xp, z),)
     return maps.xp.clip(z, 0, None), (z > 0,)
-
-
-CURVES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
-    "exp": (lambda xp, z: xp.exp(z), lambda xp, z: xp.exp(z)),
-    "log": (lambda xp, z: xp.log(z), lambda xp, z: 1 / z),
-    "sqrt": (lambda xp, z: xp.sqrt(z), lambda xp, z: 0.5 / xp.sqrt(z)),
-    "rsqrt": (lambda xp, z: 1 / xp.sqrt(z), lambda xp, z: -0.5 / (z * xp.sqrt(z))),
-    "reciprocal": (lambda xp, z: 1 / z, lambda xp, z: -1 / (z * z)),
-    "square": (lambda xp, z: z * z, lambda xp, z: 2 * z),
-    "sigmoid": (lambda xp, z: 0.5 + 0.5 * xp.tanh(0.5 * z), lambda xp, z: 0.25 * (1 - xp.tanh(0.5 * z) ** 2)),
-    "tanh": (lambda xp, z: xp.tanh(z), lambda xp, z: 1 - xp.tanh(z) ** 2),
-    "erf": (lambda xp, z: _erf(xp, z), lambda xp, z: RATE * xp.exp(-z * z)),
-    "softplus": (
-        lambda xp, z: xp.clip(z, 0, None) + xp.log1p(xp.exp(-xp.abs(z))),
-        lambda xp, z: 0.5 + 0.5 * xp.tanh(0.5 * z),
-    ),
-    "silu": (
-        lambda xp, z: z * (0.5 + 0.5 * xp.tanh(0.5 * z)),
-        lambda xp, z: 0.5 + 0.5 * xp.tanh(0.5 * z) + 0.25 * z * (1 - xp.tanh(0.5 * z) ** 2),
-    ),
-    "gelu": (lambda xp, z: z * (1 + _erf(xp, z)), lambda xp, z: 1 + _erf(xp, z) + RATE * z * xp.exp(-z * z)),
-    "sin": (lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z)),
-    "cos": (lambda xp, z: xp.cos(z), lambda xp, z: -xp.sin(z)),
-    "floor": (lambda xp, z: xp.floor(z), lambda xp, z: 0 * z),
-    "sign": (lambda xp, z: xp.sign(z), lambda xp, z: 0 * z),
-}
 
 
 def backward(network: Network, maps: Maps, slopes: dict[int, tuple[Any, ...]], weights: F64) -> F64:

@@ -39,7 +39,7 @@ def elu(r: Reader, node: Node, alpha: float = 1.0) -> Ref:
     x, alpha = r.value(node, r.arity(node, 1, 1)[0]), r.attr(node, "alpha", alpha)
     if not 0.0 < alpha <= 8.0:
         raise r.beyond(node, "this alpha is not supported", "0 < alpha <= 8", str(alpha))
-    return curve(r, node, x, named_elu(alpha), absolute=alpha * 1.5 * 2.0**-20, relative=0.0)
+    return curve(r, node, x, named_elu(alpha), absolute=alpha * 1.5 * 2.0**-20 + 2.0**-124, relative=0.0)
 
 
 def selu(r: Reader, node: Node) -> Ref:
