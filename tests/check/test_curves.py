@@ -151,7 +151,7 @@ def test_beyond_its_domain_a_function_proves_nothing(name, lo, hi):
     if name == "sin":  # the range is known everywhere
         assert proved.ravel().tolist() == [-1.0, 1.0, -1.0, 1.0]
     else:
-        assert not np.isfinite(proved).all()
+        assert not np.isfinite(proved[:2]).any() and not np.isfinite(proved[2:]).all()
 
 
 @pytest.mark.parametrize("name", steps.NAMES)

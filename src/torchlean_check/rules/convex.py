@@ -41,7 +41,7 @@ def lines(name: str, lo: Floats, hi: Floats, below: Floats, above: Floats) -> Li
         if f.gate:
             both, wide = (lo < -f.bend) & (hi > f.bend), (*gate.below(f, lo, hi, below), *gate.above(f, lo, hi))
             a, p, s, t = (np.where(both, new, old) for new, old in zip(wide, (a, p, s, t), strict=True))
-        flat = beyond | ~np.isfinite(a + p + s + t)
+        flat = beyond | ~np.isfinite(a + p + s + t + box[0])
     pairs = (0.0, a), (0.0, -s), (box[0], p), (box[1], -t)
     return Lines(*(np.where(flat, constant, line) for constant, line in pairs))
 
