@@ -202,6 +202,7 @@ class Curve:
     """y = f(x), elementwise, with f named in `rules.curve`. A float32 execution is within absolute + relative |f(x)|
     of it, and inside of f's range (SEMANTICS 2).
 
+    steep          absolute grows by `steep` |x|
     spread, wide   relative grows by `spread` 2^-24 (1 + the largest magnitude of value `wide`)
     """
 
@@ -212,6 +213,7 @@ class Curve:
     where: str
     absolute: float = 0.0
     relative: float = 0.0
+    steep: float = 0.0
     spread: float = 0.0
     wide: int = 0
 
@@ -238,10 +240,12 @@ AnyNode = Input | Affine | Nonlinear
 
 @dataclass(frozen=True)
 class Ref:
-    """A value of a file's graph: the node that computes it, and the shape it has in the file."""
+    """A value of a file's graph: the node that computes it, and the shape it has in the file. truth: it is bool there,
+    and 0 or 1 here."""
 
     value: int
     shape: tuple[int, ...]
+    truth: bool = False
 
 
 @dataclass(frozen=True, eq=False)

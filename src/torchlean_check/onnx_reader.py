@@ -39,16 +39,26 @@ from torchlean_check.rules import (
     read_constants,
     read_conv,
     read_curves,
+    read_extremes,
+    read_gates,
+    read_layer_norm,
+    read_logic,
     read_norm,
+    read_parts,
     read_pool,
+    read_power,
     read_products,
+    read_resize,
+    read_scatter,
     read_softmax,
     read_sums,
     read_turned,
+    read_units,
+    read_where,
 )
 from torchlean_check.wire import Array, Node, refuse, unsupported
 
-MIN_OPSET, MAX_OPSET = 7, 22
+MIN_OPSET, MAX_OPSET = 7, 23
 MAX_SIZE = 1 << 26  # entries of one value or one matrix that the reader builds
 
 
@@ -104,11 +114,11 @@ class Reader:
         for node in graph.nodes:
             self.read(node)
         out = self.names.get(self.output_name)
-        if not isinstance(out, Ref):
+        if not isinstance(out, Ref) or out.truth:
             raise refuse(
                 "the output is not computed from the input",
                 at=f"output '{self.output_name}'",
-                expected="a node's value",
+                expected="a node's value, of numbers",
                 got="none",
             )
         self.output = out.value
@@ -150,21 +160,25 @@ class Reader:
         if unknown:
             raise self.beyond(node, "an attribute is not supported", allowed or "no attributes", ", ".join(unknown))
         outputs = [name for name in node.outputs if name]
-        if len(outputs) != 1 or node.outputs[0] != outputs[0]:
+        if not outputs or not node.outputs[0] or (len(outputs) > 1 and node.op_type != "Split"):
             raise self.beyond(node, "a node must have one output", "one named output", str(node.outputs))
-        if outputs[0] in self.names:
-            raise self.bad(node, "a name is defined twice", "a new name", outputs[0])
+        if len({*outputs} - {*self.names}) < len(outputs):
+            raise self.bad(node, "a name is defined twice", "new names", ", ".join(outputs))
         missing = [name for name in node.inputs if name and name not in self.names]
         if missing:
             raise self.bad(
                 node, "an input is not defined before its use", "nodes in topological order", ", ".join(missing)
             )
-        result = method(self, node)
-        if isinstance(result, Ref) and math.prod(result.shape) != self.nodes[result.value].size:
-            raise self.bad(node, "shapes do not fit", f"{self.nodes[result.value].size} entries", str(result.shape))
-        self.names[outputs[0]] = result
-        if isinstance(result, Ref):
-            self.first_name.setdefault(result.value, outputs[0])
+        truths = [v for v in map(self.names.get, node.inputs) if isinstance(v, Ref) and v.truth]
+        if truths and node.op_type not in read_logic.READERS:
+            raise self.bad(node, "a truth is no number", "float32", "bool")
+        found = method(self, node)
+        for name, result in zip(outputs, found if isinstance(found, tuple) else (found,), strict=True):
+            if isinstance(result, Ref) and math.prod(result.shape) != self.nodes[result.value].size:
+                raise self.bad(node, "shapes do not fit", f"{self.nodes[result.value].size} entries", str(result.shape))
+            self.names[name] = result
+            if isinstance(result, Ref):
+                self.first_name.setdefault(result.value, name)
 
     def bad(self, node: Node, what: str, expected: str, got: str) -> CheckError:
         return refuse(what, at=f"node '{node.name}' ({node.op_type})", expected=expected, got=got)
@@ -353,32 +367,6 @@ class Reader:
             raise self.bad(node, "perm is not a permutation", f"of 0 to {len(x.shape) - 1}", str(perm))
         return self.select(node, x, lambda a: a.transpose(perm))
 
-    def slice(self, node: Node) -> Ref | Array:
-        if self.opset >= 10:
-            x, *rest = self.arity(node, 3, 5)
-            parts = [self.integers(node, v) if v is not None else None for v in rest]
-        else:
-            (x,) = self.arity(node, 1, 1)
-            parts = [self.attr(node, "starts", ()), self.attr(node, "ends", ())]
-            parts += [self.attr(node, "axes", tuple(range(len(parts[0] or ()))))]
-        starts, ends = parts[0] or (), parts[1] or ()
-        axes = parts[2] if len(parts) > 2 and parts[2] is not None else tuple(range(len(starts)))
-        steps = parts[3] if len(parts) > 3 and parts[3] is not None else (1,) * len(starts)
-        axes = tuple(a + len(x.shape) if a < 0 else a for a in axes)
-        if not starts or not len(starts) == len(ends) == len(axes) == len(steps) or len(set(axes)) != len(axes):
-            raise self.bad(node, "starts, ends, axes and steps do not fit", "equal lengths, distinct axes", f"{parts}")
-        if any(not 0 <= a < len(x.shape) for a in axes) or any(s < 1 for s in steps):
-            raise self.bad(
-                node,
-                "an axis or a step is out of range",
-                "axes of the input, positive steps",
-                f"axes {axes}, steps {steps}",
-            )
-        cut = [slice(None)] * len(x.shape)
-        for a, b, e, s in zip(axes, starts, ends, steps, strict=True):
-            cut[a] = slice(b, e, s)  # Python clamps as ONNX does for positive steps
-        return self.select(node, x, lambda array: array[tuple(cut)])
-
     def concat(self, node: Node) -> Ref | Array:
         found = self.arity(node, max(len(node.inputs), 1), 1024)
         rank = len(found[0].shape)
@@ -496,6 +484,8 @@ class Reader:
         a, b = self.arity(node, 2, 2)
         if isinstance(b, Ref) and (isinstance(a, Ref) or a.ndim != 2 or len(b.shape) != 2):
             return read_products.matmul(self, node, self.value(node, a), b)
+        if not isinstance(b, Ref) and b.ndim > 2:
+            return read_products.matmul(self, node, self.value(node, a), self.value(node, b))
         if not isinstance(b, Ref):
             x, w = self.value(node, a), self.weights(node, b)
             rows, vector = math.prod(x.shape[:-1]), w.ndim == 1
@@ -562,9 +552,10 @@ class Reader:
         return self.product(node, matrix(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
 
-ARITHMETIC = (read_curves, read_softmax, read_sums, read_choice, read_norm)
-FAMILIES = (read_constants, *ARITHMETIC, read_conv, read_turned, read_pool)
-Rule = Callable[[Reader, Node], Ref | Array]
+CURVES = (read_curves, read_power, read_gates, read_units, read_softmax, read_layer_norm)
+PARTS = (read_constants, read_parts, read_scatter, read_resize, read_choice, read_extremes, read_logic, read_where)
+FAMILIES = (*CURVES, *PARTS, read_sums, read_norm, read_conv, read_turned, read_pool)
+Rule = Callable[[Reader, Node], Ref | Array | tuple[Ref | Array, ...]]
 RULES: dict[str, tuple[Rule, str]] = {
     "Identity": (Reader.same, ""),
     "Dropout": (Reader.dropout, "ratio seed"),
@@ -574,7 +565,6 @@ RULES: dict[str, tuple[Rule, str]] = {
     "Squeeze": (Reader.squeeze, "axes"),
     "Unsqueeze": (Reader.unsqueeze, "axes"),
     "Transpose": (Reader.transpose, "perm"),
-    "Slice": (Reader.slice, "starts ends axes"),
     "Concat": (Reader.concat, "axis"),
     "Relu": (Reader.relu, ""),
     "Add": (Reader.add, ""),

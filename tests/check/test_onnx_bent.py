@@ -6,7 +6,7 @@ import pytest
 from torchlean_check.errors import CheckError
 from torchlean_check.network import Affine, Curve, Product, Relu
 from torchlean_check.onnx_reader import read_network
-from torchlean_check.rules.elementary import FUNCTIONS
+from torchlean_check.rules.functions import find
 
 RNG = np.random.default_rng(0)
 
@@ -24,10 +24,50 @@ UP = ("ConvTranspose", "xwb", "y")
 CASES = {
     **{
         op: ([(op, "x", "y", {})], {}, (1, 4))
-        for op in ("Exp", "Sin", "Cos", "Tanh", "Sigmoid", "Floor", "Sign", "Abs")
+        for op in ("Exp", "Sin", "Cos", "Tanh", "Sigmoid", "Erf", "Softplus", "Floor", "Sign", "Abs")
     },
     **{op: ([("Exp", "x", "t", {}), (op, "t", "y", {})], {}, (1, 4)) for op in ("Log", "Sqrt", "Reciprocal")},
     "square": ([("Pow", "xc", "y", {})], {"c": np.float32(2)}, (2, 3)),
+    "cube": ([("Pow", "xc", "y", {})], {"c": np.float32([3])}, (2, 3)),
+    "tenth power by an integer": ([("Pow", "xc", "y", {})], {"c": i64(10)}, (2, 3)),
+    "first power": ([("Pow", "xc", "t", {}), ("Relu", "t", "y", {})], {"c": np.float32(1)}, (2, 3)),
+    **{
+        f"power {p}": ([("Exp", "x", "t", {}), ("Pow", "tc", "y", {})], {"c": np.float32(p)}, (2, 3))
+        for p in (0.5, 0.3, 2.7, -0.5, -1.0, -2.5)
+    },
+    "elu": ([("Elu", "x", "y", {})], {}, (2, 3)),
+    "steep elu": ([("Elu", "x", "y", {"alpha": 2.5})], {}, (2, 3)),
+    "selu": ([("Selu", "x", "y", {})], {}, (2, 3)),
+    "another selu": ([("Selu", "x", "y", {"alpha": 0.5, "gamma": 3.0})], {}, (2, 3)),
+    "hard sigmoid": ([("Mul", "xc", "t", {}), ("HardSigmoid", "t", "y", {})], {"c": f32(3) * 4}, (2, 3)),
+    "steep hard sigmoid": ([("HardSigmoid", "x", "y", {"alpha": 2.0, "beta": 0.25})], {}, (2, 3)),
+    "hard swish": ([("Mul", "xc", "t", {}), ("HardSwish", "t", "y", {})], {"c": f32(3) * 4}, (2, 3), 14),
+    "mish": ([("Mish", "x", "y", {})], {}, (2, 3), 18),
+    "gelu": ([("Gelu", "x", "y", {})], {}, (2, 3), 20),
+    "silu as its parts": ([("Sigmoid", "x", "s", {}), ("Mul", "sx", "y", {})], {}, (2, 3)),
+    "gelu as its parts": (
+        [("Div", "xr", "t", {}), ("Erf", "t", "e", {}), ("Add", "eo", "w", {}), ("Mul", "xw", "z", {}),
+         ("Mul", "zh", "y", {})],
+        {"r": np.float32(2**0.5), "o": np.float32(1), "h": np.float32([0.5])}, (2, 3),
+    ),
+    "gelu of a multiple": (
+        [("Mul", "xr", "u", {}), ("Mul", "ur", "t", {}), ("Erf", "t", "e", {}), ("Add", "oe", "w", {}),
+         ("Mul", "wh", "z", {}), ("Mul", "zu", "y", {})],
+        {"r": np.float32(0.7), "o": np.float32(1), "h": np.float32(0.5)}, (2, 3),
+    ),
+    "gelu of two multiples": (
+        [("Mul", "xr", "t", {}), ("Mul", "hx", "u", {}), ("Erf", "t", "e", {}), ("Add", "eo", "w", {}),
+         ("Mul", "uw", "y", {})],
+        {"r": np.float32(0.7), "o": np.float32(1), "h": np.float32(0.5)}, (2, 3),
+    ),
+    "layer norm": ([("LayerNormalization", "xsb", "y", {})], {"s": f32(4), "b": f32(4)}, (2, 3, 4), 17),
+    "layer norm of two axes": (
+        [("LayerNormalization", "xs", "y", {"axis": 1, "epsilon": 0.25})], {"s": f32(3, 4)}, (2, 3, 4), 17,
+    ),
+    "layer norm of repeated parameters": (
+        [("LayerNormalization", "xsb", "y", {"axis": -2})], {"s": f32(1), "b": f32(3, 1)}, (2, 3, 4), 17,
+    ),
+    "rms norm": ([("RMSNormalization", "xs", "y", {"axis": -2})], {"s": f32(3, 4)}, (2, 3, 4), 23),
     "softmax of the last axis": ([("Softmax", "x", "y", {"axis": -1})], {}, (2, 3, 4)),
     "softmax of a middle axis": ([("Softmax", "x", "y", {"axis": 1})], {}, (2, 3, 4)),
     "product": ([("Sin", "x", "t", {}), ("Mul", "xt", "y", {})], {}, (2, 3)),
@@ -72,6 +112,75 @@ CASES = {
         IMAGE,
     ),
     "grouped transposed convolution": ([(*UP, {"group": 2})], {"w": f32(2, 2, 2, 2), "b": f32(4)}, IMAGE),
+    "split": ([("Split", "x", ("a", "b"), {"axis": -1}), ("Sub", "ab", "y", {})], {}, (2, 3, 4)),
+    "split of sizes": (
+        [("Split", "xs", ("a", "b"), {"axis": 1}), ("Concat", "ba", "y", {"axis": 1})], {"s": i64(1, 2)}, (2, 3),
+    ),
+    "split by an attribute": (
+        [("Split", "x", ("a", "b"), {"split": [2, 1]}), ("Concat", "ba", "y", {"axis": 0})], {}, (3, 2), 11,
+    ),
+    "split of unequal parts": (
+        [("Split", "x", ("a", "b"), {"axis": 1, "num_outputs": 2}), ("Concat", "ba", "y", {"axis": 1})], {}, (2, 3), 18,
+    ),
+    "split of one": ([("Split", "x", ("y",), {})], {}, (2, 3)),
+    "pad": ([("Pad", "xp", "y", {})], {"p": i64(1, 0, 2, 0, 3, 0)}, (2, 3, 1)),
+    "pad by a value": ([("Pad", "xpv", "y", {})], {"p": i64(1, 0, 2, 3), "v": np.float32(0.75)}, (2, 3)),
+    "pad of an axis": ([("Pad", ("x", "p", "", "a"), "y", {})], {"p": i64(1, 2), "a": i64(-1)}, (2, 3), 18),
+    "old pad": ([("Pad", "x", "y", {"pads": [0, 1, 1, 0], "value": -1.5})], {}, (2, 3), 10),
+    "largest over axes": ([("ReduceMax", "x", "y", {"axes": [0, -1], "keepdims": 0})], {}, (2, 3, 5)),
+    "least of all": ([("ReduceMin", "x", "y", {})], {}, (2, 3)),
+    "largest over an axis that is an input": ([("ReduceMax", "xa", "y", {})], {"a": i64(1)}, (2, 7), 18),
+    "largest of one": ([("ReduceMax", "x", "t", {"axes": [0]}), ("Relu", "t", "y", {})], {}, (1, 3)),
+    "global max pool": ([("GlobalMaxPool", "x", "y", {})], {}, IMAGE),
+    "scatter": (
+        [("Sin", "u", "v", {}), ("ScatterND", "xiv", "y", {})],
+        {"u": f32(2), "i": i64(0, 1, 1, -1).reshape(2, 2)}, (2, 3),
+    ),
+    "scatter of rows": ([("Slice", "xse", "u", {}), ("ScatterND", "xiu", "y", {})],
+                        {"s": i64(0), "e": i64(2), "i": i64(2, 0).reshape(2, 1)}, (3, 2)),
+    "resize by scales": ([("Resize", ("x", "", "s"), "y", {})], {"s": np.float32([1, 1, 2, 2])}, IMAGE),
+    "resize to sizes": (
+        [("Resize", ("x", "", "", "s"), "y", {"coordinate_transformation_mode": "asymmetric",
+                                             "nearest_mode": "floor"})],
+        {"s": i64(1, 2, 4, 11)}, IMAGE,
+    ),
+    "resize with corners": (
+        [("Resize", ("x", "", "", "s"), "y", {"coordinate_transformation_mode": "align_corners",
+                                             "nearest_mode": "ceil"})],
+        {"s": i64(1, 2, 4, 8)}, IMAGE,
+    ),
+    "resize that prefers the later": (
+        [("Resize", ("x", "", "s"), "y", {"coordinate_transformation_mode": "pytorch_half_pixel",
+                                          "nearest_mode": "round_prefer_ceil"})],
+        {"s": np.float32([1, 1, 0.5, 2])}, (1, 2, 8, 5),
+    ),
+    "resize of axes": (
+        [("Resize", ("x", "", "", "s"), "y", {"axes": [-1, 1]})], {"s": i64(10, 4)}, IMAGE, 18,
+    ),
+    "matmul with several matrices": ([("MatMul", "xw", "y", {})], {"w": f32(2, 4, 3)}, (2, 2, 4)),
+    "average that counts its padding": (
+        [("AveragePool", "x", "y", {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1], "strides": [2, 1],
+                                    "count_include_pad": 1})], {}, IMAGE,
+    ),
+    "upsample": ([("Upsample", "xs", "y", {})], {"s": np.float32([1, 1, 3, 2])}, IMAGE, 9),
+    "old resize": ([("Resize", "xs", "y", {})], {"s": np.float32([1, 1, 2, 2])}, IMAGE, 10),
+    **{
+        f"choice by {op}": (
+            [("Sin", "x", "s", {}), (op, "sz", "c", {}), ("Where", "cxs", "y", {})], {"z": np.float32([0.3, -0.2, 0])},
+            (2, 3), 16,
+        )
+        for op in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual")
+    },
+    "choice by equality": (
+        [("Relu", "x", "s", {}), ("Equal", "sx", "c", {}), ("Sin", "x", "t", {}), ("Where", "ctx", "y", {})],
+        {}, (2, 3),
+    ),
+    "logic": (
+        [("Less", "xz", "a", {}), ("Less", "xw", "b", {}), ("Not", "b", "c", {}), ("And", "ac", "d", {}),
+         ("Or", "ab", "e", {}), ("Cast", "e", "f", {"to": 1}), ("Where", "dxf", "g", {}), ("Add", "gi", "y", {})],
+        {"z": np.float32([0.6, -0.2, 0]), "w": np.float32([-0.5, 0.2, 0]), "i": np.float32(3)}, (2, 3),
+    ),
+    "a cast of constants": ([("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {"i": i64(1, -2, 3)}, (2, 3)),
     "gather": ([("Gather", "xi", "y", {"axis": 1})], {"i": i64(2, -3, 2)}, (2, 3)),
     "gather of one": ([("Gather", "xi", "y", {"axis": -1})], {"i": np.array(1)}, (2, 3)),
     "expand": ([("Expand", "xs", "t", {}), ("Relu", "t", "y", {})], {"s": i64(2, 2, 1)}, (2, 3)),
@@ -105,7 +214,7 @@ def forward(network, x):
             values.append(np.maximum(values[node.source], 0))
         elif isinstance(node, Curve):
             steps = {"floor": np.floor, "sign": np.sign}
-            values.append((steps.get(node.name) or FUNCTIONS[node.name].value)(values[node.source]))
+            values.append((steps.get(node.name) or find(node.name).value)(values[node.source]))
         elif isinstance(node, Product):
             a, b = (values[source][:, s.index] for source, s in zip(node.sources, (node.left, node.right), strict=True))
             values.append(a * b)
@@ -117,9 +226,9 @@ def forward(network, x):
 
 @pytest.mark.parametrize("title", CASES)
 def test_reads_what_onnx_means(tools, title):
-    nodes, weights, shape = CASES[title]
+    nodes, weights, shape, *opset = CASES[title]
     onnxruntime = pytest.importorskip("onnxruntime")
-    data = tools.model_bytes(nodes, weights, shape, opset=13)
+    data = tools.model_bytes(nodes, weights, shape, opset=[13, *opset][-1])
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     network = read_network(data)
     for _ in range(3):
@@ -138,8 +247,87 @@ def test_reads_what_onnx_means(tools, title):
             assert linear.depth >= np.count_nonzero(matrix, axis=0).max()
 
 
+ALMOST = {
+    "another value": [("Sigmoid", "x", "s"), ("Sin", "x", "z"), ("Mul", "sz", "y")],
+    "two arguments": [("Mul", "xh", "t"), ("Erf", "t", "e"), ("Add", "eo", "w"), ("Sin", "x", "z"), ("Mul", "zw", "y")],
+    "another sum": [("Mul", "xh", "t"), ("Erf", "t", "e"), ("Add", "eh", "w"), ("Mul", "xw", "y")],
+    "a multiple inside": [("Mul", "xh", "t"), ("Erf", "t", "e"), ("Mul", "eh", "f"), ("Add", "fo", "w"),
+                          ("Mul", "xw", "y")],
+    "several multiples": [("Mul", "xv", "t"), ("Erf", "t", "e"), ("Add", "eo", "w"), ("Mul", "xw", "y")],
+    "no multiple": [("Erf", "x", "e"), ("Add", "eo", "w"), ("Mul", "xw", "y")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("title", ALMOST)
+def test_what_is_nearly_a_gate_stays_a_product(tools, title):
+    weights = {"h": np.float32(0.5), "o": np.float32(1), "v": np.float32([0.5, 0.6, 0.7])}
+    network = read_network(tools.model_bytes([(*node, {}) for node in ALMOST[title]], weights, (2, 3)))
+    assert any(isinstance(node, Product) for node in network.nodes)
+
+
+@pytest.mark.parametrize("title", [t for t in CASES if t.startswith(("gelu", "silu"))])
+def test_gates_are_curves_of_their_own(tools, title):
+    nodes, weights, shape, *opset = CASES[title]
+    network = read_network(tools.model_bytes(nodes, weights, shape, opset=[13, *opset][-1]))
+    assert not any(isinstance(node, Product) for node in network.nodes)
+    assert sum(isinstance(node, Curve) and node.name == title[:4] for node in network.nodes) == 1
+
+
 BAD = {
-    "another power": ([("Pow", "xc", "y", {})], {"c": np.float32(3)}, {}),
+    "layer norm of no axis": ([("LayerNormalization", "xs", "y", {"axis": 2})], {"s": f32(2)}, {"opset": 17}),
+    "layer norm in another format": (
+        [("LayerNormalization", "xs", "y", {"stash_type": 16})], {"s": f32(2)}, {"opset": 17}),
+    "layer norm without epsilon": (
+        [("LayerNormalization", "xs", "y", {"epsilon": 0.0})], {"s": f32(2)}, {"opset": 17}),
+    "a scale of another size": ([("LayerNormalization", "xs", "y", {})], {"s": f32(3)}, {"opset": 17}),
+    "a computed scale": ([("LayerNormalization", "xx", "y", {})], {}, {"opset": 17, "shape": (2,)}),
+    "statistics of a layer norm": ([("LayerNormalization", "xs", ("y", "m"), {})], {"s": f32(2)}, {"opset": 17}),
+    "rms norm with a bias": ([("RMSNormalization", "xss", "y", {})], {"s": f32(2)}, {"opset": 23}),
+    "a falling elu": ([("Elu", "x", "y", {"alpha": -1.0})], {}, {}),
+    "an elu too steep": ([("Elu", "x", "y", {"alpha": 9.0})], {}, {}),
+    "a selu of nothing": ([("Selu", "x", "y", {"gamma": 0.0})], {}, {}),
+    "a falling hard sigmoid": ([("HardSigmoid", "x", "y", {"alpha": -1.0})], {}, {}),
+    "parts that do not add up": ([("Split", "xs", ("a", "y"), {"axis": 1})], {"s": i64(2, 2)}, {"shape": (2, 3)}),
+    "parts of other numbers": ([("Split", "x", ("a", "y"), {"axis": 1})], {}, {"shape": (2, 3)}),
+    "an empty part": ([("Split", "xs", ("a", "y"), {"axis": 1})], {"s": i64(0, 3)}, {"shape": (2, 3)}),
+    "a part's name twice": ([("Split", "x", ("y", "y"), {})], {}, {"shape": (2, 3)}),
+    "parts by an old attribute": ([("Split", "x", ("a", "y"), {"split": [1, 1]})], {}, {"shape": (2, 3)}),
+    "a part without a name": ([("Split", "x", ("y", "", "z"), {"axis": 1})], {}, {"shape": (2, 3)}),
+    "a last part without a name": ([("Split", "x", ("y", "z", ""), {"axis": 1})], {}, {"shape": (2, 3)}),
+    "two outputs of another op": ([("Relu", "x", ("a", "y"), {})], {}, {}),
+    "pad by reflection": ([("Pad", "xp", "y", {"mode": "reflect"})], {"p": i64(0, 1, 0, 1)}, {"shape": (2, 3)}),
+    "pad that crops": ([("Pad", "xp", "y", {})], {"p": i64(0, -1, 0, 0)}, {"shape": (2, 3)}),
+    "pads of other axes": ([("Pad", "xp", "y", {})], {"p": i64(1, 1)}, {"shape": (2, 3)}),
+    "scatter that adds": (
+        [("ScatterND", "xiw", "y", {"reduction": "add"})], {"i": i64(0).reshape(1, 1), "w": f32(1, 2)}, {"opset": 16}),
+    "scatter to one place twice": (
+        [("ScatterND", "xiw", "y", {})], {"i": i64(0, -1).reshape(2, 1), "w": f32(2, 2)}, {}),
+    "scatter out of range": ([("ScatterND", "xiw", "y", {})], {"i": i64(1).reshape(1, 1), "w": f32(1, 2)}, {}),
+    "linear resize": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([1, 1, 2, 2])}, {"shape": IMAGE}),
+    "resize on a tie": (
+        [("Resize", ("x", "", "", "s"), "y", {})], {"s": i64(1, 2, 3, 5)}, {"shape": IMAGE}),
+    "resize by a scale between sizes": (
+        [("Resize", ("x", "", "s"), "y", {})], {"s": np.float32([1, 1, 1.1, 1])}, {"shape": IMAGE}),
+    "upsample after opset 9": ([("Upsample", "xs", "y", {})], {"s": np.float32([1, 1, 3, 2])}, {"shape": IMAGE}),
+    "resize of an axis twice": (
+        [("Resize", ("x", "", "", "s"), "y", {"axes": [1, 1]})], {"s": i64(2, 2)}, {"opset": 18}),
+    "resize of axes before opset 18": ([("Resize", ("x", "", "", "s"), "y", {"axes": [1]})], {"s": i64(2)}, {}),
+    "resize of an axis that is not there": (
+        [("Resize", ("x", "", "", "s"), "y", {"axes": [2]})], {"s": i64(2)}, {"opset": 18}),
+    "resize that keeps the aspect": (
+        [("Resize", ("x", "", "", "s"), "y", {"axes": [1], "keep_aspect_ratio_policy": "not_larger"})],
+        {"s": i64(2)}, {"opset": 18}),
+    "an average of its padding": (
+        [("AveragePool", "x", "y", {"kernel_shape": [3, 2], "pads": [1, 0, 2, 1]})], {}, {"shape": IMAGE}),
+    "gelu by tanh": ([("Gelu", "x", "y", {"approximate": "tanh"})], {}, {"opset": 20}),
+    "a power of zero": ([("Pow", "xc", "y", {})], {"c": np.float32(0)}, {}),
+    "a large power": ([("Pow", "xc", "y", {})], {"c": np.float32(65)}, {}),
+    "a small power": ([("Pow", "xc", "y", {})], {"c": np.float32(0.05)}, {}),
+    "a large broken power": ([("Pow", "xc", "y", {})], {"c": np.float32(8.5)}, {}),
+    "a power that is no number": ([("Pow", "xc", "y", {})], {"c": np.float32(np.nan)}, {}),
+    "several powers": ([("Pow", "xc", "y", {})], {"c": np.float32([2, 3])}, {}),
+    "a power of more axes": ([("Pow", "xc", "y", {})], {"c": np.float32([[[[2]]]])}, {}),
     "a computed power": ([("Pow", "xx", "y", {})], {}, {}),
     "softmax over two axes": ([("Softmax", "x", "y", {"axis": 0})], {}, {"opset": 11, "shape": (2, 3)}),
     "softmax by default before opset 13": ([("Softmax", "x", "y", {})], {}, {"opset": 11, "shape": (2, 3, 4)}),
@@ -149,7 +337,13 @@ BAD = {
     "computed indices": ([("Gather", "xx", "y", {})], {}, {}),
     "an index out of range": ([("Gather", "xi", "y", {"axis": 1})], {"i": i64(2)}, {}),
     "an axis out of range": ([("Gather", "xi", "y", {"axis": 2})], {"i": i64(0)}, {}),
-    "equal floats": ([("Equal", "xx", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "a sum of truths": ([("Less", "xz", "c", {}), ("Add", "cx", "y", {})], {"z": f32(2)}, {}),
+    "a truth as the output": ([("Less", "xz", "y", {})], {"z": f32(2)}, {}),
+    "a choice of truths": ([("Less", "xz", "c", {}), ("Where", "ccc", "y", {})], {"z": f32(2)}, {}),
+    "numbers for truths": ([("And", "xx", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "the negation of a number": ([("Not", "x", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "a cast to float64": ([("Cast", "x", "t", {"to": 11}), ("Add", "tx", "y", {})], {}, {}),
+    "a cast of a large number": ([("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {"i": i64(1 << 25)}, {}),
     "matmul of other sizes": ([("MatMul", "xx", "y", {})], {}, {"shape": (2, 3)}),
     "axes of a sum as an attribute": ([("ReduceSum", "x", "y", {"axes": [0]})], {}, {}),
     "axes of a sum out of range": ([("ReduceSum", "xa", "y", {})], {"a": i64(2)}, {}),

@@ -164,7 +164,7 @@ def test_leaves_count_nonzero_weights_and_bias(tools):
 GEMM = [("Gemm", "xw", "y", {})]
 W = {"w": f32(2, 3)}
 BAD = {
-    "unknown op": ([("Softplus", "x", "y", {})], {}, {}),
+    "unknown op": ([("Atan", "x", "y", {})], {}, {}),
     "other domain": ([("Relu", "x", "y", {"domain": "com.example"})], {}, {}),
     "unknown attribute": ([("Relu", "x", "y", {"alpha": 1.0})], {}, {}),
     "attribute of another type": ([("Flatten", "x", "y", {"axis": 1.0})], {}, {}),
@@ -185,8 +185,8 @@ BAD = {
     "gemm bias with rows": ([("Gemm", "xwb", "y", {})], {**W, "b": f32(2, 3)}, {}),
     "auto_pad": ([("Conv", "xw", "y", {"auto_pad": "SAME_UPPER"})], {"w": f32(1, 2, 1)}, {"shape": (1, 2, 3)}),
     "ceil_mode": ([("AveragePool", "x", "y", {"kernel_shape": [2], "ceil_mode": 1})], {}, {"shape": (1, 2, 3)}),
-    "count_include_pad": (
-        [("AveragePool", "x", "y", {"kernel_shape": [2], "count_include_pad": 1})],
+    "padding that is not counted": (
+        [("AveragePool", "x", "y", {"kernel_shape": [2], "pads": [1, 0]})],
         {},
         {"shape": (1, 2, 3)},
     ),
@@ -219,7 +219,7 @@ BAD = {
     "two inputs": ([("Add", "xz", "y", {})], {}, {"inputs": ("x", "z")}),
     "dynamic axis": ([("Relu", "x", "y", {})], {}, {"shape": (1, "n")}),
     "opset too old": ([("Relu", "x", "y", {})], {}, {"opset": 6}),
-    "opset too new": ([("Relu", "x", "y", {})], {}, {"opset": 23, "ir_version": 10}),
+    "opset too new": ([("Relu", "x", "y", {})], {}, {"opset": 24, "ir_version": 10}),
     "shapes that do not broadcast": ([("Add", "xw", "y", {})], {"w": f32(4, 3)}, {}),
     "a constant of another rank": ([("Mul", "xw", "y", {})], {"w": f32(4, 3, 1, 3)}, {}),
     "repeated to too many entries": ([("Add", "xw", "y", {})], {"w": f32(1 << 14, 1, 1)}, {"shape": (1, 1 << 13, 1)}),

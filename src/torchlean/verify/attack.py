@@ -7,7 +7,6 @@ Shapes   P points, n inputs, m outputs, R inequalities of the region
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from torchlean.verify.clock import Deadline
 from torchlean.verify.maps import Maps
+from torchlean.verify.slopes import curve_of
 from torchlean_check.network import Affine, Curve, Network, Nonlinear, Product, Relu
 from torchlean_check.vnnlib_reader import Region
 
@@ -89,24 +89,9 @@ def _bent(node: Nonlinear, maps: Maps, values: dict[int, Any]) -> tuple[Any, tup
         return x * y, (y, x)
     z = values[node.source]
     if isinstance(node, Curve):
-        value, slope = CURVES[node.name]
+        value, slope = curve_of(node.name)
         return value(maps.xp, z), (slope(maps.xp, z),)
     return maps.xp.clip(z, 0, None), (z > 0,)
-
-
-CURVES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
-    "exp": (lambda xp, z: xp.exp(z), lambda xp, z: xp.exp(z)),
-    "log": (lambda xp, z: xp.log(z), lambda xp, z: 1 / z),
-    "sqrt": (lambda xp, z: xp.sqrt(z), lambda xp, z: 0.5 / xp.sqrt(z)),
-    "reciprocal": (lambda xp, z: 1 / z, lambda xp, z: -1 / (z * z)),
-    "square": (lambda xp, z: z * z, lambda xp, z: 2 * z),
-    "sigmoid": (lambda xp, z: 0.5 + 0.5 * xp.tanh(0.5 * z), lambda xp, z: 0.25 * (1 - xp.tanh(0.5 * z) ** 2)),
-    "tanh": (lambda xp, z: xp.tanh(z), lambda xp, z: 1 - xp.tanh(z) ** 2),
-    "sin": (lambda xp, z: xp.sin(z), lambda xp, z: xp.cos(z)),
-    "cos": (lambda xp, z: xp.cos(z), lambda xp, z: -xp.sin(z)),
-    "floor": (lambda xp, z: xp.floor(z), lambda xp, z: 0 * z),
-    "sign": (lambda xp, z: xp.sign(z), lambda xp, z: 0 * z),
-}
 
 
 def backward(network: Network, maps: Maps, slopes: dict[int, tuple[Any, ...]], weights: F64) -> F64:

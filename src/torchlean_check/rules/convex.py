@@ -1,4 +1,4 @@
-"""Trusted. Functions of one variable: what they do to a box, and lines below and above on it, by convexity.
+"""Trusted. Functions of one variable: lines below and above on a box, by convexity.
 
 Where f is convex, it is above every tangent; where it is concave, it is least at an end. So for any slope s, the
 minimum of f(z) - s z is at least the smallest of f(d) - f'(d) d + (f'(d) - s) z at the ends z of the convex part, d
@@ -12,52 +12,36 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from torchlean_check.rules.elementary import ERROR, FUNCTIONS, Floats, Function
+from torchlean_check.rules import gate
+from torchlean_check.rules.elementary import ERROR, Floats
+from torchlean_check.rules.functions import Function, find
+from torchlean_check.rules.ranges import Box, interval
 from torchlean_check.rules.relu import Lines
 
 Bools = npt.NDArray[np.bool_]
-Box = tuple[Floats, Floats]
 STEPS = 12  # halvings of the search for a tangent: any result is sound
-
-
-def interval(name: str, lo: Floats, hi: Floats) -> Box:
-    """f([lo, hi]), outward; NaN where the box leaves f's domain."""
-    f = FUNCTIONS[name]
-    with np.errstate(all="ignore"):
-        ends = f.value(lo), f.value(hi)
-        low, high = np.minimum(*ends), np.maximum(*ends)
-        low, high = low - ERROR * (1.0 + np.abs(low)), high + ERROR * (1.0 + np.abs(high))
-        if f.wave is not None:
-            high = np.where(_meets(lo, hi, 0.5 - f.wave), 1.0, high)
-            low = np.where(_meets(lo, hi, 1.5 - f.wave), -1.0, low)
-        elif f.rises == 0:
-            low = np.where((lo <= 0.0) & (hi >= 0.0), 0.0, low)
-        if name == "reciprocal":
-            low, high = (np.where((lo > 0.0) | (hi < 0.0), v, np.nan) for v in (low, high))
-    return np.maximum(low, f.reach[0]), np.minimum(high, f.reach[1])
-
-
-def _meets(lo: Floats, hi: Floats, phase: float) -> Bools:
-    """Whether the box comes near some (phase + 2 k) pi."""
-    first, last = ((z / np.pi - phase) * 0.5 for z in (lo, hi))
-    return np.asarray(np.floor(last + 2.0**-30) >= np.ceil(first - 2.0**-30))
 
 
 def lines(name: str, lo: Floats, hi: Floats, below: Floats, above: Floats) -> Lines:
     """a z + p <= f(z) <= s z + t on [lo, hi], also after a G and s G are rounded. below, above: where tangents touch,
     as far as they may, from -1 to 1 over the box."""
-    f = FUNCTIONS[name]
+    f = find(name)
     bend, left = np.full_like(lo, f.bend), np.full(lo.shape, f.convex)
     beyond = np.zeros(lo.shape, np.bool_)
     if f.wave is not None:
         k = np.floor(lo / np.pi + f.wave)
         bend, left = (k + 1.0 - f.wave) * np.pi, k % 2 == 1
         beyond = hi > bend + np.pi
+    if f.gate:
+        bend, left = np.where(hi > f.bend, f.bend, -f.bend), hi > f.bend
     box = interval(name, lo, hi)
     with np.errstate(all="ignore"):
         a, p = _below(f, 1.0, lo, hi, bend, left, below)
         s, t = _below(f, -1.0, lo, hi, bend, ~left, above)
-        flat = beyond | ~np.isfinite(a + p + s + t)
+        if f.gate:
+            both, wide = (lo < -f.bend) & (hi > f.bend), (*gate.below(f, lo, hi, below), *gate.above(f, lo, hi))
+            a, p, s, t = (np.where(both, new, old) for new, old in zip(wide, (a, p, s, t), strict=True))
+        flat = beyond | ~np.isfinite(a + p + s + t + box[0])
     pairs = (0.0, a), (0.0, -s), (box[0], p), (box[1], -t)
     return Lines(*(np.where(flat, constant, line) for constant, line in pairs))
 

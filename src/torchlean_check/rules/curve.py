@@ -11,7 +11,8 @@ import numpy as np
 from torchlean_check.arith import Arithmetic, Ints, each
 from torchlean_check.network import Curve
 from torchlean_check.rules import convex, steps
-from torchlean_check.rules.elementary import FUNCTIONS, Floats
+from torchlean_check.rules.elementary import Floats
+from torchlean_check.rules.functions import find
 from torchlean_check.rules.relu import Lines
 
 Box = tuple[Floats, Floats]
@@ -27,9 +28,10 @@ def error(node: Curve, box: Box, wide: float) -> tuple[Floats, Floats]:
 
     A subnormal divisor may be flushed to 0: so a reciprocal counts twice.
     """
-    size = np.maximum(*(np.abs(v) for v in _interval(node, box)))
+    size, argument = (np.maximum(*(np.abs(v) for v in ends)) for ends in (_interval(node, box), box))
     relative = node.relative + node.spread * 2.0**-24 * (1.0 + wide)
-    return (node.absolute + relative * size) * (1.0 + 2.0**-40), size * (2.0 if node.name == "reciprocal" else 1.0)
+    error = (node.absolute + node.steep * argument + relative * size) * (1.0 + 2.0**-40)
+    return error, size * (2.0 if node.name == "reciprocal" else 1.0)
 
 
 def enclose(node: Curve, box: Box, kappa: Floats) -> Box:
@@ -37,7 +39,7 @@ def enclose(node: Curve, box: Box, kappa: Floats) -> Box:
     low, high = low - kappa - 2.0**-50 * np.abs(low), high + kappa + 2.0**-50 * np.abs(high)
     if node.name in steps.NAMES:
         return low, high
-    least, most = FUNCTIONS[node.name].reach
+    least, most = find(node.name).reach
     return np.maximum(low, least), np.minimum(high, most)
 
 

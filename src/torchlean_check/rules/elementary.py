@@ -8,8 +8,7 @@ ERROR = 2^-46 is ample. Outside of its domain a function is NaN, which proves no
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,8 @@ LN2 = (0.693145751953125, 1.4286068203094172e-06)  # the first part has 20 bits:
 HALF_PI = (105414357 / 2.0**26, 1.5707963267948966 - 105414357 / 2.0**26, 6.123233995736766e-17)  # 27, 26 and 53 bits
 
 
-def _series(x: Floats, terms: list[float]) -> Floats:
+def series(x: Floats, terms: Sequence[float] | Floats) -> Floats:
+    """The sum of terms[n] x^n, each a number or one for each x."""
     total = np.full_like(x, terms[-1])
     for c in terms[-2::-1]:
         total = total * x + c
@@ -33,68 +33,68 @@ def exp(x: Floats) -> Floats:
     x = np.where(inside, x, 0.0)
     k = np.rint(x * 1.4426950408889634)
     r = (x - k * LN2[0]) - k * LN2[1]  # below 0.35
-    found = np.ldexp(_series(r, [1.0 / math.factorial(n) for n in range(15)]), k.astype(np.int64))
+    found = np.ldexp(series(r, [1.0 / math.factorial(n) for n in range(15)]), k.astype(np.int64))
     return np.where(inside, found, np.nan)
 
 
-def _turned(x: Floats, quarter: int) -> Floats:
+def turned(x: Floats, quarter: int) -> Floats:
     """sin(x + quarter pi / 2) on [-2^16, 2^16]: k has 16 bits, so its products with both first parts are exact."""
     inside = np.abs(x) <= 65536.0
     x = np.where(inside, x, 0.0)
     k = np.rint(x / HALF_PI[0])
     r = ((x - k * HALF_PI[0]) - k * HALF_PI[1]) - k * HALF_PI[2]  # below 0.79
-    odd = r * _series(r * r, [(-1.0) ** n / math.factorial(2 * n + 1) for n in range(10)])
-    even = _series(r * r, [(-1.0) ** n / math.factorial(2 * n) for n in range(11)])
+    odd = r * series(r * r, [(-1.0) ** n / math.factorial(2 * n + 1) for n in range(10)])
+    even = series(r * r, [(-1.0) ** n / math.factorial(2 * n) for n in range(11)])
     turn = (k + quarter) % 4
     found = np.where(turn % 2 == 0, odd, even) * np.where(turn >= 2, -1.0, 1.0)
     return np.where(inside, found, np.nan)
 
 
-def _log(x: Floats) -> Floats:
-    """w + (x e^-w - 1) for a guess w: log x - w is log(x e^-w), which is that but for half its square."""
+def _log(x: Floats) -> tuple[Floats, Floats]:
+    """A guess w, and x e^-w - 1: log x - w is log(x e^-w), which is that but for half its square."""
     with np.errstate(all="ignore"):
         w = np.log(x)
         off = x * exp(-w) - 1.0
-        return np.where((x > 0.0) & (np.abs(off) < 2.0**-40), w + off, np.nan)
+        return w, np.where((x > 0.0) & (np.abs(off) < 2.0**-40), off, np.nan)
 
 
-def _sigmoid(x: Floats) -> Floats:
+def log(x: Floats) -> Floats:
+    w, off = _log(x)
+    return w + off
+
+
+def power(x: Floats, p: float) -> Floats:
+    """x^p: n - 1 products for a whole n = p > 0; else for x > 0 and p with 31 bits or less, down to 2^-27, as
+    e^(p h) e^(p (log x - h)): h has 22 bits, so p h is exact, and p log x is known to |p| 2^-51."""
+    if p > 0 and p == int(p):
+        half = power(x, p // 2) if p > 1 else x
+        return x if p == 1 else half * half * x if p % 2 else half * half
+    w, off = _log(x)
+    with np.errstate(all="ignore"):
+        h = np.rint(w * 2.0**12) * 2.0**-12
+        return exp(p * h) * exp(p * ((w - h) + off))
+
+
+def sigmoid(x: Floats) -> Floats:
     e = exp(-np.minimum(np.abs(x), 700.0))
     return np.where(x >= 0.0, 1.0, e) / (1.0 + e)
 
 
-def _bell(x: Floats) -> Floats:
+def bell(x: Floats) -> Floats:
     e = exp(-np.minimum(np.abs(x), 700.0))
     return e / ((1.0 + e) * (1.0 + e))
 
 
-def _tanh(x: Floats) -> Floats:
+def tanh(x: Floats) -> Floats:
     e = exp(-np.minimum(2.0 * np.abs(x), 700.0))
     return np.copysign((1.0 - e) / (1.0 + e), x)
 
 
-@dataclass(frozen=True)
-class Function:
-    """f is convex below `bend` and concave above it where `convex`, else the other way round; a `wave` bends at
-    phase pi + k pi. `rises`: 1 or -1 where f is monotone on its domain, else 0. `reach`: encloses f's range."""
-
-    value: Callable[[Floats], Floats]
-    slope: Callable[[Floats], Floats]
-    convex: bool = True
-    bend: float = math.inf
-    rises: int = 1
-    reach: tuple[float, float] = (-math.inf, math.inf)
-    wave: float | None = None
+def softplus(x: Floats) -> Floats:
+    """log(1 + e^x): max(x, 0) and the logarithm of a number from 1 to 2."""
+    return np.maximum(x, 0.0) + log(1.0 + exp(-np.minimum(np.abs(x), 700.0)))
 
 
-FUNCTIONS = {
-    "exp": Function(exp, exp, reach=(0.0, math.inf)),
-    "log": Function(_log, lambda x: 1.0 / x, convex=False),
-    "sqrt": Function(np.sqrt, lambda x: 0.5 / np.sqrt(x), convex=False, reach=(0.0, math.inf)),
-    "reciprocal": Function(lambda x: 1.0 / x, lambda x: -1.0 / (x * x), convex=False, bend=0.0, rises=-1),
-    "square": Function(lambda x: x * x, lambda x: 2.0 * x, rises=0, reach=(0.0, math.inf)),
-    "sigmoid": Function(_sigmoid, _bell, bend=0.0, reach=(0.0, 1.0)),
-    "tanh": Function(_tanh, lambda x: 4.0 * _bell(2.0 * x), bend=0.0, reach=(-1.0, 1.0)),
-    "sin": Function(lambda x: _turned(x, 0), lambda x: _turned(x, 1), rises=0, reach=(-1.0, 1.0), wave=0.0),
-    "cos": Function(lambda x: _turned(x, 1), lambda x: _turned(x, 2), rises=0, reach=(-1.0, 1.0), wave=0.5),
-}
+def silu_slope(x: Floats) -> Floats:
+    """Of x sigmoid(x)."""
+    return sigmoid(x) + x * bell(x)

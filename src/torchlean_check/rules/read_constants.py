@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torchlean_check.network import Ref, Select
+from torchlean_check.network import Ref
 from torchlean_check.wire import Array, Node
 
 if TYPE_CHECKING:
@@ -45,25 +45,6 @@ def constant_of_shape(r: Reader, node: Node) -> Array:
     return np.full(sizes, value.reshape(-1)[0], value.dtype)
 
 
-def equal(r: Reader, node: Node) -> Array:
-    return must(r, node, folded(r, node, lambda a, b: a == b, *r.arity(node, 2, 2)))
-
-
-def where(r: Reader, node: Node) -> Ref | Array:
-    c, a, b = r.arity(node, 3, 3)
-    found = folded(r, node, np.where, c, a, b)
-    if found is not None:
-        return found
-    if not isinstance(c, np.ndarray) or c.dtype != np.bool_:
-        raise r.beyond(node, "a condition must be a constant", "a bool constant", "a computed value")
-    x, y = r.value(node, a), r.value(node, b)
-    size = r.broadcast(node, c.shape, r.broadcast(node, x.shape, y.shape))
-    x, y, yes = r.expand(node, x, size), r.expand(node, y, size), np.broadcast_to(c, size).reshape(-1)
-    every = np.arange(len(yes))
-    first, second = Select(np.where(yes, every, -1), len(yes)), Select(np.where(yes, -1, every), len(yes))
-    return r.affine(node, ((first, x.value), (second, y.value)), size)
-
-
 def gather(r: Reader, node: Node) -> Ref | Array:
     x, index = r.arity(node, 2, 2)
     axis = r.attr(node, "axis", 0)
@@ -84,8 +65,6 @@ def expand(r: Reader, node: Node) -> Ref | Array:
 RULES: dict[str, Any] = {
     "Shape": (shape, ""),
     "ConstantOfShape": (constant_of_shape, "value"),
-    "Equal": (equal, ""),
-    "Where": (where, ""),
     "Gather": (gather, "axis"),
     "Expand": (expand, ""),
 }

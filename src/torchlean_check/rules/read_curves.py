@@ -23,8 +23,13 @@ TOLERANCES = {  # absolute, relative
     "sin": (2.0**-125, 2.0**-20),
     "cos": (2.0**-125, 2.0**-20),
     "tanh": (2.0**-125, 2.0**-20),
+    "erf": (2.0**-124, 2.0**-20),
+    "softplus": (2.0**-124, 2.0**-20),
+    "silu": (2.0**-119, 2.0**-20),
+    "gelu": (1.5 * 2.0**-20, 2.0**-20),  # of x (1 + erf(x)): the root of 2 times the table's
     "sigmoid": (2.0**-21, 2.0**-20),
     "sqrt": (2.0**-62, 2.0**-22),
+    "rsqrt": (2.0**-126, 2.0**-20),
     "reciprocal": (2.0**-126, 2.0**-22),
     "square": (2.0**-124, 2.0**-19),  # the table's pow; a product is nearer
     "floor": (0.0, 0.0),
@@ -33,8 +38,8 @@ TOLERANCES = {  # absolute, relative
 
 
 def curve(r: Reader, node: Node, x: Ref, name: str, exact: bool = False, **more: Any) -> Ref:
-    """f(x); `exact`: a step of ours that no execution takes."""
-    absolute, relative = (0.0, 0.0) if exact else TOLERANCES[name]
+    """f(x); `exact`: a step of ours that no execution takes. `more` may say how far an execution may be."""
+    absolute, relative = (0.0, 0.0) if exact or "relative" in more else TOLERANCES[name]
     size = math.prod(x.shape)
     made = Curve(name, x.value, size, x.shape, node.name, **{"absolute": absolute, "relative": relative, **more})
     return r.bent(made)
@@ -44,17 +49,7 @@ def read(name: str, r: Reader, node: Node) -> Ref:
     return curve(r, node, r.value(node, r.arity(node, 1, 1)[0]), name)
 
 
-def power(r: Reader, node: Node) -> Ref:
-    x, exponent = r.arity(node, 2, 2)
-    found = r.weights(node, exponent)
-    if found.size != 1 or found.reshape(-1)[0] != 2.0:
-        raise r.beyond(node, "this exponent is not supported", "2", str(found.reshape(-1)[:4]))
-    return curve(r, node, r.value(node, x), "square")
-
-
-NAMES = {"Exp": "exp", "Log": "log", "Sin": "sin", "Cos": "cos", "Tanh": "tanh", "Sigmoid": "sigmoid", "Sqrt": "sqrt",
-         "Reciprocal": "reciprocal", "Floor": "floor", "Sign": "sign"}  # fmt: skip
+NAMES = ("Exp", "Log", "Sin", "Cos", "Tanh", "Sigmoid", "Erf", "Softplus", "Sqrt", "Reciprocal", "Floor", "Sign")
 RULES: dict[str, Any] = {
-    **{op: (partial(read, name), "") for op, name in NAMES.items()},
-    "Pow": (power, ""),
+    **{op: (partial(read, op.lower()), "") for op in NAMES},
 }

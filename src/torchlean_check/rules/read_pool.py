@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 def average(r: Reader, node: Node, kernel: tuple[int, ...], x: Ref) -> Ref:
     strides, pads, dilations, out = window(r, node, kernel, x)
-    if any(pads) or set(dilations) != {1}:
+    if (any(pads) and not r.attr(node, "count_include_pad", 0)) or set(dilations) != {1}:
         raise r.beyond(
-            node, "a padded or dilated average is not supported", "pads 0, dilations 1", f"{pads}, {dilations}"
+            node, "this average is not supported", "pads 0 or counted, dilations 1", f"{node.attributes}"
         )
     count = math.prod(kernel)
     linear = Conv(
@@ -46,8 +46,8 @@ def average(r: Reader, node: Node, kernel: tuple[int, ...], x: Ref) -> Ref:
 
 def average_pool(r: Reader, node: Node) -> Ref:
     x = r.value(node, r.arity(node, 1, 1)[0])
-    if r.attr(node, "ceil_mode", 0) or r.attr(node, "count_include_pad", 0):
-        raise r.beyond(node, "ceil_mode and count_include_pad are not supported", "0", "1")
+    if r.attr(node, "ceil_mode", 0):
+        raise r.beyond(node, "ceil_mode is not supported", "0", "1")
     kernel = r.attr(node, "kernel_shape", ())
     if not kernel or min(kernel) < 1:
         raise r.bad(node, "kernel_shape is missing or not positive", "positive sizes", str(kernel))

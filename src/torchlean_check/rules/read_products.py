@@ -9,6 +9,7 @@ import numpy as np
 
 from torchlean_check.network import Ints, Product, Ref, Select
 from torchlean_check.rules.read_curves import curve
+from torchlean_check.rules.read_gates import gated
 from torchlean_check.rules.read_sums import sums
 from torchlean_check.wire import Node
 
@@ -33,6 +34,9 @@ def _places(x: Ref) -> Ints:
 def times(r: Reader, node: Node, a: Ref, b: Ref, units: float = 1.0) -> Ref:
     if a == b:
         return curve(r, node, a, "square", absolute=2.0**-124, relative=units * 2.0**-24)
+    known = (gated(r, node, a, b) or gated(r, node, b, a)) if units == 1.0 else None
+    if known is not None:
+        return known
     shape = r.broadcast(node, a.shape, b.shape)
     i, j = np.broadcast_to(_places(a), shape), np.broadcast_to(_places(b), shape)
     return _product(r, node, (i, a), (j, b), units)

@@ -22,11 +22,11 @@ def sums(r: Reader, node: Node, x: Ref, count: int, weight: float = 1.0, **more:
     return r.affine(node, ((add, x.value),), (size,), **more)
 
 
-def reduce(r: Reader, node: Node, mean: bool) -> Ref:
-    """Sums and means over axes: an attribute, or an input (ReduceSum from opset 13, ReduceMean from 18)."""
+def gathered(r: Reader, node: Node, since: int) -> tuple[Ref, int, tuple[int, ...]]:
+    """A value whose neighbours are to be reduced, how many at a time, and the shape of the result. Axes are an
+    attribute, or an input from opset `since` on."""
     found = r.arity(node, 1, 2)
     x = r.value(node, found[0])
-    since = 18 if mean else 13
     if (len(found) > 1 and r.opset < since) or ("axes" in node.attributes and r.opset >= since):
         raise r.bad(node, f"axes are an input from opset {since}, an attribute before", "the right one", "the other")
     given = r.integers(node, found[1]) if len(found) > 1 else r.attr(node, "axes", ())
@@ -38,14 +38,17 @@ def reduce(r: Reader, node: Node, mean: bool) -> Ref:
     count = math.prod(x.shape[i] for i in axes)
     moved = r.select(node, x, lambda a: a.transpose([*kept, *axes]))
     assert isinstance(moved, Ref)
+    shape = [1 if i in axes else n for i, n in enumerate(x.shape)]
+    return moved, count, tuple(shape if r.attr(node, "keepdims", 1) else [x.shape[i] for i in kept])
+
+
+def reduce(r: Reader, node: Node, mean: bool) -> Ref:
+    moved, count, shape = gathered(r, node, 18 if mean else 13)
     if mean:
         more = {"weight": 1.0 / count, "leaves": count + 2.0, "weight_rel": 2.0**-53, "most": 2.0**126 / count}
     else:
         more = {"leaves": float(count)}
-    total = sums(r, node, moved, count, **more)
-    shape = [1 if i in axes else n for i, n in enumerate(x.shape)]
-    shape = shape if r.attr(node, "keepdims", 1) else [x.shape[i] for i in kept]
-    return Ref(total.value, tuple(shape))
+    return Ref(sums(r, node, moved, count, **more).value, shape)
 
 
 AXES = "axes keepdims noop_with_empty_axes"

@@ -151,6 +151,17 @@ def elu(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     return y * _f32(attrs["gamma"]) if "gamma" in attrs else y
 
 
+def hard_sigmoid(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    """alpha x + beta, clipped to [0, 1]; HardSwish is x times that of x / 6 + 1/2."""
+    x = imp.tensor(node.inputs[0])
+    gate: Tensor = imp.builder.apply("clip", x * _f32(attrs["alpha"]) + _f32(attrs["beta"]), lo=0.0, hi=1.0)
+    return gate
+
+
+def hard_swish(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
+    return imp.tensor(node.inputs[0]) * hard_sigmoid(imp, node, {"alpha": 1 / 6, "beta": 0.5})
+
+
 def swish(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     """x sigmoid(alpha x)."""
     x, alpha = imp.tensor(node.inputs[0]), _f32(attrs["alpha"])
@@ -204,6 +215,8 @@ READERS: Readers = {
     "Gelu": (Reader(gelu, 20, attributes={"approximate": "none"}),),
     "Elu": (Reader(elu, 6, attributes={"alpha": 1.0}),),
     "Selu": (Reader(elu, 6, attributes={"alpha": 1.67326319217681884765625, "gamma": 1.05070102214813232421875}),),
+    "HardSigmoid": (Reader(hard_sigmoid, 6, attributes={"alpha": 0.2, "beta": 0.5}),),
+    "HardSwish": (Reader(hard_swish, 14),),
     "Mish": (Reader(elementwise("mish"), 18),),
     "Swish": (Reader(swish, 24, attributes={"alpha": 1.0}),),
 }
