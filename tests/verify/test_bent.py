@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import torchlean_check as tc
 from torchlean.verify import verify_files
+from torchlean.verify.dual import Forms
+from torchlean.verify.maps import TorchMaps
+from torchlean.verify.places import SAMPLES, Bent, slope_tables
+from torchlean.verify.tables import joined
 from torchlean.verify.verdict import Status
+from torchlean_check.kernel import Facts
 
 INPUTS = 6
 
 
-def network(seed: int) -> tuple[bytes, np.ndarray]:
-    """y = v . (tanh(A x) * relu(B x) + sigmoid(A x)) as ONNX, and its outputs at samples of the unit box."""
+def network(seed: int, layers: int = 1) -> tuple[bytes, np.ndarray]:
+    """v . h after layers h <- tanh(A h) * relu(B h) + sigmoid(A h) as ONNX, and its outputs at samples of the box."""
     rng = np.random.default_rng(seed)
-    a, b = (rng.normal(size=(INPUTS, 8)).astype(np.float32) for _ in range(2))
-    v = rng.normal(size=(8, 2)).astype(np.float32)
-    nodes = [("MatMul", "xa", "p"), ("MatMul", "xb", "q"), ("Tanh", "p", "t"), ("Relu", "q", "r"), ("Mul", "tr", "m"),
-             ("Sigmoid", "p", "s"), ("Add", "ms", "w"), ("MatMul", "wv", "y")]  # fmt: skip
+    h, last = rng.uniform(-0.2, 0.2, (20_000, INPUTS)), "x"
+    nodes, weights = [], {}
+    for n in map(str, range(layers)):
+        a, b = (rng.normal(size=(h.shape[1], 8)).astype(np.float32) for _ in range(2))
+        weights |= {"a" + n: a, "b" + n: b}
+        made = {"p": ("MatMul", last, "a" + n), "q": ("MatMul", last, "b" + n), "t": ("Tanh", "p" + n),
+                "r": ("Relu", "q" + n), "m": ("Mul", "t" + n, "r" + n), "s": ("Sigmoid", "p" + n),
+                "w": ("Add", "m" + n, "s" + n)}  # fmt: skip
+        nodes += [helper.make_node(op, reads, [out + n], name=out + n) for out, (op, *reads) in made.items()]
+        p, last = h @ a, "w" + n
+        h = np.tanh(p) * np.maximum(h @ b, 0) + 1 / (1 + np.exp(-p))
+    weights["v"] = rng.normal(size=(8, 2)).astype(np.float32)
     graph = helper.make_graph(
-        [helper.make_node(op, list(i), [o], name=f"{op}_{o}") for op, i, o in nodes], "g",
+        [*nodes, helper.make_node("MatMul", [last, "v"], ["y"], name="y")], "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, INPUTS])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
-        initializer=[numpy_helper.from_array(w, n) for w, n in ((a, "a"), (b, "b"), (v, "v"))],
+        initializer=[numpy_helper.from_array(w, n) for n, w in weights.items()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    x = rng.uniform(-0.2, 0.2, (20_000, INPUTS))
-    p = x @ a
-    y = (np.tanh(p) * np.maximum(x @ b, 0) + 1 / (1 + np.exp(-p))) @ v
-    return model.SerializeToString(), y
+    return model.SerializeToString(), h @ weights["v"]
 
 
 def claim(text: str) -> bytes:
@@ -51,3 +63,43 @@ def test_splits_of_values_prove_what_the_root_does_not(seed: int) -> None:
     assert found.status == "valid" and {"relu", "product", "tanh", "sigmoid"} <= set(found.rules)
     fails = claim(f"(>= Y_0 {top[0] - 0.05 * wide[0]:.4f})")
     assert verify_files(model, fails, timeout=20, strategy="neurons").status is Status.SAT
+
+
+def test_boxes_of_hidden_values_prove_what_the_clause_alone_does_not() -> None:
+    """The certificate is of one leaf, and worth nothing without the places of its derivations."""
+    model, y = network(1, layers=2)
+    low, wide = y.min(axis=0), np.ptp(y, axis=0)
+    holds = claim(f"(<= Y_1 {low[1] - 2 * wide[1]:.4f})")
+    verdict = verify_files(model, holds, timeout=20, strategy="neurons")
+    assert verdict.status is Status.UNSAT and verdict.leaves == 1
+    certificate = tc.decode(verdict.certificate)
+    (record,) = certificate.trees[0].records
+    assert len({d.value for d in record.derivations}) > 1 and any(d.bounds for d in record.derivations)
+    assert tc.check(model, holds, verdict.certificate).status == "valid"
+    read = {r.table for r in record.refutations}
+    tables = tuple(t if i in read else tc.SlopeTable({}) for i, t in enumerate(certificate.tables))
+    assert tc.check(model, holds, tc.encode(replace(certificate, tables=tables))).status != "valid"
+
+
+@pytest.mark.parametrize("semantics", ["real", "float32"])
+def test_the_kernel_repeats_bounds_of_forms(semantics: str) -> None:
+    """With any places, of every value: in float32, so nearly."""
+    model, _ = network(1, layers=2)
+    net, (region,) = tc.load(model, claim("(>= Y_0 0.0)"))
+    kernel = tc.Kernel(net, region, semantics=semantics)
+    maps, rng = TorchMaps(net, "cpu"), np.random.default_rng(0)
+    bent = Bent(kernel, kernel.start(), maps)
+    for value in sorted(net.boxed):
+        size = net.nodes[value].size
+        entry, sign = np.repeat(np.arange(size), 2), np.tile([1.0, -1.0], size)
+        ends = np.linspace(0, 1, SAMPLES // 2 + 1)  # where a curve's lines are not interpolated
+        places = {
+            k: maps.put(rng.choice(ends, p.shape) * (1 if k in net.relu_inputs else rng.choice([-1, 1], p.shape)))
+            for k, p in bent.start(2 * size, value).items()
+        }
+        found = maps.get(bent.bound(Forms.entries(maps, value, size, entry, sign), places, {}))
+        slopes = joined(slope_tables(places, np.arange(2 * size)))
+        state = kernel.start().take([0] * (2 * size))
+        facts, rows = Facts(state, slopes), np.arange(2 * size)
+        low = kernel.lowest(state, rows, *kernel.walk(facts, value, rows, (entry, sign)))
+        np.testing.assert_allclose(found, low, rtol=1e-4, atol=1e-4)

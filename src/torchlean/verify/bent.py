@@ -8,7 +8,7 @@ Source   Shi et al. 2024, arXiv:2405.21063 (branching on general nonlinearities)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,74 +16,116 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.attack import attack, descend
+from torchlean.verify.dual import Forms
 from torchlean.verify.problem import Budget, Problem, Proof, Stuck
 from torchlean.verify.seal import seal
+from torchlean.verify.tables import joined
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from torchlean.verify.maps import TorchMaps
-    from torchlean.verify.places import Places, Pushes
+    from torchlean.verify.places import Bent, Places, Pushes
 
 STEPS_ROOT, STEPS = 30, 10
-WORK = 1 << 22  # entries that a batch of nodes has together, on the CPU
-FLAT = 1e-9  # of a value's size: a box narrower than this is not split again
+SHARE = 0.5  # of the time that is left: for boxes at the root
 
 
 def prove_bent(problem: Problem) -> Proof:
     """Raises Found, Stuck, Budget, OutOfTime."""
     kernel, builder = problem.kernel, tc.TreeBuilder()
     state = kernel.start()
-    bounds = kernel.bound(state, derive=False)
-    refuted = kernel.refuted(state, bounds.margin, problem.slack())
-    if refuted.all():
+    if kernel.refuted(state, kernel.bound(state, derive=False).margin, problem.slack()).all():
         return Proof(builder.build()[0], 1, 1)
     problem.deadline.check()
     share = problem.deadline.part(max(0.01, min(10.0, 0.1 * problem.deadline.left)))
     problem.try_points(attack(problem.target, problem.rng, 64, 100, 40, share))
-    # The flag closes what the kernel's own lines refute, and clips the box of what is split; the root's record, which
-    # comes before it, reads the box as it was.
-    builder.flag(0, tc.EXAMINE)
-    state.open &= ~refuted
-    return _Search(problem, builder).run(state)
+    return _Search(problem, builder, state).run()
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """An open tree node. `start`: open clause -> parameters and multipliers of its row in the parent's batch."""
+    """An open tree node, and what its record holds.
+
+    start   open clause -> parameters and multipliers of its row in the parent's batch
+    """
 
     number: int
     state: tc.State
     start: dict[int, tuple[Places, Pushes, int]]
+    derived: tuple[tc.Derivation, ...] = ()
+    refuted: list[tc.Refutation] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """Open clauses of a batch of nodes, as items (position in the batch, clause), with their best bounds.
+
+    state   a row for each item      Shapes   value: [items]
+    """
+
+    items: list[tuple[int, int]]
+    state: tc.State
+    bent: Bent
+    forms: Forms
+    value: NDArray[np.float64]
+    places: Places
+    pushes: Pushes
 
 
 class _Search:
-    def __init__(self, problem: Problem, builder: tc.TreeBuilder) -> None:
+    """state   the root's, which it tightens"""
+
+    def __init__(self, problem: Problem, builder: tc.TreeBuilder, state: tc.State) -> None:
         from torchlean.verify.maps import Engine, TorchMaps
 
-        self.problem, self.builder, self.nodes = problem, builder, 0
+        self.problem, self.builder, self.state, self.nodes = problem, builder, state, 0
         engine = Engine(problem.network, heavy=True)
         assert isinstance(engine.maps, TorchMaps)
         self.maps: TorchMaps = engine.maps
-        self.entries = sum(node.size for node in problem.network.nodes)
         self.clause_rows = [np.flatnonzero(problem.region.row_clause == c) for c in range(len(problem.region.clauses))]
         self.goal = 4 * float(problem.slack().max())
 
-    def run(self, state: tc.State) -> Proof:
-        waiting, memory = [Node(0, state, {})], self.problem.deadline.memory
+    def run(self) -> Proof:
+        from torchlean.verify.places import batch
+
+        waiting, memory = self._root(), self.problem.deadline.memory
         while waiting:
             self.problem.deadline.check()
-            most = max(1, (WORK if self.maps.device == "cpu" else 64 * WORK) // (2 * self.entries))
-            size = memory.size(most)
-            batch, waiting = waiting[-size:], waiting[:-size]
-            children = memory.attempt(lambda batch=batch: self._visit(batch), len(batch), self.builder)  # type: ignore[misc]
-            waiting += batch if children is None else children
+            size = memory.size(batch(self.problem.network, self.maps))
+            taken, waiting = waiting[-size:], waiting[:-size]
+            children = memory.attempt(lambda taken=taken: self._visit(taken), len(taken), self.builder)  # type: ignore[misc]
+            waiting += taken if children is None else children
         return seal(self.problem, self.builder, self.nodes)
+
+    def _root(self) -> list[Node]:
+        """Places for the clauses alone; where they are not enough, once more after boxes of hidden values."""
+        from torchlean.verify.hidden import tighten
+
+        problem, state, kernel = self.problem, self.state, self.problem.kernel
+        # The flag closes what the kernel's own lines refute, and clips the box of what is split; the root's record,
+        # which comes before it, reads the box as it was.
+        self.builder.flag(0, tc.EXAMINE)
+        derived: tuple[tc.Derivation, ...] = ()
+        for last in (False, True):
+            if last:
+                share = problem.deadline.part(max(0.01, SHARE * problem.deadline.left))
+                derived = tighten(problem, state, self.maps, share)
+                self.builder.record(0, tc.Record(derived))
+            state.open[:] = True  # narrower boxes can make a bound worse: so every clause is asked again
+            state.open &= ~kernel.refuted(state, kernel.bound(state, derive=False).margin, problem.slack())
+            root = Node(0, state, {}, derived)
+            found = self._close([root], STEPS_ROOT) if state.open.any() else None
+            if found is None or not state.open.any():
+                return []
+        assert found is not None
+        return self._split([root], found)
 
     def _visit(self, batch: list[Node]) -> list[Node]:
         """Bound the open clauses of a batch of nodes; refute or split."""
-        import torch
+        batch = [node for node in batch if node.state.open.any()]  # a batch that is tried again may be closed by now
+        return self._split(batch, self._close(batch, STEPS)) if batch else []
 
+    def _close(self, batch: list[Node], steps: int) -> Bounded:
+        """Bound the open clauses of a batch of nodes, and refute those that can be."""
         from torchlean.verify.places import Bent
 
         self.nodes += len(batch)
@@ -91,38 +133,25 @@ class _Search:
         state = tc.State.join([batch[i].state for i, _ in items])
         region, put = self.problem.region, self.maps.put
         row = np.array([self.clause_rows[c][0] for _, c in items])
-        rows, direct, offset = put(region.rows_y[row]), put(region.rows_x[row]), put(region.rows_c[row])
+        direct = put(region.rows_x[row]) if region.rows_x.any() else None
+        forms = Forms(self.problem.network.output, put(region.rows_y[row]), direct, put(region.rows_c[row]))
         bent = Bent(self.problem.kernel, state, self.maps)
-        places, pushes = self._starts(bent, batch, items, state)
-        root = batch[0].number == 0
-        best, places, pushes = bent.improve(
-            rows, direct, offset, places, pushes, STEPS_ROOT if root else STEPS, self.goal
-        )
-        value = self.maps.get(best)
-        records = self._refute(batch, items, np.flatnonzero(value > self.goal), state, places, pushes)
-        for i, found in enumerate(records):
-            if found:
-                self.builder.record(batch[i].number, tc.Record((), tuple(found)))
-                batch[i].state.open[0, [r.clause for r in found]] = False
-        left = [j for j, (i, c) in enumerate(items) if batch[i].state.open[0, c]]
-        if not left:
-            return []
-        losses: dict[int, torch.Tensor] = {}
-        with torch.no_grad():
-            bent.bound(rows, direct, places, pushes, losses)
-        self._candidates(items, left, value, state)
-        return self._split(batch, items, left, value, state, losses, (places, pushes))
+        best, places, pushes = bent.improve(forms, *self._starts(bent, batch, items, state), steps, self.goal)
+        found = Bounded(items, state, bent, forms, self.maps.get(best), places, pushes)
+        for node, refutations in zip(batch, self._refute(found, len(batch)), strict=True):
+            if refutations:
+                node.refuted.extend(refutations)
+                self.builder.record(node.number, tc.Record(node.derived, tuple(node.refuted)))
+                node.state.open[0, [r.clause for r in refutations]] = False
+        return found
 
     def _starts(
-        self, bent: object, batch: list[Node], items: list[tuple[int, int]], state: tc.State
+        self, bent: Bent, batch: list[Node], items: list[tuple[int, int]], state: tc.State
     ) -> tuple[Places, Pushes]:
         """The parents' parameters, and multipliers for the splits above each node, 0 for the newest."""
         import torch
 
-        from torchlean.verify.places import Bent
-
-        assert isinstance(bent, Bent)
-        places = bent.start(len(items))
+        places = bent.start(len(items), self.problem.network.output)
         for j, (i, c) in enumerate(items):
             if c in batch[i].start:
                 before, _, r = batch[i].start[c]
@@ -145,79 +174,89 @@ class _Search:
                     pushes[value][2][j] = torch.where(same, beta[r], torch.zeros_like(beta[r]))
         return places, pushes
 
-    def _refute(
-        self,
-        batch: list[Node],
-        items: list[tuple[int, int]],
-        closing: NDArray[np.int64],
-        state: tc.State,
-        places: Places,
-        pushes: Pushes,
-    ) -> list[list[tc.Refutation]]:
-        """The kernel's own refutations with the optimised numbers; what it agrees to is closed."""
-        from torchlean.verify.places import slope_table
+    def _refute(self, found: Bounded, count: int) -> list[list[tc.Refutation]]:
+        """The kernel's own refutations with the optimised numbers, for each node of the batch."""
+        from torchlean.verify.places import slope_tables
 
-        records: list[list[tc.Refutation]] = [[] for _ in batch]
-        for j in closing.tolist():
+        closing = np.flatnonzero(found.value > self.goal)
+        tables = slope_tables(found.places, closing)
+        betas = {value: self.maps.get(beta) for value, (_, _, beta) in found.pushes.items()}
+        splits = [
+            [(*split, float(betas[split[0]][j, split[1]])) for split in _tightest(found.state.paths[j])]
+            for j in closing.tolist()
+        ]
+        records: list[list[tc.Refutation]] = [[] for _ in range(count)]
+        kernel, known = self.problem.kernel, self.problem.files.tables
+        for start in range(0, len(closing), kernel.chunk):
             self.problem.deadline.check()
-            i, clause = items[j]
-            table = slope_table(places, j)
-            multipliers = []
-            split = []
-            for value, index, side, at in _tightest(state.paths[j]):
-                beta = float(pushes[value][2][j, index])
-                if beta > 0:
-                    multipliers.append((value, index, side, beta))
-                    split.append((0, value, index, side, at, beta))
-            push = tc.Pushes.split(split)
-            if not self.problem.kernel.refute(state.take([j]), [(clause, ())], table.floats(), push)[0]:
-                continue
-            self.problem.files.tables.append(table)
-            records[i].append(tc.Refutation(clause, (), len(self.problem.files.tables) - 1, tuple(multipliers)))
+            part = slice(start, start + kernel.chunk)
+            mine = [found.items[j] for j in closing[part].tolist()]
+            push = tc.Pushes.split([(n, *split) for n, each in enumerate(splits[part]) for split in each])
+            asked = [(c, ()) for _, c in mine]
+            good = kernel.refute(found.state.take(closing[part]), asked, joined(tables[part]), push)
+            for n, (i, c) in enumerate(mine):
+                if good[n]:
+                    known.append(tables[start + n])
+                    multipliers = tuple((v, e, side, m) for v, e, side, _, m in splits[start + n] if m > 0)
+                    records[i].append(tc.Refutation(c, (), len(known) - 1, multipliers))
         return records
 
-    def _candidates(
-        self, items: list[tuple[int, int]], left: list[int], value: NDArray[np.float64], state: tc.State
-    ) -> None:
+    def _candidates(self, found: Bounded, left: list[int]) -> None:
         """A short descent from the middles of the least bounded boxes. Raises Found."""
-        worst = sorted(left, key=lambda j: value[j])[:4]
-        target = self.problem.target
+        worst = sorted(left, key=lambda j: found.value[j])[:4]
+        target, state = self.problem.target, found.state
         start = target.clip(0.5 * (state.lo[worst] + state.hi[worst]))
-        points, g = descend(target, start, np.array([items[j][1] for j in worst]), 10, self.problem.deadline, size=0.25)
+        clauses = np.array([found.items[j][1] for j in worst])
+        points, g = descend(target, start, clauses, 10, self.problem.deadline, size=0.25)
         if (g <= 0).any():
             self.problem.try_points(points[np.argsort(g)])
 
-    def _split(
-        self, batch: list[Node], items: list[tuple[int, int]], left: list[int], value: NDArray[np.float64],
-        state: tc.State, losses: dict[int, Tensor], found: tuple[Places, Pushes],
-    ) -> list[Node]:  # fmt: skip
+    def _split(self, batch: list[Node], found: Bounded) -> list[Node]:
         """The children of what stays open, split where the lines of the clause furthest from refuted lose most."""
-        network, children = self.problem.network, []
+        left = [j for j, (i, c) in enumerate(found.items) if batch[i].state.open[0, c]]
+        if not left:
+            return []
+        self._candidates(found, left)
+        scores, names = self._scores(found)
+        children = []
         for i, node in enumerate(batch):
-            mine = [j for j in left if items[j][0] == i]
+            mine = [j for j in left if found.items[j][0] == i]
             if not mine:
                 continue
-            j = min(mine, key=lambda j: value[j])
-            best, where, at = 0.0, None, 0.0
-            for k, loss in losses.items():
-                scores = self.maps.get(loss[j])
-                lo, hi = node.state.boxes[k][0][0], node.state.boxes[k][1][0]
-                unstable = (lo < 0) & (hi > 0)
-                wide = hi - lo > FLAT * np.maximum(np.abs(lo), np.abs(hi))
-                scores = np.where(wide if k not in network.relu_inputs else unstable, scores, 0.0)
-                index = int(scores.argmax())
-                if scores[index] > best:
-                    best, where = float(scores[index]), (k, index)
-                    at = 0.0 if k in network.relu_inputs else float(0.5 * lo[index] + 0.5 * hi[index])
-            if where is None:
+            j = min(mine, key=lambda j: found.value[j])
+            best = int(scores[j].argmax())
+            if not scores[j, best] > 0:
                 raise Budget if self.problem.semantics == "float32" else Stuck("no split is left that could help")
-            low, high = self.builder.split_value([node.number], where[0], where[1], at)
-            start = {items[j][1]: (*found, j) for j in mine}
-            pair = self.problem.kernel.split_value(node.state, where[0], where[1], at)
+            value, index = (int(n) for n in names[best])
+            lo, hi = (float(end[0, index]) for end in node.state.boxes[value])
+            at = 0.0 if value in self.problem.network.relu_inputs else 0.5 * lo + 0.5 * hi
+            low, high = self.builder.split_value([node.number], value, index, at)
+            start = {found.items[j][1]: (found.places, found.pushes, j) for j in mine}
+            pair = self.problem.kernel.split_value(node.state, value, index, at)
             for number, part in zip((int(low[0]), int(high[0])), pair, strict=True):
                 if not part.empty[0]:
                     children.append(Node(number, part, start))
         return children
+
+    def _scores(self, found: Bounded) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """What the lines of all that read an entry may cost, 0 where no split helps; and the entries: value, index.
+
+        Shapes   [P, E], [E, 2]
+        """
+        import torch
+
+        from torchlean.verify.places import wide
+
+        losses: dict[int, torch.Tensor] = {}
+        with torch.no_grad():
+            found.bent.bound(found.forms, found.places, found.pushes, losses)
+        scores, names = [], []
+        for k, loss in losses.items():
+            lo, hi = found.state.boxes[k]
+            free = (lo < 0) & (hi > 0) if k in self.problem.network.relu_inputs else wide(lo, hi)
+            scores.append(np.where(free, self.maps.get(loss), 0.0))
+            names.append(np.stack([np.full(lo.shape[1], k), np.arange(lo.shape[1])], axis=1))
+        return np.concatenate(scores, axis=1), np.concatenate(names)
 
 
 def _tightest(path: tuple[tuple[int, int, int, float], ...]) -> list[tuple[int, int, int, float]]:

@@ -167,6 +167,8 @@ class TorchMaps:
         if isinstance(map_, Scale):
             return _TorchScale(self.put(map_.factor))
         if isinstance(map_, Conv):
+            if _tiles(map_):
+                return _TorchTiles(self.put(map_.weight), map_)
             return _TorchConv(self.xp, self.put(map_.weight), map_)
         if isinstance(map_, Turned):
             return _TorchTurned(self._made(map_.conv))
@@ -268,6 +270,32 @@ class _TorchConv:
             image = self.backward_(rows.reshape(len(rows), *self.conv.out_shape), self.weight, None, **self.settings)
         image = self.pad(image, [p for n in reversed(self.unread) for p in (0, n)])
         return image[(slice(None), slice(None), *self.inside)].reshape(len(rows), math.prod(self.conv.in_shape))
+
+
+def _tiles(conv: Conv) -> bool:
+    """Whether the windows of a convolution over an image are tiles: they neither overlap nor leave anything out."""
+    kernel = conv.weight.shape[2:]
+    grid = tuple(k * n for k, n in zip(kernel, conv.out_shape[1:], strict=True))
+    plain = conv.groups == 1 and not any(conv.pads) and set(conv.dilations) == {1}
+    return len(kernel) == 2 and plain and tuple(conv.strides) == kernel and grid == tuple(conv.in_shape[1:])
+
+
+class _TorchTiles:
+    """A convolution whose windows are tiles: one product of matrices."""
+
+    def __init__(self, weight: Any, conv: Conv) -> None:
+        (self.out, *self.grid), (self.channels, *_) = conv.out_shape, conv.in_shape
+        self.kernel, self.weight = weight.shape[2:], weight.reshape(self.out, -1)
+
+    def apply(self, x: Any) -> Any:
+        (h, w), (a, b), c = self.grid, self.kernel, self.channels
+        tiles = x.reshape(-1, c, h, a, w, b).permute(0, 2, 4, 1, 3, 5).reshape(-1, h * w, c * a * b)
+        return (tiles @ self.weight.T).transpose(1, 2).reshape(len(x), -1)
+
+    def transpose(self, rows: Any) -> Any:
+        (h, w), (a, b), c = self.grid, self.kernel, self.channels
+        tiles = rows.reshape(-1, self.out, h * w).transpose(1, 2) @ self.weight
+        return tiles.reshape(-1, h, w, c, a, b).permute(0, 3, 1, 4, 2, 5).reshape(len(rows), -1)
 
 
 class Engine:

@@ -1,9 +1,9 @@
-"""Lines of relus, curves and products, optimised for linear forms of the output (alpha-CROWN for any network).
+"""Lines of relus, curves and products, optimised for linear forms of a value (alpha-CROWN for any network).
 
 The walk is the kernel's, in float32 on torch, differentiable in what a certificate holds: the lower slopes of relus,
 the places of tangents and planes, and the multipliers of value splits. What it finds counts once the kernel used it.
 
-Shapes   P forms, one for each row of a state; size_k entries of value k; parameters [P, size]
+Shapes   P forms, one for each row of a state, or all for its only row; size_k entries of value k; parameters [P, size]
 Source   Xu et al. 2021, arXiv:2011.13824; Wang et al. 2021, arXiv:2103.06624; Shi et al. 2024, arXiv:2405.21063
 """
 
@@ -16,14 +16,19 @@ import torch
 from torch import Tensor
 
 import torchlean_check as tc
+from torchlean.verify.dual import Forms
 from torchlean.verify.maps import TorchMaps
-from torchlean_check.network import Affine, Curve, Product, Relu
+from torchlean.verify.tables import UNIT
+from torchlean_check.network import Affine, Curve, Network, Product, Relu
 from torchlean_check.rules import curve
 
 Places = dict[int, Tensor]  # key of a slope table -> parameters
 Pushes = dict[
     int, tuple[Tensor, Tensor, Tensor]
 ]  # split value -> side (-1, 0, 1), threshold, multiplier, [P, size] each
+WORK = 1 << 23  # entries that a batch of forms has together, on the CPU
+RATE, DECAY = 0.3, 0.97  # of a step
+FLAT = 1e-9  # of a value's size
 SAMPLES = 9  # places at which a curve's lines are known; between them they are interpolated
 
 
@@ -44,10 +49,10 @@ class Bent:
         first = len(self.network.nodes) + 2 * k
         return first, first + 1
 
-    def start(self, forms: int) -> Places:
-        """The default parameters of all nonlinear nodes."""
+    def start(self, forms: int, target: int) -> Places:
+        """The default parameters of all nonlinear nodes up to a value."""
         found: Places = {}
-        for k, node in enumerate(self.network.nodes):
+        for k, node in enumerate(self.network.nodes[: target + 1]):
             if isinstance(node, Relu):
                 lo, hi = self.boxes[node.source]
                 found[node.source] = (hi > -lo).float().expand(forms, -1).clone()
@@ -56,14 +61,14 @@ class Bent:
         return found
 
     def bound(
-        self, rows: Tensor, direct: Tensor, places: Places, pushes: Pushes, losses: dict[int, Tensor] | None = None
+        self, forms: Forms, places: Places, pushes: Pushes, losses: dict[int, Tensor] | None = None
     ) -> Tensor:
-        """Lower bounds of rows . output + direct . x.   Shapes  [P, size], [P, n] -> [P]
+        """Lower bounds of the forms.   Shapes  -> [P]
 
         losses   is filled with what the lines of the nodes that read each value may cost: [P, size]
         """
-        pending: dict[int, Tensor] = {self.network.output: rows}
-        total = torch.zeros(len(rows), device=rows.device)
+        pending: dict[int, Tensor] = {forms.target: forms.seed}
+        total: Tensor = forms.bias
 
         def add(k: int, part: Tensor) -> None:
             pending[k] = pending[k] + part if k in pending else part
@@ -72,7 +77,7 @@ class Bent:
             if losses is not None:
                 losses[k] = losses.get(k, 0) + part.detach()
 
-        for k in range(max(self.network.output, *pushes, 0), 0, -1):
+        for k in range(max(forms.target, *pushes, 0), 0, -1):
             if k in pushes:
                 side, at, beta = pushes[k]
                 add(k, -beta * side)
@@ -109,7 +114,9 @@ class Bent:
                     add(source, self.maps.scatter(up * low[which] + down * high[which], select))
                     if losses is not None:
                         lost(source, self.maps.scatter(0.5 * g.abs() * apart, select))
-        form = pending.get(0, torch.zeros_like(direct)) + direct
+        form = pending.get(0, torch.zeros_like(self.center))
+        if forms.direct is not None:
+            form = form + forms.direct
         return total + (form * self.center).sum(1) - (form.abs() * self.radius).sum(1)
 
     def _relu(self, value: int, places: Places) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -146,23 +153,21 @@ class Bent:
         return found[0], found[1], 2 * h * q
 
     def improve(
-        self, rows: Tensor, direct: Tensor, offset: Tensor, places: Places, pushes: Pushes, steps: int, goal: float
+        self, forms: Forms, places: Places, pushes: Pushes, steps: int, goal: float
     ) -> tuple[Tensor, Places, Pushes]:
         """Adam on the parameters and the multipliers: the best bounds, and what each was reached with. It stops when
         every bound is above `goal`.
-
-        Shapes   offset: [P], added to the bounds
         """
         count = len(self.network.nodes)
         free = {**places, **{-k: beta for k, (_, _, beta) in pushes.items()}}
         for p in free.values():
             p.requires_grad_()
-        best = torch.full((len(rows),), -torch.inf, device=rows.device)
+        best = torch.full_like(forms.bias, -torch.inf)
         kept = {k: p.detach().clone() for k, p in free.items()}
-        optimizer = torch.optim.Adam(list(free.values()), lr=0.15)
+        optimizer = torch.optim.Adam(list(free.values()), lr=RATE)
         for step in range(steps + 1):
             now = {k: (side, at, free[-k]) for k, (side, at, _) in pushes.items()}
-            bound = self.bound(rows, direct, {k: p for k, p in free.items() if k >= 0}, now) + offset
+            bound = self.bound(forms, {k: p for k, p in free.items() if k >= 0}, now)
             better = bound.detach() > best
             for k, p in free.items():
                 kept[k][better] = p.detach()[better]
@@ -172,17 +177,29 @@ class Bent:
             optimizer.zero_grad()
             (-bound.clamp(max=goal + 1.0).sum()).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            optimizer.param_groups[0]["lr"] *= 0.97
+            optimizer.param_groups[0]["lr"] *= DECAY
             with torch.no_grad():
                 for k, p in free.items():
-                    p.clamp_(-1 if k >= count else 0, None if k < 0 else 1)
+                    p.nan_to_num_(0.0).clamp_(-1 if k >= count else 0, None if k < 0 else 1)
         after = {k: (side, at, kept[-k]) for k, (side, at, _) in pushes.items()}
         return best, {k: p for k, p in kept.items() if k >= 0}, after
 
 
-def slope_table(places: Places, row: int) -> tc.SlopeTable:
-    """What a certificate holds of one row's parameters."""
-    return tc.SlopeTable({k: np.rint(p[row].cpu().numpy() * 2.0**14).astype(np.int16) for k, p in places.items()})
+def slope_tables(places: Places, rows: np.ndarray) -> list[tc.SlopeTable]:
+    """What a certificate holds of the parameters of these rows."""
+    units = {k: np.rint(p.cpu().numpy()[rows] * UNIT).astype(np.int16) for k, p in places.items()}
+    return [tc.SlopeTable({k: of[j] for k, of in units.items()}) for j in range(len(rows))]
+
+
+def wide(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:
+    """Whether boxes are wide enough for float32 to see, so that narrower ones could help."""
+    return np.asarray(hi - lo > np.maximum(FLAT * np.maximum(np.abs(lo), np.abs(hi)), 2.0**-100))
+
+
+def batch(network: Network, maps: TorchMaps) -> int:
+    """How many forms to walk at once."""
+    entries = sum(node.size for node in network.nodes)
+    return max(1, (WORK if maps.device == "cpu" else 32 * WORK) // (2 * entries))
 
 
 def _once(values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,30 @@
+"""Convolutions in torch against the checker's. Small integers, so that every sum is exact and equality is asked for."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from torchlean.verify.maps import TorchMaps
+from torchlean_check.arith import multiply
+from torchlean_check.conv import Conv
+
+
+@pytest.mark.parametrize(
+    ("stride", "below", "width", "out"),
+    [((2, 3), 0, 9, (2, 3)), ((2, 3), 1, 9, (2, 3)), ((1, 3), 0, 9, (3, 3)), ((2, 3), 0, 8, (2, 2))],
+    ids=["tiles", "padded", "overlapping", "columns unread"],
+)
+def test_a_convolution_is_the_same_map(stride, below, width, out) -> None:
+    rng = np.random.default_rng(0)
+    height = (out[0] - 1) * stride[0] + 2 - below
+    weight = rng.integers(-9, 10, (4, 2, 2, 3)).astype(np.float64)
+    conv = Conv(weight, stride, (0, 0, below, 0), (1, 1), 1, (2, height, width), (4, *out))
+    maps = TorchMaps(SimpleNamespace(nodes=()), "cpu")  # type: ignore[arg-type]
+    made = maps._made(conv)
+    x = rng.integers(-9, 10, (3, 2 * height * width)).astype(np.float64)
+    y = rng.integers(-9, 10, (3, 4 * out[0] * out[1])).astype(np.float64)
+    assert np.array_equal(maps.get(made.apply(maps.put(x))), conv.apply(x, multiply))
+    assert np.array_equal(maps.get(made.transpose(maps.put(y))), conv.transpose(y, multiply))
