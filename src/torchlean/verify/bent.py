@@ -36,8 +36,6 @@ def prove_bent(problem: Problem) -> Proof:
     if kernel.refuted(state, kernel.bound(state, derive=False).margin, problem.slack()).all():
         return Proof(builder.build()[0], 1, 1)
     problem.deadline.check()
-    share = problem.deadline.part(max(0.01, min(10.0, 0.1 * problem.deadline.left)))
-    problem.try_points(attack(problem.target, problem.rng, 64, 100, 40, share))
     return _Search(problem, builder, state).run()
 
 
@@ -97,7 +95,7 @@ class _Search:
         return seal(self.problem, self.builder, self.nodes)
 
     def _root(self) -> list[Node]:
-        """Places for the clauses alone; where they are not enough, once more after boxes of hidden values."""
+        """Places for the clauses alone; where they are not enough, an attack, and once more after hidden boxes."""
         from torchlean.verify.hidden import tighten
 
         problem, state, kernel = self.problem, self.state, self.problem.kernel
@@ -107,6 +105,8 @@ class _Search:
         derived: tuple[tc.Derivation, ...] = ()
         for last in (False, True):
             if last:
+                share = problem.deadline.part(max(0.01, min(10.0, 0.1 * problem.deadline.left)))
+                problem.try_points(attack(problem.target, problem.rng, 64, 100, 40, share))
                 share = problem.deadline.part(max(0.01, SHARE * problem.deadline.left))
                 derived = tighten(problem, state, self.maps, share)
                 self.builder.record(0, tc.Record(derived))

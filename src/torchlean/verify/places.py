@@ -28,6 +28,7 @@ Pushes = dict[
 ]  # split value -> side (-1, 0, 1), threshold, multiplier, [P, size] each
 WORK = 1 << 23  # entries that a batch of forms has together, on the CPU
 RATE, DECAY = 0.3, 0.97  # of a step
+GRID = 2.0**-6  # of the parameters in a certificate
 FLAT = 1e-9  # of a value's size
 SAMPLES = 9  # places at which a curve's lines are known; between them they are interpolated
 
@@ -186,8 +187,8 @@ class Bent:
 
 
 def slope_tables(places: Places, rows: np.ndarray) -> list[tc.SlopeTable]:
-    """What a certificate holds of the parameters of these rows."""
-    units = {k: np.rint(p.cpu().numpy()[rows] * UNIT).astype(np.int16) for k, p in places.items()}
+    """What a certificate holds of the parameters of these rows: on a coarse grid, so that they take little room."""
+    units = {k: (np.rint(p.cpu().numpy()[rows] / GRID) * (GRID * UNIT)).astype(np.int16) for k, p in places.items()}
     return [tc.SlopeTable({k: of[j] for k, of in units.items()}) for j in range(len(rows))]
 
 
