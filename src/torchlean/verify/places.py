@@ -61,9 +61,7 @@ class Bent:
                 found |= {key: torch.zeros((forms, node.size), device=self.device) for key in self.keys(k)}
         return found
 
-    def bound(
-        self, forms: Forms, places: Places, pushes: Pushes, losses: dict[int, Tensor] | None = None
-    ) -> Tensor:
+    def bound(self, forms: Forms, places: Places, pushes: Pushes, losses: dict[int, Tensor] | None = None) -> Tensor:
         """Lower bounds of the forms.   Shapes  -> [P]
 
         losses   is filled with what the lines of the nodes that read each value may cost: [P, size]
