@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.attack import attack, descend
-from torchlean.verify.dual import Forms
+from torchlean.verify.forms import Forms
 from torchlean.verify.problem import Budget, Problem, Proof, Stuck
 from torchlean.verify.seal import seal
 from torchlean.verify.tables import joined

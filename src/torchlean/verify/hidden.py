@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import derive
-from torchlean.verify.dual import Forms
+from torchlean.verify.forms import Forms
 from torchlean.verify.maps import TorchMaps
 from torchlean.verify.places import Bent, batch, slope_tables, wide
 from torchlean.verify.problem import Problem

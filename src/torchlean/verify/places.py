@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import torchlean_check as tc
-from torchlean.verify.dual import Forms
+from torchlean.verify.forms import Forms
 from torchlean.verify.maps import TorchMaps
 from torchlean.verify.tables import UNIT
 from torchlean_check.network import Affine, Curve, Network, Product, Relu
