@@ -55,6 +55,8 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
     for leaves in LEAVES:
         if not state.open.any():
             break
+        if relus.engine.move(deadline.spent):
+            relus.take_maps()
         begun = deadline.spent
         refinement.forward(deadline.part(max(0.01, SHARE * deadline.left)), leaves=leaves)
         took = deadline.spent - begun
