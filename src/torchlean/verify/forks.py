@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -124,19 +125,25 @@ def _walk(dual: Dual, forks: Forks, of: Ints, side: Any, size: int, memory: Memo
 
 
 def _trees(dual: Dual, chosen: Ints, low: Ints, count: int) -> list[tuple[Case, ...]]:
-    """Of each root 0, 1, ... the splits and leaves below it, in preorder."""
-    names = list(zip(dual.neurons.value.tolist(), dual.neurons.entry.tolist(), strict=True))
-    neuron, first = chosen.tolist(), low.tolist()
-    out = []
-    for root in range(count):
-        found: list[Case] = []
-        waiting = [root]
-        while waiting:
-            at = waiting.pop()
-            if first[at] < 0:
-                found.append(None)
-            else:
-                found.append(names[neuron[at]])
-                waiting += [first[at] + 1, first[at]]
-        out.append(tuple(found))
-    return out
+    """Of each root 0, 1, ... the splits and leaves below it, in preorder.
+
+    chosen, low   of each node: the neuron that is split there and its first child, beside which the other stands; -1
+    """
+    levels = [np.arange(count)]
+    while len(inner := levels[-1][low[levels[-1]] >= 0]):
+        levels.append(np.concatenate([low[inner], low[inner] + 1]))
+    size, place, root = np.ones(len(low), np.int64), np.zeros(len(low), np.int64), np.arange(len(low))
+    for ids in reversed(levels):
+        inner = ids[low[ids] >= 0]
+        size[inner] += size[low[inner]] + size[low[inner] + 1]
+    for ids in levels:
+        inner = ids[low[ids] >= 0]
+        first, second = low[inner], low[inner] + 1
+        place[first], place[second] = place[inner] + 1, place[inner] + 1 + size[first]
+        root[first] = root[second] = root[inner]
+    ids = np.concatenate(levels)
+    order = ids[np.lexsort((place[ids], root[ids]))]
+    names: list[Case] = [*zip(dual.neurons.value.tolist(), dual.neurons.entry.tolist(), strict=True), None]
+    every = [names[n] for n in np.where(low[order] >= 0, chosen[order], -1).tolist()]
+    ends = np.concatenate([[0], np.cumsum(size[:count])]).tolist()
+    return [tuple(every[a:b]) for a, b in pairwise(ends)]

@@ -19,7 +19,8 @@ from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
 from torchlean.verify.seal import seal
 
 SHARE = 0.3  # of the time that is left: for boxes before clauses are taken apart
-LEAVES = 1, 16, 64, 256, 1024  # of the trees that hidden bounds have of their own, pass by pass while a clause is open
+LEAVES = 1, 16, 64, 256, 1024, 4096  # of the trees of hidden bounds, pass by pass while a clause is open
+LONG = 1024  # leaves, after which another pass must be worth it: this one has halved what is missing
 SMALL, TRIED = 256, 0.3  # unstable neurons where a tree of all clauses is tried, for this share of the pass before it
 FEW = 64  # inputs up to which a network without unstable neurons is searched over its inputs
 
@@ -61,6 +62,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
         refinement.forward(deadline.part(max(0.01, SHARE * deadline.left)), leaves=leaves)
         took = deadline.spent - begun
         relus.settle()
+        before = _missing(relus, found)
         # what was refuted before derivations is refuted again by the same numbers after them
         found, more = _close(relus)
         refutations += more
@@ -77,6 +79,8 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
                 alone, number = (int(n[0]) for n in builder.split_clause(number, clause))
                 builder.graft(alone, trees.builder, trees.roots[i])
                 state.open[0, clause] = False
+        if leaves >= LONG and 2 * _missing(relus, found) > before:
+            break
         if 2 * took > SHARE * deadline.left:
             break  # with more leaves the next pass takes longer still, and would end before it is through
     if refinement.found or refutations:
@@ -89,6 +93,12 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
         below = Relus(problem, only(state, clause), relus.engine, (), relus.trust)
         nodes += ClauseSearch(builder, below, clause, abs(bound)).run(alone, bound)
     return nodes
+
+
+def _missing(relus: Relus, found: Bounded) -> float:
+    """How far the worst of the open clauses is from being refuted."""
+    left = relus.state.open[0, found.nodes.clause]
+    return float(-found.value[left].min(initial=0.0))
 
 
 def _close(relus: Relus) -> tuple[Bounded, list[tc.Refutation]]:
