@@ -30,7 +30,7 @@ from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.wire import MAX_BYTES as MAX_MODEL
 from torchlean_check.wire import unpack
 
-MAX_HEADER, MAX_BODY = 1 << 24, 1 << 30
+MAX_HEADER, MAX_BODY, MAX_TABLES = 1 << 24, 1 << 30, 1 << 20
 COLUMNS = {
     "op": "u1",
     "axis": "u2",
@@ -119,7 +119,7 @@ def _flatten(records: Sequence[Record]) -> list[int]:
 
 
 def encode(certificate: Certificate) -> bytes:
-    """The file's bytes."""
+    """The file's bytes. CheckError where it would be too large to be read."""
     c = certificate
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for tree in c.trees:
@@ -137,6 +137,8 @@ def encode(certificate: Certificate) -> bytes:
         else np.zeros(0, "<" + COLUMNS[name])
         for name, parts in columns.items()
     }
+    if (total := sum(a.nbytes for a in arrays.values())) > MAX_BODY or len(c.tables) > MAX_TABLES:
+        raise refuse("the certificate is too large", f"{MAX_BODY} bytes, {MAX_TABLES} tables", [total, len(c.tables)])
     header = {
         "format": 3,
         "model": c.model,
@@ -252,7 +254,7 @@ def decode(data: bytes) -> Certificate:
     if (
         not _counts(header["trees"], trees.MAX_NODES)
         or not 0 < len(header["trees"]) <= 1 << 14
-        or not 0 <= header["tables"] <= 1 << 20
+        or not 0 <= header["tables"] <= MAX_TABLES
     ):
         raise refuse(
             "the list of trees or the number of tables is out of range",

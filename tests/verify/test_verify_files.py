@@ -214,3 +214,12 @@ def test_the_attack_keeps_to_float32_points_inside_the_exact_region_where_there_
     below = np.nextafter(np.float32(region.hi[1]), np.float32(-np.inf))
     assert target.hi[1] == below and target.lo[1] == -below
     assert (target.lo[2:] == region.lo[2:]).all() and (target.hi[2:] == region.hi[2:]).all()
+
+
+def test_a_proof_that_the_checker_would_not_read_is_no_verdict(mlp, files, monkeypatch) -> None:
+    model = mlp((3, 6, 2), 0)[1]
+    claim = files[1](["-0.5"] * 3, ["0.5"] * 3, 2, ["(assert (>= Y_0 50.0))"])
+    assert verify_files(model, claim, 20.0).status.value == "unsat"
+    monkeypatch.setattr("torchlean_check.format.MAX_BODY", 0)
+    verdict = verify_files(model, claim, 20.0)
+    assert verdict.status.value == "unknown" and "too large" in verdict.reason and verdict.certificate is None

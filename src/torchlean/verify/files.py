@@ -164,7 +164,8 @@ def prove(problem: Problem, strategy: Strategy) -> Proof:
 def write(files: Files, semantics: str, table: str, proofs: list[Proof], root: str) -> bytes:
     """The certificate's bytes, without the slopes of tables that no proof reads.
 
-    root   the rule that the proofs' kernels used
+    root     the rule that the proofs' kernels used
+    Raises   Stuck where the checker would not read so many bytes
     """
     from torchlean import __version__
 
@@ -180,4 +181,7 @@ def write(files: Files, semantics: str, table: str, proofs: list[Proof], root: s
         table=table,
         writer=f"torchlean {__version__}",
     )
-    return tc.encode(certificate)
+    try:
+        return tc.encode(certificate)
+    except tc.CheckError as error:
+        raise Stuck(f"a proof was found, but {error.what}: {error.got} where {error.expected} are read") from None
