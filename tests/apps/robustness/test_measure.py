@@ -217,7 +217,7 @@ def test_radii_must_be_decimals_that_rise(epsilons) -> None:
 
 
 def test_what_the_checker_cannot_read_is_refused_for_proofs_alone(tmp_path, monkeypatch) -> None:
-    program = tl.trace(nn.Sequential(nn.Linear(2, 8), nn.Softplus(), nn.Linear(8, 2)), tl.f32[1, 2])
+    program = tl.trace(nn.Sequential(nn.Linear(2, 8), nn.GELU(tanh=True), nn.Linear(8, 2)), tl.f32[1, 2])
     x = np.array([[[2, 0]]], np.float32)
     examples = app.Examples(x, program(x[0]).argmax(axis=1))
     settings = app.Settings((Fraction("0.001"),), method="ibp")
