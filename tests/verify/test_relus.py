@@ -9,9 +9,12 @@ import pytest
 
 import torchlean_check as tc
 from torchlean.verify import verify_files
+from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Engine, NumpyMaps, TorchMaps
 from torchlean.verify.nodes import Nodes, Queue
 from torchlean.verify.relus import Relus
+from torchlean.verify.tables import multipliers
+from torchlean_check.onnx_reader import read_network
 from torchlean_check.parallel import below
 from torchlean_check.records import RECORD, SPLIT
 from torchlean_check.tree import Front, Plan, run
@@ -135,7 +138,7 @@ def some_nodes(rng, count, first=0):
 def test_a_queue_gives_back_what_was_pushed(memory, mlp) -> None:
     """Also what waited on the host, and what changed its arrays in between."""
     _, model = mlp((3, 4, 2), 0)
-    network = tc.onnx_reader.read_network(model)
+    network = read_network(model)
     rng, maps = np.random.default_rng(0), NumpyMaps(network)
     maps.memory = memory
     parts = [some_nodes(rng, n, 100 * n) for n in (4, 7, 1, 6)]
@@ -164,7 +167,7 @@ def test_a_queue_gives_back_what_was_pushed(memory, mlp) -> None:
 def test_trees_begin_one_after_the_other(mlp) -> None:
     """As long as few nodes wait, a home joins with each batch; what waits of the last is visited first."""
     _, model = mlp((3, 4, 2), 0)
-    maps = NumpyMaps(tc.onnx_reader.read_network(model))
+    maps = NumpyMaps(read_network(model))
     nodes = some_nodes(np.random.default_rng(0), 6)
     queue = Queue(replace(nodes, home=np.array([0, 1, 2, 0, 1, 2])), maps)
     assert queue.pop(64).home.tolist() == [2, 2]
@@ -215,3 +218,13 @@ def test_a_tree_is_cut_back_to_few_open_leaves() -> None:
     assert builder.cut(high, np.array([c, e]), 1) == {a: ((3, 5, -1),)}
     assert sorted(builder.build()[1][[0, low, high, a, b]].tolist()) == [0, 1, 2, 3, 4]
     assert len(builder.build()[0].op) == 5
+
+
+def test_a_multiplier_without_a_split_is_none_whatever_it_is(mlp) -> None:
+    """Also where it is no number: a search may have failed there."""
+    network = read_network(mlp((3, 4, 2), 0)[1])
+    value = next(iter(network.relu_inputs))
+    neurons = Neurons.of({value: (np.full(4, -1.0), np.full(4, 1.0))})
+    side, beta = np.array([[0.0, 1.0, -1.0, 0.0]]), np.array([[np.nan, 0.5, 0.0, np.inf]])
+    for maps in (NumpyMaps(network), TorchMaps(network, "cpu")):
+        assert multipliers(neurons, maps, maps.put(side), maps.put(beta)) == [((value, 1, 1, 0.5),)]

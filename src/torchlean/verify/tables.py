@@ -50,14 +50,17 @@ def units(xp: Any, alpha: Any) -> Any:
 
 def slope_tables(network: Network, neurons: Neurons, maps: Maps, alpha: Any) -> list[tc.SlopeTable]:
     """The lower slopes of unstable neurons, a table for each row.   Shapes  alpha: [B, U], of these maps"""
-    sizes = {value: network.nodes[value].size for value, part in neurons.at.items() if part.start < part.stop}
-    return [tc.SlopeTable(Unstable(sizes, neurons, row)) for row in maps.get(units(maps.xp, alpha))]
+    return _tables(network, neurons, maps.get(units(maps.xp, alpha)))
 
 
 def slope_table(network: Network, neurons: Neurons, alpha: NDArray[np.float64]) -> tc.SlopeTable:
     """The same for one row.   Shapes  alpha: [U]"""
+    return _tables(network, neurons, units(np, alpha[None]))[0]
+
+
+def _tables(network: Network, neurons: Neurons, slopes: Ints16) -> list[tc.SlopeTable]:
     sizes = {value: network.nodes[value].size for value, part in neurons.at.items() if part.start < part.stop}
-    return tc.SlopeTable(Unstable(sizes, neurons, units(np, alpha)))
+    return [tc.SlopeTable(Unstable(sizes, neurons, row)) for row in slopes]
 
 
 def joined(tables: Sequence[tc.SlopeTable]) -> dict[int, NDArray[np.float64]]:
@@ -70,7 +73,7 @@ def multipliers(
     neurons: Neurons, maps: Maps, side: Any, beta: Any, scale: NDArray[np.float64] | None = None
 ) -> list[Multipliers]:
     """Those of splits that are not 0, each row's.   Shapes  side, beta: [B, U], of these maps; scale: [B]"""
-    used = maps.xp.where(side != 0, beta, 0 * beta)
+    used = maps.xp.where(side != 0, beta, maps.xp.zeros_like(beta))  # not 0 * beta: it may be no number there
     at = maps.nonzero(used)
     row, n = (np.asarray(maps.get(i)) for i in at)
     factor, sides = np.asarray(maps.get(used[at]), np.float64), maps.get(side[at]).astype(np.int64)
