@@ -94,6 +94,13 @@ def replay_parallel(
     )
 
 
+def work(plan: Plan) -> Ints:
+    """How many rows each node bounds, roughly."""
+    found = np.ones(len(plan.kind), np.int64)
+    found[(plan.tree.op & RECORD) > 0] += np.array([record.rows for record in plan.tree.records], np.int64)
+    return found
+
+
 def subtrees(plan: Plan) -> Ints:
     """The work at and below each node."""
     inner = plan.kind >= SPLIT
@@ -101,7 +108,7 @@ def subtrees(plan: Plan) -> Ints:
     ends = [1]  # of the levels: nodes are numbered level by level
     while ends[-1] < len(inner):
         ends.append(1 + 2 * int(parents[ends[-1] - 1]))
-    found = plan.work()
+    found = work(plan)
     for begin, end in reversed(list(zip([0, *ends], ends, strict=False))):
         at = begin + np.nonzero(inner[begin:end])[0]
         found[at] += found[plan.child[at]] + found[plan.child[at] + 1]

@@ -48,6 +48,9 @@ class Front:
     nodes: Ints
     state: State
 
+    def take(self, which: Bools) -> Front:
+        return Front(self.nodes[which], self.state.take(np.flatnonzero(which)))
+
 
 @dataclass(frozen=True, eq=False)
 class Replay:
@@ -125,12 +128,6 @@ class Plan:
         self.axis_at, self.at_at, self.value_at, self.record_at = (
             _ranks(m) for m in (by_axis, by_at, by_value, by_record)
         )
-
-    def work(self) -> Ints:
-        """How many rows each node bounds, roughly.   Shapes  [nodes]"""
-        found = np.ones(len(self.kind), np.int64)
-        found[(self.tree.op & RECORD) > 0] += np.array([record.rows for record in self.tree.records], np.int64)
-        return found
 
     @staticmethod
     def _neuron(kernel: Kernel, value: int, index: int) -> None:
@@ -318,7 +315,7 @@ def replay(
     """
     plan = Plan(tree, kernel, tables)
     start = front if front is not None else Front(np.zeros(1, np.int64), kernel.start())
-    if workers > 1 and int(plan.work().sum()) > MUCH:
+    if workers > 1 and len(tree.op) + sum(record.rows for record in tree.records) > MUCH:
         from torchlean_check.parallel import replay_parallel
 
         return replay_parallel(plan, start, slack, workers, deadline, stop_at_failure)
@@ -348,9 +345,9 @@ def run(
             batch.append(waiting.pop())
         now = join(batch)
         if len(now.nodes) > kernel.chunk:
-            cut = len(now.nodes) - kernel.chunk
-            waiting.append(Front(now.nodes[:cut], now.state.take(np.arange(cut))))
-            now = Front(now.nodes[cut:], now.state.take(np.arange(cut, len(now.nodes))))
+            last = np.arange(len(now.nodes)) >= len(now.nodes) - kernel.chunk
+            waiting.append(now.take(~last))
+            now = now.take(last)
         closed, fronts, at_holes = plan.visit(now.nodes, now.state, scale)
         going, left = _parted(fronts, only)
         waiting += going
@@ -358,9 +355,9 @@ def run(
         visited += len(now.nodes)
         holes += [int(now.nodes[i]) for i in at_holes]
         leaves += int(closed.sum())
-        lost = np.nonzero(~closed & (plan.kind[now.nodes] == LEAF))[0]
-        if len(lost):
-            failed.append(Front(now.nodes[lost], now.state.take(lost)))
+        lost = ~closed & (plan.kind[now.nodes] == LEAF)
+        if lost.any():
+            failed.append(now.take(lost))
             if stop_at_failure:
                 return Replay(leaves, np.array(sorted(holes), np.int64), failed[0], visited, True)
     open_ = [*failed, *aside]
@@ -371,10 +368,5 @@ def _parted(fronts: list[Front], only: Bools | None) -> tuple[list[Front], list[
     """What `only` holds, and the rest."""
     if only is None:
         return fronts, []
-    parts: tuple[list[Front], list[Front]] = [], []
-    for front in fronts:
-        inside = only[front.nodes]
-        for part, at in zip(parts, (np.flatnonzero(inside), np.flatnonzero(~inside)), strict=True):
-            if len(at):
-                part.append(Front(front.nodes[at], front.state.take(at)))
-    return parts
+    marked = [(f, only[f.nodes]) for f in fronts]
+    return [f.take(m) for f, m in marked if m.any()], [f.take(~m) for f, m in marked if not m.all()]
