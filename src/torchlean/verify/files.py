@@ -19,7 +19,7 @@ from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Curve, Network, Product
 from torchlean_check.process import processors
-from torchlean_check.records import tables_read
+from torchlean_check.records import NONE, tables_read
 from torchlean_check.vnnlib_reader import Region
 from torchlean_check.wire import unpack
 
@@ -170,7 +170,7 @@ def write(files: Files, semantics: str, table: str, proofs: list[Proof], root: s
     from torchlean import __version__
 
     read = tables_read([record for proof in proofs for record in proof.tree.records])
-    tables = tuple(table if i in read else tc.SlopeTable({}) for i, table in enumerate(files.tables))
+    tables = tuple(table if i in read else NONE for i, table in enumerate(files.tables))
     certificate = tc.Certificate.of(
         files.model,
         files.claim,

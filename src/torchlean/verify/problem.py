@@ -22,7 +22,7 @@ from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
 
-MOST_REPLAYERS = 8
+MOST_REPLAYERS = 16
 SMALL = 1 << 14  # values of a network
 SLACK = 2.0**-40  # of the magnitude: so that machines with other sums agree on a certificate
 
