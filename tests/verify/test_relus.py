@@ -12,6 +12,7 @@ from torchlean.verify import verify_files
 from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Engine, NumpyMaps, TorchMaps
 from torchlean.verify.nodes import Nodes, Queue
+from torchlean.verify.problem import Budget, Stuck
 from torchlean.verify.relus import Relus
 from torchlean.verify.tables import multipliers
 from torchlean_check.onnx_reader import read_network
@@ -101,6 +102,29 @@ def test_what_a_tree_closed_before_it_was_given_up_is_kept(mlp, files, monkeypat
     assert verdict.status.value == "unsat"
     assert tc.check(model, claim, verdict.certificate).status == "valid"
     assert sum(bool(left) for _, left in cuts) >= 1 and all(len(left) <= 4 for _, left in cuts)
+
+
+@pytest.mark.parametrize("problem", [Budget(), Stuck("no split")])
+def test_a_node_that_no_split_helps_is_a_case_of_its_own(mlp, files, monkeypatch, problem) -> None:
+    """The boxes that its tree has may be at fault: neither the tree nor float32 is given up for it."""
+    own, refused = Relus.children, []
+
+    def children(self, builder, found, items):
+        if not refused and (found.nodes.depth[items] == 2).any():
+            if len(items) == 1:
+                refused.append(items)
+            raise problem
+        return own(self, builder, found, items)
+
+    monkeypatch.setattr(Relus, "children", children)
+    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
+    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
+    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
+    monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
+    model, claim = claim_of(mlp, files, 1, 1.3)
+    verdict = verify_files(model, claim, 300.0, strategy="neurons")
+    assert refused and (verdict.status.value, verdict.semantics) == ("unsat", "float32")
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
 
 
 def test_a_tree_in_several_processes_is_the_tree_in_one(mlp, files) -> None:

@@ -22,7 +22,7 @@ from torchlean.verify.tighten import Tightening
 TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
 NEAR, TINY = 0.1, 64  # a tree is tried where this share of the clause's first bound lacks, or neurons are so few
 FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; none did
-LEAVES_ROOT, LEAVES = 16, 1  # of the trees that the bounds of hidden neurons have of their own
+LEAVES_ROOT, LEAVES = 16, 8  # of the trees that the bounds of hidden neurons have of their own
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TRIED = 0.5  # of the time of tightening: what trees may have at least
 REST = 16  # leaves that are left of a tree that was not closed in its time: what is closed is kept
@@ -32,12 +32,16 @@ SHARES = 16  # of the memory, of which the multipliers that waiting cases start 
 
 
 class ClauseSearch:
-    """The search for one clause, whose g is of the size `scale`, below the state of `relus`, where it alone is open."""
+    """The search for one clause, whose g is of the size `scale`, below the state of `relus`, where it alone is open.
 
-    def __init__(self, builder: tc.TreeBuilder, relus: Relus, clause: int, scale: float) -> None:
+    cases   whether the bounds of hidden neurons are worth trees of their own below the root, too
+    """
+
+    def __init__(self, builder: tc.TreeBuilder, relus: Relus, clause: int, scale: float, cases: bool = False) -> None:
         self.builder, self.relus, self.clause, self.scale = builder, relus, clause, scale
         self.deadline = relus.problem.deadline
         self.tightening = Tightening(relus, clause, scale)
+        self.leaves = LEAVES if cases else 1
         self.credit = 0.0  # seconds that tightening took and trees did not: a tree may have them
         self.near = NEAR
 
@@ -118,7 +122,7 @@ class ClauseSearch:
         ends: dict[Case, tuple[Bounded, int]] = {}
         going = batch
         while going:
-            self.tightening.cycle(going, share, LEAVES if going[0].side.any() else LEAVES_ROOT)
+            self.tightening.cycle(going, share, self.leaves if going[0].side.any() else LEAVES_ROOT)
             for case in going:
                 if case.empty:
                     self.builder.record(case.number, tc.Record(tuple(case.found)))
@@ -188,6 +192,8 @@ def forest(relus: Relus, found: Bounded, seconds: float) -> Forest:
         return Forest(builder, roots, [], {})
     if left is None:
         return Forest(builder, roots, every.tolist(), {})
-    cuts = {i: builder.cut(roots[i], left.number[left.home == i], REST) for i in np.unique(left.home).tolist()}
+    cuts = {
+        i: builder.cut(roots[i], np.unique(left.number[left.home == i]), REST) for i in np.unique(left.home).tolist()
+    }
     closed = np.setdiff1d(every, left.home).tolist()
     return Forest(builder, roots, closed, {i: cut for i, cut in cuts.items() if cut})

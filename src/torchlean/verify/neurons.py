@@ -20,6 +20,7 @@ from torchlean.verify.seal import seal
 
 SHARE = 0.3  # of the time that is left: for boxes before clauses are taken apart
 LEAVES = 1, 16, 64, 256, 1024, 4096  # of the trees of hidden bounds, pass by pass while a clause is open
+FIRST, WORTH = 16, 0.3  # leaves; what a pass with so many must bring, of what is missing, to have trees everywhere
 LONG = 1024  # leaves, after which another pass must be worth it: this one has halved what is missing
 SMALL, TRIED = 256, 0.3  # unstable neurons where a tree of all clauses is tried, for this share of the pass before it
 FEW = 64  # inputs up to which a network without unstable neurons is searched over its inputs
@@ -52,7 +53,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
     """
     problem, state, deadline = relus.problem, relus.state, relus.problem.deadline
     found, refutations = _close(relus)
-    refinement, number = Refinement(problem, state, relus.engine, relus.trust), 0
+    refinement, number, worth = Refinement(problem, state, relus.engine, relus.trust), 0, False
     for leaves in LEAVES:
         if not state.open.any():
             break
@@ -66,6 +67,8 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
         # what was refuted before derivations is refuted again by the same numbers after them
         found, more = _close(relus)
         refutations += more
+        if leaves == FIRST:
+            worth = _missing(relus, found) < (1 - WORTH) * before
         items = np.flatnonzero(state.open[0, found.nodes.clause])
         if len(items) and len(relus.neurons) <= SMALL:
             relus.repeat(len(items))
@@ -91,7 +94,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
         clause, bound = int(found.nodes.clause[j]), float(found.value[j])
         alone, number = (int(n[0]) for n in builder.split_clause(number, clause))
         below = Relus(problem, only(state, clause), relus.engine, (), relus.trust)
-        nodes += ClauseSearch(builder, below, clause, abs(bound)).run(alone, bound)
+        nodes += ClauseSearch(builder, below, clause, abs(bound), worth).run(alone, bound)
     return nodes
 
 

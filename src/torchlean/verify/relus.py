@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,7 @@ Ints = NDArray[np.int64]
 
 STEPS_ROOT, STEPS, STEPS_LAST = 60, 16, 60
 TRIAL = 400  # nodes of a tree that is tried, at least
+DEAR = 1 << 15  # nodes that a case is worth: each stands in the certificate, and is replayed
 CANDIDATES = 16  # neurons that are tried on both sides
 LEAST = 1e-9  # what a side gains at least, where gains are multiplied
 HOPE = 8  # times what its lines may cost a bound: what splits may give it
@@ -79,6 +80,13 @@ class Bounded:
             columns[name] = None if none else maps.xp.stack([moved(found, a[j : j + 1])[0] for found, a, j in mine])
         row, value = (np.array([getattr(found, name)[j] for found, j in parts]) for name in ("row", "value"))
         return Bounded(nodes, row, Best(**columns), value, maps)
+
+
+class Left(NamedTuple):
+    """Tree nodes that are open, and the home of each."""
+
+    number: Ints
+    home: Ints
 
 
 class Relus:
@@ -156,26 +164,31 @@ class Relus:
         alpha = self.maps.put(np.repeat(self.neurons.default()[None], len(number), axis=0))
         return Nodes(number, clause, home, 0 * number, self.maps.put(side), alpha, 0 * alpha)
 
-    def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float) -> Nodes | None:
-        """Visit nodes, those of the last home first, until none is open; returns what is left.
+    def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float) -> Left | None:
+        """Visit nodes, those of the last home first, until none is open; returns what is left, and what no split helps.
 
+        Their boxes may be at fault, which were narrowed for other splits: a search may narrow them for these.
         seconds   with the replay's, after which the tree is given up, if TRIAL nodes were visited: earlier where little
-                  is closed, later where most is
+                  is closed, later where most is; and so after DEAR nodes in each home
         """
         clock, memory, visited = self.problem.deadline, self.problem.deadline.memory, self.visited
-        queue, start = Queue(nodes, self.maps), clock.spent
+        self._aside: list[tuple[Ints, Ints]] = []
+        queue, start, homes = Queue(nodes, self.maps), clock.spent, len(np.unique(nodes.home))
         while len(queue):
             clock.check()
-            used = clock.spent - start + self.replay_of(self.visited - visited)
-            if self.visited > visited + TRIAL and _given_up(used / max(seconds, 1e-9), queue.closed()):
-                return queue.all()
+            more = self.visited - visited
+            used = max((clock.spent - start + self.replay_of(more)) / max(seconds, 1e-9), more / (DEAR * homes))
+            if more > TRIAL and _given_up(used, queue.closed()):
+                left = queue.all()
+                self._aside.append((left.number, left.home))
+                break
             if self.engine.move(clock.spent):
                 self.take_maps()
                 queue.move(self.maps)
             batch = queue.pop(memory.size(self.engine.batch(len(self.neurons))))
             children = memory.attempt(lambda batch=batch: self._visit(builder, batch), len(batch), builder)  # type: ignore[misc]
             queue.push(batch if children is None else children)
-        return None
+        return Left(*map(np.concatenate, zip(*self._aside, strict=True))) if self._aside else None
 
     def _visit(self, builder: tc.TreeBuilder, batch: Nodes) -> Nodes:
         """Bound a batch of nodes; returns the children of those that stay open."""
@@ -187,7 +200,19 @@ class Relus:
         for number, refutation in zip(batch.number.tolist(), refutations, strict=True):
             if refutation is not None:
                 builder.record(number, tc.Record((), (refutation,)))
-        return self.children(builder, found, np.flatnonzero([r is None for r in refutations]))
+        left = np.flatnonzero([r is None for r in refutations])
+        return Nodes.join(self._halves(builder, found, left), self.maps.xp)
+
+    def _halves(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> list[Nodes]:
+        """The children of some of the bounded nodes; those that no split can help here are put aside."""
+        try:
+            return [self.children(builder, found, items)]
+        except (Budget, Stuck):
+            if len(items) > 1:
+                first, last = np.array_split(items, 2)
+                return self._halves(builder, found, first) + self._halves(builder, found, last)
+            self._aside.append((found.nodes.number[items], found.nodes.home[items]))
+            return [found.nodes.take(slice(0, 0))]
 
     def bound(self, nodes: Nodes, steps: int) -> Bounded:
         """The best bound of each node's clause."""
@@ -336,7 +361,7 @@ class Relus:
         sign = np.tile(np.array([-1.0, 1.0]), tried.size)
         row = found.row[items]
         value = np.empty(len(each))
-        size = self.engine.batch(len(self.neurons))
+        size = self.problem.deadline.memory.size(self.engine.batch(len(self.neurons)))
         for start in range(0, len(each), size):
             part = slice(start, start + size)
             i, rows = maps.index(items[each[part]]), np.arange(len(each[part]))
