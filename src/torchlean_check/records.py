@@ -6,12 +6,12 @@ A tree is columns over its nodes in breadth-first order; children of a split sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from torchlean_check.cases import Case
+from torchlean_check.frozen import frozen
 from torchlean_check.network import Floats
 
 LEAF, HOLE, SPLIT, SPLIT_AT, SPLIT_VALUE, SPLIT_CLAUSE = range(6)
@@ -20,7 +20,7 @@ MAX_NODES, MAX_DEPTH = 1 << 26, 4096
 UNIT = 2.0**-14  # of the slopes in tables
 
 
-@dataclass(frozen=True)
+@frozen
 class Bound:
     """One bound of entry `index` of a value: the lower for side 1, the upper for -1.
 
@@ -37,7 +37,7 @@ class Bound:
     cases: tuple[Case, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Derivation:
     """Bounds for inputs of one relu, each from what was known before; None: default ones, where it is unstable.
 
@@ -49,7 +49,7 @@ class Derivation:
     clause: int = -1
 
 
-@dataclass(frozen=True)
+@frozen
 class Refutation:
     """One clause refuted by explicit multipliers of splits above: (value, index, side, m).
 
@@ -62,7 +62,7 @@ class Refutation:
     multipliers: tuple[tuple[int, int, int, float], ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Record:
     derivations: tuple[Derivation, ...] = ()
     refutations: tuple[Refutation, ...] = ()
@@ -74,7 +74,7 @@ def tables_read(records: Sequence[Record]) -> set[int]:
     return bounds | {refutation.table for r in records for refutation in r.refutations}
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class SlopeTable:
     """Lower slopes per value that a relu reads, in units of 2^-14; -32768: the default rule."""
 
@@ -84,7 +84,7 @@ class SlopeTable:
         return {k: np.where(s == -32768, np.nan, s * UNIT)[None] for k, s in self.slopes.items()}
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Tree:
     """op [n] one byte a node; axis per split of kind 2, 3 or 5 (of kind 5: the clause), at per kind 3, value, index,
     value_at per kind 4, records per flag."""

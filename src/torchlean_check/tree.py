@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from torchlean_check import cases
 from torchlean_check.errors import CheckError
+from torchlean_check.frozen import frozen
 from torchlean_check.kernel import Bools, Ints, Kernel, Slopes, State
 from torchlean_check.network import Floats
 from torchlean_check.pushes import Pushes
@@ -39,7 +39,7 @@ from torchlean_check.records import (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Front:
     """Tree nodes and their states."""
 
@@ -47,7 +47,7 @@ class Front:
     state: State
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Replay:
     """leaves: closed; holes: nodes assumed; failed: leaves that did not close (state None when none failed)."""
 

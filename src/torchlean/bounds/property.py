@@ -9,16 +9,16 @@ Source   SEMANTICS.md, section 4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from torchlean.bounds.region import Box
 from torchlean.errors import DataError, ShapeError
+from torchlean.frozen import frozen
 
 Terms = tuple[tuple[int, Fraction], ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Inequality:
     """sum(c * X[i] for i, c in x) + sum(c * Y[j] for j, c in y) + constant <= 0, or < 0 when `strict`.
 
@@ -85,7 +85,7 @@ def inequality(
     return Inequality(_normal(x), _normal(y), constant, strict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Clause:
     """All (x, y) with x in `box` and every inequality true. Clauses over one region share one Box object."""
 
@@ -97,7 +97,7 @@ class Clause:
         return self.box.contains_exact(x) and all(g.holds(x, y) for g in self.inequalities)
 
 
-@dataclass(frozen=True)
+@frozen
 class Violation:
     """A disjunction of clauses over `inputs` flat inputs and `outputs` flat outputs. No clause: nothing is forbidden.
 

@@ -11,7 +11,9 @@ import torchlean_check as tc
 from torchlean.verify.attack import descend, evolve
 from torchlean.verify.boxes import Search, look_at
 from torchlean.verify.clock import Deadline
-from torchlean.verify.problem import Budget, Problem, Proof, Stuck, closes
+from torchlean.verify.glance import closes
+from torchlean.verify.outcome import Budget, Proof, Stuck
+from torchlean.verify.problem import Problem
 
 if TYPE_CHECKING:
     from torchlean.verify.team import Worker

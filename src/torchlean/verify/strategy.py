@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchlean.errors import UsageError
+from torchlean.frozen import frozen
 
 if TYPE_CHECKING:
-    from torchlean.verify.problem import Problem, Proof
+    from torchlean.verify.outcome import Proof
+    from torchlean.verify.problem import Problem
 
 NAMES = ("auto", "inputs", "neurons", "lp")
 FEW = 20  # inputs that vary: with so many a region is decided by splitting them
@@ -17,7 +18,7 @@ MORE = 32  # with so many it is tried for a share of the time (safenlp has 30, a
 SHARE = 0.4
 
 
-@dataclass(frozen=True)
+@frozen
 class Strategy:
     """inputs: boxes of inputs are split; neurons: relus are, into their two phases; lp: linear programs.
 
