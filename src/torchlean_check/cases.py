@@ -97,7 +97,7 @@ def least(
     of: Ints = np.repeat(np.arange(len(asked)), [len(one) for one in cuts] if cuts is not None else 1)
     entry, side = (np.array(column, np.int64) for column in zip(*(a[:2] for a in asked), strict=True))
     out = np.full(len(asked), HUGE)  # more than any value: no execution is there
-    chunk = kernel.row_chunk if cuts is not None else len(of)
+    chunk = kernel.row_chunk
 
     def low(at: int) -> tuple[Ints, Floats]:
         mine = of[at : at + chunk]

@@ -1,7 +1,7 @@
-"""The replay in several processes: the waiting nodes are dealt out by the sizes of what stands below them.
+"""The replay in several processes: subtrees are dealt out by the work that they hold.
 
-This process takes one share. The workers are fresh interpreters that run this file; each receives the plan and its
-share through a pipe from its own parent.
+This process visits the nodes above them, and takes one share. The workers are fresh interpreters that run this file;
+each receives the plan and its share through a pipe from its own parent.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ import numpy as np
 
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Ints
-from torchlean_check.records import RECORD, SPLIT, Record, SlopeTable, tables_read
+from torchlean_check.records import RECORD, SPLIT, Record, tables_read
 from torchlean_check.tree import Front, Plan, Replay, join, run
+
+FINER = 8  # times less than its share: what a process may get in one piece
 
 
 def replay_parallel(
     plan: Plan, start: Front, slack: float, workers: int, deadline: float | None, stop_at_failure: bool
 ) -> Replay:
     """Like `run`, with the nodes below a first stretch shared out among this process and `workers` - 1 others."""
-    first = run(plan, start, slack, deadline, stop_at_failure, until=64 * workers)
+    held = subtrees(plan)
+    much = held > held[start.nodes].sum() // (FINER * workers)
+    first = run(plan, start, slack, deadline, stop_at_failure, only=much)
     if first.finished or first.failed is None or (deadline is not None and time.monotonic() > deadline):
         return first
     front = first.failed
-    remaining = None if deadline is None else max(deadline - time.monotonic(), 0.0)
     env = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]),
     }
-    shares = [Front(front.nodes[at], front.state.take(at)) for at in deal(sizes(plan)[front.nodes], workers)]
-    mine, others = shares[0], shares[1:]
-    sent = [pickle.dumps((below(plan, x.nodes), x, slack, remaining, stop_at_failure)) for x in others]
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-m", "torchlean_check.parallel"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=env,
-        )
-        for _ in sent
-    ]
+    dealt = [at for at in deal(held[front.nodes], workers) if len(at)]
+    mine, *others = [Front(front.nodes[at], front.state.take(at)) for at in dealt]
+    running: list[subprocess.Popen[bytes]] = []
+    senders: list[Thread] = []
     threads = plan.kernel.threads
     try:
-        senders = [Thread(target=_send, args=pair) for pair in zip(running, sent, strict=True)]
-        for sender in senders:
-            sender.start()  # a share is longer than a pipe holds, and its reader is still starting
+        for share in others:
+            command = [sys.executable, "-P", "-m", "torchlean_check.parallel"]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+            running.append(process)
+            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+            sent = pickle.dumps((below(plan, share.nodes), share, slack, left, stop_at_failure))
+            senders.append(Thread(target=_send, args=(process, sent)))
+            senders[-1].start()  # a share is longer than a pipe holds, and its reader is still starting
         plan.kernel.threads = 1  # the other processors are taken
         parts = [run(plan, mine, slack, deadline, stop_at_failure)]
         for sender in senders:
@@ -94,14 +94,21 @@ def replay_parallel(
     )
 
 
-def sizes(plan: Plan) -> Ints:
-    """How many nodes stand at and below each node."""
+def work(plan: Plan) -> Ints:
+    """How many rows each node bounds, roughly."""
+    found = np.ones(len(plan.kind), np.int64)
+    found[(plan.tree.op & RECORD) > 0] += np.array([record.rows for record in plan.tree.records], np.int64)
+    return found
+
+
+def subtrees(plan: Plan) -> Ints:
+    """The work at and below each node."""
     inner = plan.kind >= SPLIT
     parents = np.cumsum(inner)
     ends = [1]  # of the levels: nodes are numbered level by level
     while ends[-1] < len(inner):
         ends.append(1 + 2 * int(parents[ends[-1] - 1]))
-    found = np.ones(len(inner), np.int64)
+    found = work(plan)
     for begin, end in reversed(list(zip([0, *ends], ends, strict=False))):
         at = begin + np.nonzero(inner[begin:end])[0]
         found[at] += found[plan.child[at]] + found[plan.child[at] + 1]
@@ -120,18 +127,18 @@ def below(plan: Plan, nodes: Ints) -> Plan:
     used = tables_read(records)
     part = copy(plan)
     part.tree = replace(plan.tree, records=records)
-    part.tables = [table if i in used else SlopeTable({}) for i, table in enumerate(plan.tables)]
+    part.tables = {i: plan.tables[i] for i in used if i >= 0}
     return part
 
 
-def deal(sizes: Ints, shares: int) -> list[Ints]:
+def deal(work: Ints, shares: int) -> list[Ints]:
     """Positions in each share: the largest first, each to the share that has least."""
     given: list[list[int]] = [[] for _ in range(shares)]
     load = [0] * shares
-    for at in np.argsort(-sizes, kind="stable").tolist():
+    for at in np.argsort(-work, kind="stable").tolist():
         least = load.index(min(load))
         given[least].append(at)
-        load[least] += int(sizes[at])
+        load[least] += int(work[at])
     return [np.array(sorted(positions), np.int64) for positions in given]
 
 
@@ -143,12 +150,10 @@ def _send(process: subprocess.Popen[bytes], share: bytes) -> None:
 
 
 def _work() -> None:
-    plan, front, slack, remaining, stop = pickle.loads(sys.stdin.buffer.read())
+    plan, front, slack, left, stop = pickle.loads(sys.stdin.buffer.read())
     plan.kernel.threads = 1
     try:
-        answer: Replay | CheckError = run(
-            plan, front, slack, None if remaining is None else time.monotonic() + remaining, stop
-        )
+        answer: Replay | CheckError = run(plan, front, slack, None if left is None else time.monotonic() + left, stop)
     except CheckError as error:
         answer = error
     sys.stdout.buffer.write(pickle.dumps(answer))

@@ -67,6 +67,12 @@ class Record:
     derivations: tuple[Derivation, ...] = ()
     refutations: tuple[Refutation, ...] = ()
 
+    @property
+    def rows(self) -> int:
+        """How many rows it asks to bound: of a bound, one for each leaf of its cases."""
+        bounds = [b.cases for d in self.derivations for b in d.bounds or ()]
+        return len(self.refutations) + sum(len(cases) // 2 + 1 for cases in bounds)
+
 
 def tables_read(records: Sequence[Record]) -> set[int]:
     """Positions of the slope tables that they name; -1 among them where one names none."""

@@ -7,14 +7,15 @@ bounded.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from torchlean_check import cases
 from torchlean_check.errors import CheckError
 from torchlean_check.frozen import frozen
-from torchlean_check.kernel import Bools, Ints, Kernel, Slopes, State
+from torchlean_check.kernel import Bools, Ints, Kernel, Path, Slopes, State
 from torchlean_check.network import Floats
 from torchlean_check.pushes import Pushes
 from torchlean_check.records import (
@@ -38,6 +39,8 @@ from torchlean_check.records import (
     Tree,
 )
 
+MUCH = 4096  # rows to bound, beyond which other processes take part
+
 
 @frozen(eq=False)
 class Front:
@@ -45,6 +48,9 @@ class Front:
 
     nodes: Ints
     state: State
+
+    def take(self, which: Bools) -> Front:
+        return Front(self.nodes[which], self.state.take(np.flatnonzero(which)))
 
 
 @frozen(eq=False)
@@ -119,7 +125,7 @@ class Plan:
         for record in tree.records:
             self._record(kernel, record, len(tables))
         self.tree, self.kernel, self.kind = tree, kernel, kind
-        self.tables = tables
+        self.tables: Sequence[SlopeTable] | Mapping[int, SlopeTable] = tables
         self.axis_at, self.at_at, self.value_at, self.record_at = (
             _ranks(m) for m in (by_axis, by_at, by_value, by_record)
         )
@@ -159,7 +165,9 @@ class Plan:
                 if side not in (-1, 1) or not np.isfinite(m):
                     raise bad("a split multiplier is not understood", "record", "side 1 or -1, finite", f"{side}, {m}")
 
-    def _duals(self, state: State, nodes: Sequence[int], steps: Sequence[Bound | Refutation]) -> tuple[Slopes, Pushes]:
+    def _duals(
+        self, paths: Sequence[Path], nodes: Sequence[int], steps: Sequence[Bound | Refutation]
+    ) -> tuple[Slopes, Pushes]:
         """Slopes and split multipliers, one row a step; a multiplier takes the threshold of the tightest such split."""
         slopes: dict[int, Floats] = {}
         splits: dict[tuple[int, int, int, int, float], float] = {}
@@ -167,7 +175,7 @@ class Plan:
             for value, slope in (self.tables[step.table].floats() if step.table >= 0 else {}).items():
                 slopes.setdefault(value, np.full((len(steps), slope.shape[1]), np.nan))[j] = slope
             for value, index, side, m in step.multipliers:
-                found = [at for v, i, s, at in state.paths[j] if (v, i, s) == (value, index, side)]
+                found = [at for v, i, s, at in paths[j] if (v, i, s) == (value, index, side)]
                 if not found:
                     raise bad(
                         "a multiplier names a split that is not on its path",
@@ -217,23 +225,28 @@ class Plan:
 
     def _records(self, nodes: Ints, state: State) -> State:
         """Do the derivations of each node, in order, then the refutations of all."""
-        parts, steps = [], []
-        for i, node in enumerate(nodes.tolist()):
-            part = state.take([i])
-            if self.tree.op[node] & RECORD:
-                record = self.tree.records[self.record_at[node]]
+        kernel = self.kernel
+        found = {
+            i: self.tree.records[self.record_at[node]]
+            for i, node in enumerate(nodes.tolist())
+            if self.tree.op[node] & RECORD
+        }
+        if any(record.derivations for record in found.values()):
+            parts = [state.take([i]) for i in range(len(nodes))]
+            for i, record in found.items():
                 for d in record.derivations:
-                    self._derive(part, node, d)
-                steps += [(i, node, r) for r in record.refutations]
-            parts.append(part)
-        joined = State.join(parts)
-        for at in range(0, len(steps), self.kernel.chunk):
-            rows, where, part_steps = zip(*steps[at : at + self.kernel.chunk], strict=True)
-            part = joined.take(rows)
-            asked = [(r.clause, r.weights) for r in part_steps]
-            refuted = self.kernel.refute(part, asked, *self._duals(part, where, part_steps))
-            joined.open[np.array(rows)[refuted], np.array([c for c, _ in asked])[refuted]] = False
-        return joined
+                    self._derive(parts[i], int(nodes[i]), d)
+            state = State.join(parts)
+        else:
+            state = replace(state, open=state.open.copy())
+        steps = [(i, r) for i, record in found.items() for r in record.refutations]
+        for at in range(0, len(steps), kernel.chunk):
+            rows, asked = zip(*steps[at : at + kernel.chunk], strict=True)
+            part = state.take(rows)
+            duals = self._duals(part.paths, nodes[list(rows)].tolist(), asked)
+            refuted = kernel.refute(part, [(r.clause, r.weights) for r in asked], *duals)
+            state.open[np.array(rows)[refuted], np.array([r.clause for r in asked])[refuted]] = False
+        return state
 
     def _derive(self, state: State, node: int, d: Derivation) -> None:
         """One derivation at a state of one row, unless no execution in question is left there."""
@@ -244,7 +257,7 @@ class Plan:
         if not d.bounds:
             return self.kernel.derive_at(state, d.value)
         asked = [(b.index, b.side, b.weights) for b in d.bounds]
-        duals = self._duals(state.take([0] * len(asked)), [node] * len(asked), d.bounds)
+        duals = self._duals(state.paths * len(asked), [node] * len(asked), d.bounds)
         cuts = [cases.leaves(b.cases) for b in d.bounds] if any(b.cases for b in d.bounds) else None
         self.kernel.derive_at(state, d.value, asked, *duals, None if d.clause < 0 else d.clause, cuts)
 
@@ -303,7 +316,7 @@ def replay(
     """
     plan = Plan(tree, kernel, tables)
     start = front if front is not None else Front(np.zeros(1, np.int64), kernel.start())
-    if workers > 1 and len(tree.op) > 4096:
+    if workers > 1 and len(tree.op) + sum(record.rows for record in tree.records) > MUCH:
         from torchlean_check.parallel import replay_parallel
 
         return replay_parallel(plan, start, slack, workers, deadline, stop_at_failure)
@@ -311,10 +324,9 @@ def replay(
 
 
 def run(
-    plan: Plan, start: Front, slack: float, deadline: float | None, stop_at_failure: bool, until: int = 0
+    plan: Plan, start: Front, slack: float, deadline: float | None, stop_at_failure: bool, only: Bools | None = None
 ) -> Replay:
-    """The replay in this process. With `until`, stops as soon as that many nodes wait, and returns them as `failed`,
-    unfinished."""
+    """The replay in this process. With `only`, nodes that it does not hold are not visited: they are among `failed`."""
     kernel = plan.kernel
     scale: Floats | float = slack
     if slack:
@@ -322,30 +334,40 @@ def run(
         scale = slack * (
             np.abs(r.rows_y) @ kernel.mags[kernel.network.output] + np.abs(r.rows_x) @ kernel.mags[0] + np.abs(r.rows_c)
         )
-    waiting = [start]
+    waiting, aside = _parted([start], only)
     failed: list[Front] = []
     leaves = visited = 0
     holes: list[int] = []
     while waiting:
-        size = sum(len(f.nodes) for f in waiting)
-        if (until and size >= until) or (deadline is not None and time.monotonic() > deadline):
-            return Replay(leaves, np.array(holes, np.int64), join([*failed, *waiting]), visited, False)
+        if deadline is not None and time.monotonic() > deadline:
+            return Replay(leaves, np.array(holes, np.int64), join([*failed, *waiting, *aside]), visited, False)
         batch = [waiting.pop()]
         while waiting and sum(len(f.nodes) for f in batch) < kernel.chunk:
             batch.append(waiting.pop())
         now = join(batch)
         if len(now.nodes) > kernel.chunk:
-            cut = len(now.nodes) - kernel.chunk
-            waiting.append(Front(now.nodes[:cut], now.state.take(np.arange(cut))))
-            now = Front(now.nodes[cut:], now.state.take(np.arange(cut, len(now.nodes))))
+            last = np.arange(len(now.nodes)) >= len(now.nodes) - kernel.chunk
+            waiting.append(now.take(~last))
+            now = now.take(last)
         closed, fronts, at_holes = plan.visit(now.nodes, now.state, scale)
-        waiting += fronts
+        going, left = _parted(fronts, only)
+        waiting += going
+        aside += left
         visited += len(now.nodes)
         holes += [int(now.nodes[i]) for i in at_holes]
         leaves += int(closed.sum())
-        lost = np.nonzero(~closed & (plan.kind[now.nodes] == LEAF))[0]
-        if len(lost):
-            failed.append(Front(now.nodes[lost], now.state.take(lost)))
+        lost = ~closed & (plan.kind[now.nodes] == LEAF)
+        if lost.any():
+            failed.append(now.take(lost))
             if stop_at_failure:
-                break
-    return Replay(leaves, np.array(sorted(holes), np.int64), join(failed) if failed else None, visited, True)
+                return Replay(leaves, np.array(sorted(holes), np.int64), failed[0], visited, True)
+    open_ = [*failed, *aside]
+    return Replay(leaves, np.array(sorted(holes), np.int64), join(open_) if open_ else None, visited, not aside)
+
+
+def _parted(fronts: list[Front], only: Bools | None) -> tuple[list[Front], list[Front]]:
+    """What `only` holds, and the rest."""
+    if only is None:
+        return fronts, []
+    marked = [(f, only[f.nodes]) for f in fronts]
+    return [f.take(m) for f, m in marked if m.any()], [f.take(~m) for f, m in marked if not m.all()]

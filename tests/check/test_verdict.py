@@ -12,6 +12,7 @@ from torchlean_check.records import (
     HOLE,
     KIND,
     LEAF,
+    RECORD,
     SPLIT,
     SPLIT_AT,
     SPLIT_CLAUSE,
@@ -101,27 +102,34 @@ def test_processes_agree_with_one(small):
     network, (region,) = tc.load(small.model, small.claim)
     tree = small.certificate.trees[0]
     from torchlean_check.parallel import replay_parallel
-    from torchlean_check.tree import Front, Plan, run
+    from torchlean_check.tree import Front, Plan
 
     kernel = tc.Kernel(network, region)
     kernel.chunk = 1
-    plan = Plan(tree, kernel, ())
-    start = Front(np.zeros(1, np.int64), kernel.start())
-    first = run(plan, start, 0.0, None, False, until=4)
-    assert not first.finished and len(first.failed.nodes) >= 4
-    import torchlean_check.parallel as parallel
-
-    original, parallel.run = parallel.run, lambda *a, until=0: run(*a, until=4 if until else 0)
-    try:
-        both = replay_parallel(plan, start, 0.0, 2, None, False)
-    finally:
-        parallel.run = original
     alone = tc.replay(kernel, tree)
-    assert both.finished and both.failed is None and (both.leaves, both.nodes) == (alone.leaves, alone.nodes)
+    for workers in (2, 5):
+        start = Front(np.zeros(1, np.int64), kernel.start())
+        both = replay_parallel(Plan(tree, kernel, ()), start, 0.0, workers, None, False)
+        assert both.finished and both.failed is None and (both.leaves, both.nodes) == (alone.leaves, alone.nodes)
 
 
-def test_shares_are_dealt_by_the_sizes_of_subtrees(small):
-    from torchlean_check.parallel import deal, sizes
+def test_nodes_that_are_not_to_be_visited_are_left(small):
+    from torchlean_check.tree import Front, Plan, run
+
+    network, (region,) = tc.load(small.model, small.claim)
+    tree = small.certificate.trees[0]
+    kernel = tc.Kernel(network, region)
+    plan, alone = Plan(tree, kernel, ()), tc.replay(kernel, tree)
+    only = np.arange(len(tree.op)) < 5
+    first = run(plan, Front(np.zeros(1, np.int64), kernel.start()), 0.0, None, False, only)
+    assert not first.finished and first.nodes == 5 and not only[first.failed.nodes].any()
+    rest = run(plan, first.failed, 0.0, None, False)
+    assert rest.failed is None and first.leaves + rest.leaves == alone.leaves
+    assert run(plan, first.failed, 0.0, None, False, only).nodes == 0
+
+
+def test_shares_are_dealt_by_the_work_of_subtrees(small):
+    from torchlean_check.parallel import deal, subtrees, work
     from torchlean_check.tree import Plan
 
     network, (region,) = tc.load(small.model, small.claim)
@@ -130,8 +138,16 @@ def test_shares_are_dealt_by_the_sizes_of_subtrees(small):
     def count(node):
         return 1 + sum(count(int(plan.child[node]) + i) for i in (0, 1)) if plan.kind[node] >= tc.records.SPLIT else 1
 
-    found = sizes(plan)
-    assert found.tolist() == [count(i) for i in range(len(plan.kind))]
+    assert subtrees(plan).tolist() == [count(i) for i in range(len(plan.kind))]
+    value, cases = network.relu_inputs[0], ((network.relu_inputs[0], 1), None, (network.relu_inputs[0], 3), None, None)
+    bounds = Bound(0, 1), Bound(1, 1, (), -1, (), cases)
+    record = Record((Derivation(value, bounds), Derivation(value)), (Refutation(0),))
+    assert record.rows == 1 + 3 + 1
+    tree = small.certificate.trees[0]
+    op = tree.op.copy()
+    op[3] |= RECORD
+    more = Plan(replace(tree, op=op, records=(record,)), plan.kernel, ())
+    assert (work(more) - work(plan)).tolist() == [5 * (i == 3) for i in range(len(op))]
     shares = deal(np.array([1, 9, 2, 5, 5, 4]), 2)
     assert [x.tolist() for x in shares] == [[1, 5], [0, 2, 3, 4]]
 

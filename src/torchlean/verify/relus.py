@@ -5,7 +5,9 @@ same numbers: the kernel repeats the most doubtful ones of each batch, and where
 the replay of the whole tree (seal.py), which decides.
 
 Source   Bunel et al. 2020, arXiv:1909.06588 (the cost of a chord as a score); De Palma et al. 2021, arXiv:2104.06718
-         (the best few are tried on both sides before one is taken); Wang et al. 2021, arXiv:2103.06624 (multipliers)
+         (the best few are tried on both sides before one is taken); Achterberg et al. 2005,
+         doi:10.1016/j.orl.2004.04.002 (the product of both sides' gains); Wang et al. 2021, arXiv:2103.06624
+         (multipliers)
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ Ints = NDArray[np.int64]
 
 STEPS_ROOT, STEPS, STEPS_LAST = 60, 16, 60
 TRIAL = 400  # nodes of a tree that is tried, at least
-CANDIDATES = 6  # neurons that are tried on both sides
+CANDIDATES = 16  # neurons that are tried on both sides
+LEAST = 1e-9  # what a side gains at least, where gains are multiplied
 HOPE = 8  # times what its lines may cost a bound: what splits may give it
 SOON = 0.4  # of a tree's time, after which it is given up where little of it is closed
 DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
@@ -313,7 +316,7 @@ class Relus:
         return out
 
     def _choose(self, found: Bounded, items: Ints) -> Ints:
-        """The neuron to split for each item: of those whose chords cost most, the one whose worse child is best."""
+        """The neuron to split for each item: of those whose chords cost most, the one whose sides gain most."""
         maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
         at, (lo, hi) = maps.index(items), self._box(nodes.home[items])
         free = (nodes.side[at] == 0) & (lo < 0) & (hi > 0)
@@ -344,7 +347,7 @@ class Relus:
             forms, box = self._forms(row[each[part]]), self._box(nodes.home[items[each[part]]])
             value[part] = maps.get(self.dual.maximise(forms, side, alpha, beta, 0, box=box).value)
         both = np.minimum(value.reshape(len(items), count, 2), self.target)
-        score = both.min(axis=2) + 0.1 * both.max(axis=2)
+        score = np.maximum(both - found.value[items, None, None], LEAST).prod(axis=2)
         score[maps.get(cost[maps.index(np.arange(len(items)))[:, None], most]) <= 0] = -np.inf
         return np.take_along_axis(tried, score.argmax(axis=1)[:, None], axis=1)[:, 0]
 
