@@ -73,8 +73,10 @@ class Ranges:
         return np.asarray(np.where(np.isnan(wide), self.nan, (self.lo <= wide) & (wide <= self.hi)))
 
     def move(self, f: Callable[[Array], Array]) -> Ranges:
-        """The same structural step on each array."""
-        return Ranges(f(self.lo), f(self.hi), f(self.nan), self.dtype, self.fold and self.fold.move(f))
+        """The same structural step on each array. Ends that are one array stay one: these are points."""
+        lo = f(self.lo)
+        hi = lo if self.hi is self.lo else f(self.hi)
+        return Ranges(lo, hi, f(self.nan), self.dtype, self.fold and self.fold.move(f))
 
 
 _CARRIERS = {"float": np.float64, "int": np.int64, "bool": np.bool_}

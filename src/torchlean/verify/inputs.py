@@ -40,7 +40,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
             spent = problem.deadline.worked - start
             if spent > next_attack:
                 next_attack *= 3
-                problem.try_points(evolve(problem.target, problem.rng, Deadline(0.1 + spent)))
+                problem.try_points(evolve(problem.target, problem.rng, Deadline(0.1 + 0.3 * spent)))
             enough = problem.workers > 1 and search.size > 2 * search.chunk
             if worker is None and enough and spent > FORK_AFTER:
                 from torchlean.verify import team  # loads multiprocessing: most searches end before
