@@ -133,13 +133,15 @@ class Violation:
 
     def regions(self) -> list[tuple[Box, list[int]]]:
         """The distinct boxes, each with the indices of the clauses over it, in order of first use."""
-        found: dict[Box, list[int]] = {}
-        lists: dict[int, list[int]] = {}  # by identity first: hashing thousands of rationals is slow
+        same: dict[int, tuple[Box, list[int]]] = {}  # by identity first: hashing thousands of rationals is slow
         for k, clause in enumerate(self.clauses):
-            if id(clause.box) not in lists:
-                lists[id(clause.box)] = found.setdefault(clause.box, [])
-            lists[id(clause.box)].append(k)
-        return list(found.items())
+            same.setdefault(id(clause.box), (clause.box, []))[1].append(k)
+        if len(same) == 1:
+            return list(same.values())
+        found: dict[Box, list[int]] = {}
+        for box, numbers in same.values():
+            found.setdefault(box, []).extend(numbers)
+        return [(box, sorted(numbers)) for box, numbers in found.items()]
 
     def check_fits(self, inputs: int, outputs: int, where: str) -> None:
         """Refuse a network of other sizes.
