@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -145,5 +146,9 @@ def _rounding(model: bytes, region: bytes, certificate: bytes, options: argparse
     return CODES[verdict.status]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def entry() -> NoReturn:
+    """`main` as a process, which ends at once: taking numpy down takes a tenth of a short check."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -11,8 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -36,7 +34,7 @@ from torchlean_check.network import (
     as_floats,
     matrix,
 )
-from torchlean_check.rules import read_constants, read_logic, read_products
+from torchlean_check.rules import families, read_constants, read_logic, read_products
 from torchlean_check.wire import Array, Node, refuse, unsupported
 
 MIN_OPSET, MAX_OPSET = 7, 23
@@ -131,11 +129,10 @@ class Reader:
     # -- one node --------------------------------------------------------------------------------------------------
 
     def read(self, node: Node) -> None:
-        standard = node.domain in ("", "ai.onnx")
-        rule = (DENSE.get(node.op_type) or rules().get(node.op_type)) if standard else None
-        if rule is None:
+        rule = DENSE.get(node.op_type) or families().get(node.op_type)
+        if rule is None or node.domain not in ("", "ai.onnx"):
             got = f"{node.domain or 'ai.onnx'}.{node.op_type}"
-            raise self.beyond(node, "the op is not supported", ", ".join(sorted(rules())), got)
+            raise self.beyond(node, "the op is not supported", ", ".join(operators()), got)
         method, allowed = rule
         unknown = sorted(set(node.attributes) - set(allowed.split()))
         if unknown:
@@ -533,9 +530,6 @@ class Reader:
         return self.product(node, matrix(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
 
-CURVES = "read_curves read_power read_gates read_units read_softmax read_layer_norm"
-PARTS = "read_constants read_parts read_scatter read_resize read_choice read_extremes read_logic read_where"
-FAMILIES = f"{CURVES} {PARTS} read_sums read_norm read_conv read_turned read_pool"
 Rule = Callable[[Reader, Node], Ref | Array | tuple[Ref | Array, ...]]
 DENSE: dict[str, tuple[Rule, str]] = {
     "Identity": (Reader.same, ""),
@@ -558,13 +552,9 @@ DENSE: dict[str, tuple[Rule, str]] = {
 }
 
 
-@cache
-def rules() -> dict[str, tuple[Rule, str]]:
-    """By operator: its rule, and the attributes that it reads. Most modules of `rules` load here, if at all."""
-    found = dict(DENSE)
-    for name in FAMILIES.split():
-        found |= import_module(f"torchlean_check.rules.{name}").RULES
-    return found
+def operators() -> list[str]:
+    """Every operator that has a rule."""
+    return sorted({*DENSE, *families()})
 
 
 def read_network(data: bytes) -> Network:

@@ -91,9 +91,9 @@ def _opsets() -> list[str]:
 
 def _operators() -> list[str]:
     """What certificates may be about: the checker's operators."""
-    from torchlean_check.onnx_reader import rules
+    from torchlean_check.onnx_reader import operators
 
-    return sorted(rules())
+    return operators()
 
 
 def _always(*lines: str) -> Callable[[], list[str]]:
