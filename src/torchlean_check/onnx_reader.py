@@ -17,6 +17,7 @@ import numpy as np
 
 from torchlean_check import wire
 from torchlean_check.errors import CheckError
+from torchlean_check.lattice import merged
 from torchlean_check.network import (
     Affine,
     AnyNode,
@@ -560,4 +561,4 @@ def operators() -> list[str]:
 def read_network(data: bytes) -> Network:
     """The network in the uncompressed bytes of an ONNX file. CheckError names the node that is refused."""
     reader = Reader(wire.parse(data))
-    return Network(tuple(reader.nodes), reader.output, reader.input_shape)
+    return Network(*merged(reader.nodes, reader.output), reader.input_shape)
