@@ -30,7 +30,8 @@ from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.wire import MAX_BYTES as MAX_MODEL
 from torchlean_check.wire import unpack
 
-MAX_HEADER, MAX_BODY, MAX_TABLES = 1 << 24, 1 << 30, 1 << 20
+MAX_HEADER, MAX_BODY, MAX_TABLES = 1 << 24, 1 << 30, 1 << 22
+LARGE = 1 << 26  # bytes from which on they are packed in a hurry
 COLUMNS = {
     "op": "u1",
     "axis": "u2",
@@ -39,9 +40,11 @@ COLUMNS = {
     "index": "u4",
     "value_at": "f8",
     "record": "i8",
-    "slope_table": "u4",
-    "slope_value": "u4",
-    "slope_size": "u4",
+    "set": "u4",
+    "set_value": "u4",
+    "set_size": "u4",
+    "entry": "u4",
+    "table": "u4",
     "slope": "i2",
 }
 KEYS = {
@@ -126,21 +129,25 @@ def encode(certificate: Certificate) -> bytes:
         for name in ("op", "axis", "at", "value", "index", "value_at"):
             columns[name].append(getattr(tree, name))
         columns["record"].append(np.array(_flatten(tree.records), np.int64))
-    for number, table in enumerate(c.tables):
-        for value, slopes in table.slopes.items():
-            for name, x in (("slope_table", number), ("slope_value", value), ("slope_size", len(slopes))):
-                columns[name].append(np.array([x]))
-            columns["slope"].append(slopes)
+    sets = {id(table.entries): table.entries for table in c.tables}
+    for entries in sets.values():
+        columns["set"].append([len(entries)])
+        columns["set_value"].append(list(entries))
+        columns["set_size"].append([len(mine) for mine in entries.values()])
+        columns["entry"] += entries.values()
+    place = {key: number for number, key in enumerate(sets)}
+    columns["table"] = [[place[id(table.entries)] for table in c.tables]]
+    columns["slope"] = [table.slopes for table in c.tables]
     arrays = {
         name: np.concatenate([np.asarray(p) for p in parts]).astype("<" + COLUMNS[name])
-        if parts
+        if len(parts)
         else np.zeros(0, "<" + COLUMNS[name])
         for name, parts in columns.items()
     }
     if (total := sum(a.nbytes for a in arrays.values())) > MAX_BODY or len(c.tables) > MAX_TABLES:
         raise refuse("the certificate is too large", f"{MAX_BODY} bytes, {MAX_TABLES} tables", [total, len(c.tables)])
     header = {
-        "format": 3,
+        "format": 4,
         "model": c.model,
         "property": c.property,
         "semantics": c.semantics,
@@ -152,7 +159,8 @@ def encode(certificate: Certificate) -> bytes:
         "arrays": [[k, COLUMNS[k], len(a)] for k, a in arrays.items()],
     }
     head = json.dumps(header, separators=(",", ":")).encode()
-    return TREE + struct.pack("<I", len(head)) + head + zlib.compress(b"".join(a.tobytes() for a in arrays.values()), 6)
+    packed = zlib.compress(b"".join(a.tobytes() for a in arrays.values()), 1 if total > LARGE else 6)
+    return TREE + struct.pack("<I", len(head)) + head + packed
 
 
 def write_certificate(path: str | os.PathLike[str], certificate: Certificate) -> bytes:
@@ -234,14 +242,14 @@ def decode(data: bytes) -> Certificate:
     matter."""
     header, at = _header(data)
     if (
-        header["format"] != 3
+        header["format"] != 4
         or header["semantics"] not in SEMANTICS
         or header["root"] not in ("derive", "interval")
         or header["table"] not in TABLES
     ):
         raise refuse(
             "format, semantics, root rule or tolerance table is unknown",
-            f"format 3, {SEMANTICS}, derive or interval, {TABLES}",
+            f"format 4, {SEMANTICS}, derive or interval, {TABLES}",
             [header[k] for k in ("format", "semantics", "root", "table")],
         )
     counts: list[Any] = [
@@ -373,18 +381,24 @@ def _record(words: Iterator[int]) -> Record:
 
 
 def _tables(arrays: dict[str, npt.NDArray[Any]], count: int) -> tuple[SlopeTable, ...]:
-    found: list[dict[int, npt.NDArray[np.int16]]] = [{} for _ in range(count)]
-    sizes = arrays["slope_size"].tolist()
-    if not len(sizes) == len(arrays["slope_table"]) == len(arrays["slope_value"]) or sum(sizes) != len(arrays["slope"]):
-        raise refuse("the slope tables do not add up", f"{len(arrays['slope'])} slopes", sum(sizes))
-    start = 0
-    for number, value, size in zip(arrays["slope_table"].tolist(), arrays["slope_value"].tolist(), sizes, strict=True):
-        if number >= count or value in found[number]:
-            raise refuse(
-                "a slope table is unknown, or lists a value twice",
-                f"tables below {count}",
-                f"table {number}, value {value}",
-            )
-        found[number][value] = arrays["slope"][start : start + size]
-        start += size
-    return tuple(SlopeTable(f) for f in found)
+    sets: list[dict[int, npt.NDArray[Any]]] = []
+    values, sizes = arrays["set_value"].tolist(), arrays["set_size"].tolist()
+    used = start = 0
+    for parts in arrays["set"].tolist():
+        mine = values[used : used + parts], sizes[used : used + parts]
+        if len(set(mine[0])) != parts or len(mine[1]) != parts:
+            raise refuse("a set of entries lists a value twice, or is cut off", f"{parts} values", mine[0])
+        sets.append({})
+        for value, size in zip(*mine, strict=True):
+            sets[-1][value] = arrays["entry"][start : start + size]
+            start += size
+        used += parts
+    if (used, used, start) != (len(values), len(sizes), len(arrays["entry"])):
+        raise refuse("the sets of entries do not add up", f"{used} values, {start} entries", [len(values), len(sizes)])
+    whole = np.array([sum(map(len, entries.values())) for entries in sets], np.int64)
+    table = arrays["table"]
+    if len(table) != count or (table >= len(sets)).any() or whole[table].sum() != len(arrays["slope"]):
+        raise refuse("the slope tables do not add up", f"{count} tables, sets below {len(sets)}", len(arrays["slope"]))
+    ends = np.cumsum(whole[table])
+    cuts = zip(table.tolist(), (ends - whole[table]).tolist(), ends.tolist(), strict=True)
+    return tuple(SlopeTable(sets[k], arrays["slope"][first:end]) for k, first, end in cuts)

@@ -14,6 +14,8 @@ from torchlean_check.cases import Case
 from torchlean_check.frozen import frozen
 from torchlean_check.network import Floats
 
+Entries = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
+
 LEAF, HOLE, SPLIT, SPLIT_AT, SPLIT_VALUE, SPLIT_CLAUSE = range(6)
 KIND, DERIVE, EXAMINE, RECORD = 7, 8, 16, 32
 MAX_NODES, MAX_DEPTH = 1 << 26, 4096
@@ -82,12 +84,32 @@ def tables_read(records: Sequence[Record]) -> set[int]:
 
 @frozen(eq=False)
 class SlopeTable:
-    """Lower slopes per value that a relu reads, in units of 2^-14; -32768: the default rule."""
+    """Lower slopes of some entries of values that relus read, in units of 2^-14; the default rule for all others.
 
-    slopes: Mapping[int, npt.NDArray[np.int16]]
+    entries  value -> which, in rising order: one object for all tables of a search
+    slopes   [all of them] value by value
+    """
 
-    def floats(self) -> dict[int, Floats]:
-        return {k: np.where(s == -32768, np.nan, s * UNIT)[None] for k, s in self.slopes.items()}
+    entries: Mapping[int, Entries]
+    slopes: npt.NDArray[np.int16]
+
+
+NONE = SlopeTable({}, np.zeros(0, np.int16))
+
+
+def slope_rows(tables: Sequence[SlopeTable], sizes: Mapping[int, int]) -> dict[int, Floats]:
+    """The slopes by value, a row for each table; nan: the default rule.   Shapes  [len(tables), size of the value]"""
+    rows: dict[int, list[int]] = {}
+    for row, table in enumerate(tables):
+        rows.setdefault(id(table.entries), []).append(row)
+    out: dict[int, Floats] = {}
+    for same in rows.values():
+        slopes, start = np.stack([tables[row].slopes for row in same]) * UNIT, 0
+        for value, entries in tables[same[0]].entries.items():
+            whole = out.setdefault(value, np.full((len(tables), sizes[value]), np.nan))
+            whole[np.array(same)[:, None], entries] = slopes[:, start : start + len(entries)]
+            start += len(entries)
+    return out
 
 
 @frozen(eq=False)

@@ -26,6 +26,7 @@ from torchlean_check.records import (
     LEAF,
     MAX_DEPTH,
     MAX_NODES,
+    NONE,
     RECORD,
     SPLIT,
     SPLIT_AT,
@@ -37,6 +38,7 @@ from torchlean_check.records import (
     Refutation,
     SlopeTable,
     Tree,
+    slope_rows,
 )
 
 MUCH = 4096  # rows to bound, beyond which other processes take part
@@ -169,11 +171,9 @@ class Plan:
         self, paths: Sequence[Path], nodes: Sequence[int], steps: Sequence[Bound | Refutation]
     ) -> tuple[Slopes, Pushes]:
         """Slopes and split multipliers, one row a step; a multiplier takes the threshold of the tightest such split."""
-        slopes: dict[int, Floats] = {}
+        tables = [self.tables[step.table] if step.table >= 0 else NONE for step in steps]
         splits: dict[tuple[int, int, int, int, float], float] = {}
         for j, step in enumerate(steps):
-            for value, slope in (self.tables[step.table].floats() if step.table >= 0 else {}).items():
-                slopes.setdefault(value, np.full((len(steps), slope.shape[1]), np.nan))[j] = slope
             for value, index, side, m in step.multipliers:
                 found = [at for v, i, s, at in paths[j] if (v, i, s) == (value, index, side)]
                 if not found:
@@ -185,7 +185,7 @@ class Plan:
                     )
                 key = j, value, index, side, max(found) if side > 0 else min(found)
                 splits[key] = splits.get(key, 0.0) + max(m, 0.0)
-        return slopes, Pushes.split([(*key, m) for key, m in splits.items()])
+        return slope_rows(tables, self.kernel.network.free), Pushes.split([(*key, m) for key, m in splits.items()])
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from torchlean_check import arith, format, tree
 from torchlean_check.errors import CheckError
 from torchlean_check.frozen import frozen
@@ -88,14 +90,15 @@ def check(
             got=str(len(certificate.trees)),
             fix="write the certificate again",
         )
-    for table in certificate.tables:
-        for value, slopes in table.slopes.items():
-            if network.free.get(value) != len(slopes):
+    for table in {id(table.entries): table for table in certificate.tables}.values():
+        for value, entries in table.entries.items():
+            size = network.free.get(value, 0)
+            if not (np.diff(entries, prepend=-1) > 0).all() or (entries >= size).any():
                 raise CheckError(
                     "a slope table does not fit the network",
                     where=f"certificate, value {value}",
-                    expected="a relu input, or a place of a curve or a product, and its size",
-                    got=f"{len(slopes)} slopes",
+                    expected=f"entries of a relu input, or of a place of a curve or a product: rising, below {size}",
+                    got=f"{len(entries)} entries, up to {entries.max(initial=0)}",
                     fix="write the certificate again",
                 )
     leaves, assumed, where = 0, 0, []

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from multiprocessing.connection import Connection
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from torchlean.verify import boxes, dual, inputs, maps, strategy, team
 from torchlean.verify.files import verify_files
 from torchlean.verify.tables import slope_table
 from torchlean.verify.verdict import Status, Verdict
+from torchlean_check.records import slope_rows
 
 CUDA = RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported")
 
@@ -97,9 +97,8 @@ def test_nan_in_the_bounds_of_the_neuron_search(cases: Any, share: float, monkey
 
 def test_a_slope_that_is_no_number_becomes_a_legal_one() -> None:
     neurons = dual.Neurons.of({1: (-np.ones(5), np.ones(5))})
-    network = SimpleNamespace(nodes=[None, SimpleNamespace(size=5)])
-    table = slope_table(network, neurons, np.array([np.nan, np.inf, -np.inf, -0.5, 0.5]))  # type: ignore[arg-type]
-    assert (table.floats()[1] == [[0.0, 1.0, 0.0, 0.0, 0.5]]).all()
+    table = slope_table(neurons, np.array([np.nan, np.inf, -np.inf, -0.5, 0.5]))
+    assert (slope_rows([table], {1: 5})[1] == [[0.0, 1.0, 0.0, 0.0, 0.5]]).all()
 
 
 @pytest.mark.parametrize("after", [0, 3, 10])

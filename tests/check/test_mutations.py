@@ -44,7 +44,8 @@ def hints(network):
     low, high = builder.split([0], [0], flags=tc.DERIVE | tc.EXAMINE)
     a, b = builder.split(low, [1], at=[0.125])
     c, d = builder.split_value(high, second, 2, 0.0)
-    tables = (SlopeTable({first: np.full(6, 8192, np.int16), second: np.array([0, 16384, -32768, 1, 2, 3], np.int16)}),)
+    entries = {first: np.arange(6), second: np.array([0, 1, 3, 4, 5])}
+    tables = (SlopeTable(entries, np.array([8192] * 6 + [0, 16384, 1, 2, 3], np.int16)),)
     split = ((second, 2, 1, 0.25),)
     refutations = (Refutation(0, ((0, 1.0), (1, 0.125)), 0, split), Refutation(1))
     one, other = builder.split_clause(d, 0)
@@ -148,10 +149,14 @@ def test_numbers_of_certificates(rich, seed):
             )
             data = encode_raw(certificate, mutant)
         else:
-            slopes = {k: v.copy() for k, v in certificate.tables[0].slopes.items()}
-            column = slopes[list(slopes)[rng.integers(0, 2)]]
-            column[rng.integers(0, len(column))] = rng.integers(-32768, 32768)
-            data = tc.encode(replace(certificate, tables=(SlopeTable(slopes),)))
+            table = certificate.tables[0]
+            slopes = table.slopes.copy()
+            slopes[rng.integers(0, len(slopes))] = rng.integers(-32768, 32768)
+            entries = {k: e.copy() for k, e in table.entries.items()}
+            if rng.random() < 0.3:
+                mine = entries[list(entries)[rng.integers(0, 2)]]
+                mine[rng.integers(0, len(mine))] = rng.choice([0, 1, 5, 6, 7, (1 << 32) - 1])
+            data = tc.encode(replace(certificate, tables=(SlopeTable(entries, slopes),)))
         verdict = outcome(model, claim, data)
         seen[None if verdict is None else verdict.status] += 1
         assert verdict is None or verdict.status != "holey" or verdict.assumed > 0

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean_check import format
+from torchlean_check import format, records
 from torchlean_check.errors import CheckError
 from torchlean_check.records import (
     HOLE,
     KIND,
     LEAF,
+    NONE,
     RECORD,
     SPLIT,
     SPLIT_AT,
@@ -61,13 +62,23 @@ def test_encoding_round_trips_bit_for_bit(small):
     )
     builder.hole(a)
     builder.flag(b, tc.DERIVE)
-    tables = (SlopeTable({2: np.arange(10, dtype=np.int16)}), SlopeTable({}))
+    entries = {2: np.array([0, 3, 9]), 4: np.arange(2)}
+    slopes = np.arange(10, dtype=np.int16).reshape(2, 5)
+    tables = SlopeTable(entries, slopes[0]), NONE, SlopeTable(entries, slopes[1])
     certificate = replace(small.certificate, trees=(builder.build()[0], small.certificate.trees[0]), tables=tables)
     again = format.decode(tc.encode(certificate))
     assert tc.encode(again) == tc.encode(certificate)
-    assert again.trees[0].records == certificate.trees[0].records and again.tables[0].slopes[2].tolist() == list(
-        range(10)
-    )
+    assert again.trees[0].records == certificate.trees[0].records
+    rows = records.slope_rows(again.tables, {2: 10, 4: 3})
+    assert again.tables[0].entries is again.tables[2].entries
+    for value, size in ((2, 10), (4, 3)):
+        whole = np.full((3, size), np.nan)
+        for row, table in enumerate(tables):
+            places = [(k, e) for k in table.entries for e in table.entries[k]]
+            for (k, e), slope in zip(places, table.slopes, strict=True):
+                if k == value:
+                    whole[row, e] = slope * 2.0**-14
+        assert np.array_equal(rows[value], whole, equal_nan=True)
 
 
 def test_an_assumed_leaf_makes_it_holey(small):
@@ -368,6 +379,10 @@ def test_tree_is_refused(small, title):
     assert error.value.fix
 
 
+def table(value, entries):
+    return (SlopeTable({value: np.array(entries)}, np.zeros(len(entries), np.int16)),)
+
+
 @pytest.mark.parametrize(
     ("title", "change"),
     [
@@ -378,8 +393,10 @@ def test_tree_is_refused(small, title):
         ("unknown root rule", {"root": "guess"}),
         ("unknown tolerance table", {"table": "cuda/9"}),
         ("a tree too many", {"trees": None}),
-        ("slope table of another network", {"tables": (SlopeTable({1: np.zeros(3, np.int16)}),)}),
-        ("slope table of no relu", {"tables": (SlopeTable({0: np.zeros(3, np.int16)}),)}),
+        ("slope of an entry beyond the value", {"tables": table(1, [0, 10])}),
+        ("slopes of one entry twice", {"tables": table(1, [3, 3])}),
+        ("slopes of entries out of order", {"tables": table(1, [3, 2])}),
+        ("slope table of no relu", {"tables": table(0, [0])}),
     ],
 )
 def test_certificate_is_refused(small, title, change):
@@ -411,8 +428,8 @@ def test_bytes_after_the_end_are_refused(small, tail):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b'"format":3', b'"format":2'),
-        (b'"format":3', b'"format":3.0'),
+        (b'"format":4', b'"format":3'),
+        (b'"format":4', b'"format":4.0'),
         (b'"tables":0', b'"tables":NaN'),
         (b'"tables":0', b'"tables":-1'),
         (b'"writer"', b'"wruter"'),

@@ -13,9 +13,9 @@ from torchlean.verify import verify_files
 from torchlean.verify.dual import Forms
 from torchlean.verify.maps import TorchMaps
 from torchlean.verify.places import SAMPLES, Bent, slope_tables
-from torchlean.verify.tables import joined
 from torchlean.verify.verdict import Status
 from torchlean_check.kernel import Facts
+from torchlean_check.records import NONE, slope_rows
 
 INPUTS = 6
 
@@ -77,7 +77,7 @@ def test_boxes_of_hidden_values_prove_what_the_clause_alone_does_not() -> None:
     assert len({d.value for d in record.derivations}) > 1 and any(d.bounds for d in record.derivations)
     assert tc.check(model, holds, verdict.certificate).status == "valid"
     read = {r.table for r in record.refutations}
-    tables = tuple(t if i in read else tc.SlopeTable({}) for i, t in enumerate(certificate.tables))
+    tables = tuple(t if i in read else NONE for i, t in enumerate(certificate.tables))
     assert tc.check(model, holds, tc.encode(replace(certificate, tables=tables))).status != "valid"
 
 
@@ -98,7 +98,7 @@ def test_the_kernel_repeats_bounds_of_forms(semantics: str) -> None:
             for k, p in bent.start(2 * size, value).items()
         }
         found = maps.get(bent.bound(Forms.entries(maps, value, size, entry, sign), places, {}))
-        slopes = joined(slope_tables(places, np.arange(2 * size)))
+        slopes = slope_rows(slope_tables(places, np.arange(2 * size)), net.free)
         state = kernel.start().take([0] * (2 * size))
         facts, rows = Facts(state, slopes), np.arange(2 * size)
         low = kernel.lowest(state, rows, *kernel.walk(facts, value, rows, (entry, sign)))

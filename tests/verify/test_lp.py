@@ -22,6 +22,7 @@ from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.outcome import Found
 from torchlean.verify.problem import Files, Problem
 from torchlean.verify.verdict import Status
+from torchlean_check.records import slope_rows
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "vnncomp"
 CLAUSES = ["(assert (or (and (<= Y_0 Y_1) (<= Y_0 Y_2)) (and (>= Y_1 0.7))))"]
@@ -169,7 +170,7 @@ def test_tightened_boxes_hold_every_execution(seed, problem_of) -> None:
     for d in derivations:
         for bound in d.bounds or (None,):
             asked = None if bound is None else [(bound.index, bound.side, bound.weights)]
-            table = None if bound is None else problem.files.tables[bound.table].floats()
+            table = None if bound is None else slope_rows([problem.files.tables[bound.table]], problem.network.free)
             problem.kernel.derive_at(again, d.value, asked, table)
     assert all((again.boxes[k][0] == state.boxes[k][0]).all() for k in again.boxes)
 

@@ -21,7 +21,7 @@ from torchlean.verify.forms import Forms
 from torchlean.verify.outcome import Budget, Proof, Stuck
 from torchlean.verify.problem import Problem
 from torchlean.verify.seal import seal
-from torchlean.verify.tables import joined
+from torchlean_check.records import slope_rows
 
 if TYPE_CHECKING:
     from torchlean.verify.maps import TorchMaps
@@ -195,7 +195,8 @@ class _Search:
             mine = [found.items[j] for j in closing[part].tolist()]
             push = tc.Pushes.split([(n, *split) for n, each in enumerate(splits[part]) for split in each])
             asked = [(c, ()) for _, c in mine]
-            good = kernel.refute(found.state.take(closing[part]), asked, joined(tables[part]), push)
+            slopes = slope_rows(tables[part], kernel.network.free)
+            good = kernel.refute(found.state.take(closing[part]), asked, slopes, push)
             for n, (i, c) in enumerate(mine):
                 if good[n]:
                     known.append(tables[start + n])

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.problem import Problem
-from torchlean.verify.tables import joined
 from torchlean_check.cases import leaves
+from torchlean_check.records import slope_rows
 
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
 MARGIN = 0.0005  # of it: what a bound that waits for the replay gives away, since it may be a float32 sum
@@ -34,7 +34,8 @@ def derive(
         asked = [(b.index, b.side, b.weights) for b in chunk]
         push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, b in enumerate(chunk) for v, i, s, m in b.multipliers])
         cuts = [leaves(b.cases) for b in chunk] if any(b.cases for b in chunk) else None
-        kernel.derive_at(state, value, asked, joined([tables[b.table] for b in chunk]), push, clause, cuts)
+        slopes = slope_rows([tables[b.table] for b in chunk], kernel.network.free)
+        kernel.derive_at(state, value, asked, slopes, push, clause, cuts)
         yield tc.Derivation(value, tuple(chunk), -1 if clause is None else clause)
         if state.empty[0]:
             return

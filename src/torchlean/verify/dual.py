@@ -13,6 +13,7 @@ Source   Xu et al. 2021, arXiv:2011.13824 (alpha); Wang et al. 2021, arXiv:2103.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,11 @@ class Neurons:
 
     def __len__(self) -> int:
         return len(self.value)
+
+    @cached_property
+    def entries(self) -> dict[int, Ints]:
+        """Of each value that has any, as slope tables name them."""
+        return {value: index for value, index in self.index.items() if len(index)}
 
     def side(self, splits: Sequence[Split]) -> NDArray[np.int8]:
         """-1, +1 or 0 where there is no split.   Shapes  [U]"""

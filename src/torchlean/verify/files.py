@@ -19,7 +19,7 @@ from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Curve, Network, Product
 from torchlean_check.process import processors
-from torchlean_check.records import tables_read
+from torchlean_check.records import NONE, tables_read
 from torchlean_check.vnnlib_reader import Region
 from torchlean_check.wire import unpack
 
@@ -190,7 +190,7 @@ def write(
         claim,
         semantics=semantics,
         trees=tuple(p.tree for p in proofs),
-        tables=tuple(slopes if i in read else tc.SlopeTable({}) for i, slopes in enumerate(tables)),
+        tables=tuple(slopes if i in read else NONE for i, slopes in enumerate(tables)),
         root=root,
         table=table,
         writer=f"torchlean {__version__}",

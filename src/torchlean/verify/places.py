@@ -186,8 +186,9 @@ class Bent:
 
 def slope_tables(places: Places, rows: np.ndarray) -> list[tc.SlopeTable]:
     """What a certificate holds of the parameters of these rows: on a coarse grid, so that they take little room."""
-    units = {k: (np.rint(p.cpu().numpy()[rows] / GRID) * (GRID * UNIT)).astype(np.int16) for k, p in places.items()}
-    return [tc.SlopeTable({k: of[j] for k, of in units.items()}) for j in range(len(rows))]
+    units = [(np.rint(p.cpu().numpy()[rows] / GRID) * (GRID * UNIT)).astype(np.int16) for p in places.values()]
+    entries = {k: np.arange(p.shape[1]) for k, p in places.items()}
+    return [tc.SlopeTable(entries, row) for row in np.concatenate([np.zeros((len(rows), 0), np.int16), *units], axis=1)]
 
 
 def wide(lo: np.ndarray, hi: np.ndarray) -> np.ndarray:

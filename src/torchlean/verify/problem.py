@@ -23,7 +23,7 @@ from torchlean_check.vnnlib_reader import Region
 
 F64 = NDArray[np.float64]
 
-MOST_REPLAYERS = 8
+MOST_REPLAYERS = 16
 
 
 @dataclass

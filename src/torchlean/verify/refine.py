@@ -93,7 +93,8 @@ class Refinement:
                 tc.Bound(int(entry[j]), int(sign[j]), (), len(known) + n, (), () if trees is None else trees[j])
                 for n, j in enumerate(gained.tolist())
             ]
-            known += slope_tables(problem.network, neurons, maps, best.alpha[maps.index(gained)])
+            i = maps.index(gained)
+            known += slope_tables(neurons, maps, best.alpha[i], best.upper[i] if trees is None else None)
             if self.trust and bounds:
                 self.found.append(tc.Derivation(value, tuple(bounds)))
                 taken = (found[gained] - MARGIN) * wide[gained]

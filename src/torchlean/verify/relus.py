@@ -31,7 +31,8 @@ from torchlean.verify.maps import Engine, Maps
 from torchlean.verify.nodes import Nodes, Queue
 from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.problem import Problem
-from torchlean.verify.tables import Multipliers, joined, multipliers, slope_tables
+from torchlean.verify.tables import Multipliers, multipliers, slope_tables
+from torchlean_check.records import slope_rows
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -253,7 +254,7 @@ class Relus:
     def _refute(self, found: Bounded, items: Ints, sure: bool) -> list[tc.Refutation | None]:
         maps, best, i = self.maps, found.best, self.maps.index(items)
         clauses, side = found.nodes.clause[items], found.nodes.side[i]
-        tables = slope_tables(self.problem.network, self.neurons, maps, best.alpha[i])
+        tables = slope_tables(self.neurons, maps, best.alpha[i], best.upper[i])
         splits = multipliers(self.neurons, maps, side, best.beta[i])
         good = [True] * len(items)
         if not sure:
@@ -276,7 +277,8 @@ class Relus:
         push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, own in enumerate(splits) for v, i, s, m in own])
         asked = [(int(c), ()) for c in clauses]
         begun = self.problem.deadline.spent
-        agrees = self.problem.kernel.refute(states(self.state, self.neurons, lo, hi), asked, joined(tables), push)
+        slopes = slope_rows(tables, self.problem.network.free)
+        agrees = self.problem.kernel.refute(states(self.state, self.neurons, lo, hi), asked, slopes, push)
         self._agreed, self._took = self._agreed + len(clauses), self._took + self.problem.deadline.spent - begun
         return agrees
 

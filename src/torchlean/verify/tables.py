@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,34 +11,10 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Maps
-from torchlean_check.network import Network
 
 UNIT = 2.0**14  # slopes in tables are multiples of 2^-14
-DEFAULT = -32768  # the checker's own rule
 
-Ints16 = NDArray[np.int16]
 Multipliers = tuple[tuple[int, int, int, float], ...]  # value, entry, side, multiplier
-
-
-class Unstable(Mapping[int, Ints16]):
-    """The rows of a slope table, which are made when they are read: kept are the slopes of unstable neurons alone.
-
-    sizes   value that a relu reads -> its size
-    """
-
-    def __init__(self, sizes: dict[int, int], neurons: Neurons, slopes: Ints16) -> None:
-        self.sizes, self.neurons, self.slopes = sizes, neurons, slopes
-
-    def __getitem__(self, value: int) -> Ints16:
-        row = np.full(self.sizes[value], DEFAULT, np.int16)
-        row[self.neurons.index[value]] = self.slopes[self.neurons.at[value]]
-        return row
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.sizes)
-
-    def __len__(self) -> int:
-        return len(self.sizes)
 
 
 def units(xp: Any, alpha: Any) -> Any:
@@ -48,25 +23,20 @@ def units(xp: Any, alpha: Any) -> Any:
     return xp.asarray(xp.round(inside * UNIT), dtype=xp.int16)
 
 
-def slope_tables(network: Network, neurons: Neurons, maps: Maps, alpha: Any) -> list[tc.SlopeTable]:
-    """The lower slopes of unstable neurons, a table for each row.   Shapes  alpha: [B, U], of these maps"""
-    return _tables(network, neurons, maps.get(units(maps.xp, alpha)))
+def slope_tables(neurons: Neurons, maps: Maps, alpha: Any, upper: Any | None = None) -> list[tc.SlopeTable]:
+    """The lower slopes of unstable neurons, a table for each row.
+
+    upper    the coefficients on the relus' outputs: where they are not positive, no slope is read, and 0 packs best
+    Shapes   alpha, upper: [B, U], of these maps
+    """
+    if upper is not None:
+        alpha = maps.xp.where(upper > 0, alpha, maps.xp.zeros_like(alpha))
+    return [tc.SlopeTable(neurons.entries, row) for row in maps.get(units(maps.xp, alpha))]
 
 
-def slope_table(network: Network, neurons: Neurons, alpha: NDArray[np.float64]) -> tc.SlopeTable:
+def slope_table(neurons: Neurons, alpha: NDArray[np.float64]) -> tc.SlopeTable:
     """The same for one row.   Shapes  alpha: [U]"""
-    return _tables(network, neurons, units(np, alpha[None]))[0]
-
-
-def _tables(network: Network, neurons: Neurons, slopes: Ints16) -> list[tc.SlopeTable]:
-    sizes = {value: network.nodes[value].size for value, part in neurons.at.items() if part.start < part.stop}
-    return [tc.SlopeTable(Unstable(sizes, neurons, row)) for row in slopes]
-
-
-def joined(tables: Sequence[tc.SlopeTable]) -> dict[int, NDArray[np.float64]]:
-    """The slopes of tables over the same values, a row each.   Shapes  value -> [len(tables), size]"""
-    floats = [table.floats() for table in tables]
-    return {value: np.concatenate([rows[value] for rows in floats]) for value in floats[0]}
+    return tc.SlopeTable(neurons.entries, units(np, alpha))
 
 
 def multipliers(

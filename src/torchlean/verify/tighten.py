@@ -154,7 +154,7 @@ class Tightening:
         if not len(case):
             return
         relus, neurons, maps, i = self.relus, self.relus.neurons, self.relus.maps, self.relus.maps.index(rows)
-        tables = slope_tables(self.problem.network, neurons, maps, best.alpha[i])
+        tables = slope_tables(neurons, maps, best.alpha[i], None if any(trees) else best.upper[i])
         side = maps.put(stacked(cases, "side"))[maps.index(case)]
         splits = multipliers(neurons, maps, side, best.beta[i], wide)
         assert best.weight is not None

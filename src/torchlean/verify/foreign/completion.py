@@ -22,6 +22,7 @@ from torchlean.verify.outcome import Budget, Proof, Stuck
 from torchlean.verify.problem import Problem
 from torchlean.verify.refine import Refinement
 from torchlean.verify.tables import multipliers, slope_table
+from torchlean_check.records import slope_rows
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -180,11 +181,11 @@ class _Completion:
             clause = int(region.row_clause[row[j]])
             if clause not in left or not found.value[j] > self.target:
                 continue
-            table = slope_table(self.problem.network, self.neurons, found.alpha[j])
+            table = slope_table(self.neurons, found.alpha[j])
             beta = np.where((node.side != 0) & (found.beta[j] > 0), found.beta[j], 0.0)
             splits = multipliers(self.neurons, self.host, node.side[None], beta[None])[0]
             push = tc.Pushes.split([(0, value, index, side, 0.0, m) for value, index, side, m in splits])
-            if kernel.refute(state, [(clause, ())], table.floats(), push)[0]:
+            if kernel.refute(state, [(clause, ())], slope_rows([table], kernel.network.free), push)[0]:
                 tables.append(table)
                 record.append(tc.Refutation(clause, (), len(tables) - 1, splits))
                 left.remove(clause)

@@ -17,6 +17,7 @@ from torchlean.verify.lp.highs import INF, Solution
 from torchlean.verify.lp.triangle import Triangle
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_table
+from torchlean_check.records import slope_rows
 
 F64 = NDArray[np.float64]
 MOST = 2.0 - 2.0**-14  # the largest slope that a table holds
@@ -68,11 +69,12 @@ def refuted(
     state   one row, whose boxes hold the splits that the triangle has now
     """
     m = multipliers(triangle, found, clause)
-    table = slope_table(problem.network, triangle.neurons, m.alpha)
+    table = slope_table(triangle.neurons, m.alpha)
     splits = m.splits(triangle.neurons, triangle.side)
     weights = tuple(enumerate(m.weights)) if len(m.weights) > 1 or not any(m.weights) else ()
     push = tc.Pushes.split([(0, value, index, side, 0.0, beta) for value, index, side, beta in splits])
-    if not problem.kernel.refute(state, [(clause, weights)], table.floats(), push)[0]:
+    slopes = slope_rows([table], problem.network.free)
+    if not problem.kernel.refute(state, [(clause, weights)], slopes, push)[0]:
         return None
     problem.files.tables.append(table)
     return tc.Refutation(clause, weights, len(problem.files.tables) - 1, splits)

@@ -14,6 +14,7 @@ from torchlean.verify.lp.multipliers import multipliers
 from torchlean.verify.lp.triangle import Triangle
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_table
+from torchlean_check.records import slope_rows
 
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
 
@@ -55,9 +56,10 @@ def _value(problem: Problem, state: tc.State, value: int, share: Deadline) -> li
             if solved is None or not solved.value > (lo if sign > 0 else -hi) + GAIN * (hi - lo):
                 continue
             alpha = multipliers(triangle, solved, None).alpha
-            table = slope_table(kernel.network, triangle.neurons, alpha)
+            table = slope_table(triangle.neurons, alpha)
             tables.append(table)
             bound = tc.Bound(entry, int(sign), (), len(tables) - 1)
-            kernel.derive_at(state, value, [(bound.index, bound.side, bound.weights)], table.floats())
+            slopes = slope_rows([table], kernel.network.free)
+            kernel.derive_at(state, value, [(bound.index, bound.side, bound.weights)], slopes)
             found.append(tc.Derivation(value, (bound,)))
     return found
