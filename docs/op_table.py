@@ -10,7 +10,7 @@ import inspect
 from torchlean import ops
 from torchlean.ir import EXPAND, Linear, Missing, Onnx, Op
 from torchlean.ir.op import Derived
-from torchlean_check.onnx_reader import RULES
+from torchlean_check.onnx_reader import operators
 
 FIELDS = ("vjp", "batch", "interval", "relax", "rounding", "lower", "onnx")
 HEAD = """# The ops
@@ -51,7 +51,7 @@ def certificate(op: Op) -> str:
     """Whether a proof may be about the op."""
     if op.name in PARTS or op.onnx is EXPAND or (op.composite and isinstance(op.onnx, Missing)):
         return "*parts*"
-    return "rule" if isinstance(op.onnx, Onnx) and op.onnx.name in RULES and op.name not in UNREAD else "none"
+    return "rule" if isinstance(op.onnx, Onnx) and op.onnx.name in operators() and op.name not in UNREAD else "none"
 
 
 _WORDS = {"DERIVED": "meaning", "EXPAND": "definition"}

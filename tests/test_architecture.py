@@ -12,7 +12,7 @@ CHECKER_MAY = {"numpy", "flint"}
 
 # A package imports its own layer's row only where it stands in `WITHIN`, and otherwise earlier rows.
 LAYERS = (
-    ("errors", "lazy", "files", "floats", "callable_module"),
+    ("errors", "lazy", "frozen", "files", "floats", "callable_module"),
     ("ir",),
     ("ops",),
     ("meaning",),
@@ -26,8 +26,8 @@ LAYERS = (
     ("apps", "report"),
     ("cli",),
 )
-WITHIN = {("files", "errors"), ("floats", "errors"), ("floats", "lazy"), ("grad", "passes")}
-CHECKER_READERS = {"verify", "rounding", "io", "apps", "report", "cli"}  # who may import torchlean_check
+WITHIN = {("files", "errors"), ("floats", "errors"), ("floats", "lazy"), ("floats", "frozen"), ("grad", "passes")}
+CHECKER_READERS = {"frozen", "verify", "rounding", "io", "apps", "report", "cli"}  # who may import torchlean_check
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 

@@ -21,7 +21,7 @@ def test_plain_gzip_and_a_name_that_lacks_its_gz(tmp_path: Path) -> None:
     assert read_bytes(str(tmp_path / "packed.gz")) == TEXT
     assert read_bytes(tmp_path / "packed") == TEXT
     assert read_bytes(tmp_path / "misnamed") == TEXT
-    assert find(tmp_path / "packed") == tmp_path / "packed.gz"
+    assert find(tmp_path / "packed") == str(tmp_path / "packed.gz")
 
 
 def test_the_plain_file_comes_before_the_packed_one(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from torchlean.errors import FileError
+
+if TYPE_CHECKING:
+    from pathlib import Path  # a short command does not load it
 
 LIMIT = 4 << 30
 _GZIP = b"\x1f\x8b"
@@ -38,7 +40,7 @@ def read_bytes(path: str | os.PathLike[str], *, limit: int = LIMIT, empty: bool 
     if not raw and not empty:
         raise FileError(
             "the file is empty",
-            where=str(found),
+            where=found,
             expected="a file with content",
             got="0 bytes",
             fix="write the file again, or name another one",
@@ -55,26 +57,26 @@ def _read(file: BinaryIO, most: int) -> bytes:
     return b"".join(parts)
 
 
-def find(path: str | os.PathLike[str]) -> Path:
+def find(path: str | os.PathLike[str]) -> str:
     """The file itself, or the same name with .gz where only that exists.
 
     Errors   FileError: missing, or a directory
     """
-    given = Path(path)
-    compressed = given.with_name(given.name + ".gz") if given.name else given
-    found = compressed if not given.exists() and compressed.is_file() else given
-    if found.is_dir():
+    given = os.fspath(path)
+    compressed = f"{given}.gz"
+    found = compressed if not os.path.exists(given) and os.path.isfile(compressed) else given
+    if os.path.isdir(found):
         raise FileError(
             "a file is needed, not a directory",
-            where=str(found),
+            where=found,
             expected="the path of a file",
             got="a directory",
             fix="name the file inside it",
         )
-    if not found.exists():
+    if not os.path.exists(found):
         raise FileError(
             "the file does not exist",
-            where=str(given),
+            where=given,
             expected="an existing file, plain or with .gz",
             got="nothing at this path",
             fix="check the spelling and the current directory",
@@ -121,11 +123,11 @@ def atomic_write_all(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
     Between two renames a reader may see new beside old: files that belong together must say so (by a hash).
     Errors   FileError as `atomic_write`
     """
-    waiting: list[tuple[str, Path]] = []
-    target, size = Path(), 0
+    waiting: list[tuple[str, str]] = []
+    target, size = "", 0
     try:
         for path, content in contents.items():
-            target, size = Path(path), len(content)
+            target, size = os.fspath(path), len(content)
             _refuse_special(target)
             handle, temporary = _created_beside(target)
             waiting.append((temporary, target))
@@ -146,22 +148,23 @@ def atomic_write_all(contents: Mapping[str | os.PathLike[str], bytes]) -> None:
                 os.unlink(temporary)
 
 
-def _refuse_special(target: Path) -> None:
+def _refuse_special(target: str) -> None:
     """A rename would put a file in the place of a device or pipe. Raises FileError."""
-    if target.exists() and not target.is_file() and not target.is_dir():
+    if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
         raise FileError(
             "only a regular file can be replaced",
-            where=str(target),
+            where=target,
             expected="a path that is free, or a regular file",
             got="a device, pipe or socket",
             fix="name a file",
         )
 
 
-def _created_beside(target: Path) -> tuple[int, str]:
+def _created_beside(target: str) -> tuple[int, str]:
     """A new file in the target's folder, open for writing, for its owner alone. (`tempfile` takes long to import.)"""
+    folder, last = os.path.split(target)
     for number in count():
-        name = str(target.parent / f".{target.name}.{os.getpid()}.{number}.partial")
+        name = os.path.join(folder, f".{last}.{os.getpid()}.{number}.partial")
         with suppress(FileExistsError):
             return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600), name
     raise AssertionError("count() does not end")
@@ -172,10 +175,11 @@ def check_target(path: str | os.PathLike[str]) -> None:
 
     Errors   FileError: no such folder, a folder that may not be written, a directory or a device at the path
     """
-    target = Path(path)
+    target = os.fspath(path)
     _refuse_special(target)
-    number = errno.EISDIR if target.is_dir() else 0 if target.parent.is_dir() else errno.ENOENT
-    if not number and not os.access(target.parent, os.W_OK):
+    folder = os.path.dirname(target) or os.curdir
+    number = errno.EISDIR if os.path.isdir(target) else 0 if os.path.isdir(folder) else errno.ENOENT
+    if not number and not os.access(folder, os.W_OK):
         number = errno.EACCES
     if number:
         raise unwritable(target, OSError(number, os.strerror(number)), 0)
@@ -186,6 +190,8 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
     Errors   FileError: a file at the path, no permission, disk full
     """
+    from pathlib import Path
+
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -210,16 +216,16 @@ def output_is_full(error: OSError) -> FileError:
     )
 
 
-def _mode(target: Path) -> int:
+def _mode(target: str) -> int:
     """Permissions of the file that is replaced, else what the umask gives a new one."""
     with suppress(OSError):
-        return target.stat().st_mode & 0o777
+        return os.stat(target).st_mode & 0o777
     mask = os.umask(0)
     os.umask(mask)
     return 0o666 & ~mask
 
 
-def _gunzip(raw: bytes, where: Path, limit: int) -> bytes:
+def _gunzip(raw: bytes, where: str, limit: int) -> bytes:
     """All members of a gzip file, checked against their checksums, up to limit + 1 bytes."""
     parts: list[bytes] = []
     size = 0
@@ -242,42 +248,42 @@ def _gunzip(raw: bytes, where: Path, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _damaged(where: Path, got: str) -> FileError:
+def _damaged(where: str, got: str) -> FileError:
     return FileError(
         "the gzip file is damaged or truncated",
-        where=str(where),
+        where=where,
         expected="a complete gzip file",
         got=got,
         fix="fetch or compress the file again",
     )
 
 
-def _too_large(where: Path, limit: int) -> FileError:
+def _too_large(where: str, limit: int) -> FileError:
     return FileError(
         "the file is too large",
-        where=str(where),
+        where=where,
         expected=f"at most {limit} bytes, uncompressed",
         got="more",
         fix="name a smaller file, or raise the limit",
     )
 
 
-def _unreadable(where: Path, error: OSError) -> FileError:
+def _unreadable(where: str, error: OSError) -> FileError:
     return FileError(
         "the file cannot be read",
-        where=str(where),
+        where=where,
         expected="a readable file",
         got=error.strerror or str(error),
         fix="check the file's permissions",
     )
 
 
-def unwritable(target: Path, error: OSError, size: int) -> FileError:
+def unwritable(target: str | os.PathLike[str], error: OSError, size: int) -> FileError:
     """The error for a file of `size` bytes that the system did not take."""
     full = is_full(error)
     return FileError(
         "the disk is full" if full else "the file cannot be written",
-        where=str(target),
+        where=os.fspath(target),
         expected=f"room for {size} bytes" if full else "a folder that exists and may be written",
         got=error.strerror or str(error),
         fix="free some space or write elsewhere; nothing was left behind"

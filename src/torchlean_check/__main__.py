@@ -1,7 +1,5 @@
 """`python -m torchlean_check` is `torchlean-check`."""
 
-import sys
+from torchlean_check.cli import entry
 
-from torchlean_check.cli import main
-
-sys.exit(main())
+entry()

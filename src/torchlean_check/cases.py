@@ -110,7 +110,8 @@ def least(
         if clause is None:
             form, offset = kernel.walk(facts, value, row, (entry[mine], toward), push.take(mine))
         else:
-            weighed = Objective.join([kernel.weighed(clause, asked[j][2])[0] for j in mine.tolist()])
+            each, which = np.unique(mine, return_inverse=True)  # leaves of one bound have the same weights
+            weighed = Objective.join([kernel.weighed(clause, asked[j][2])[0] for j in each.tolist()]).take(which)
             seed = Pushes(row, 0 * row + value, entry[mine], toward, np.zeros(len(row)))
             form, offset = kernel.objective(facts, row, weighed, push.take(mine) + seed)
         return mine, np.where(empty, HUGE, kernel.lowest(part, row, form, offset))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import NoReturn
 
 from torchlean_check.magic import ROUNDING
 from torchlean_check.process import prepare, processors
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
+HELP = partial(argparse.HelpFormatter, width=100)  # to ask for the terminal's, `argparse` loads `shutil`
 CLAIMS = {
     "float32": "holds for every float32 execution (any order of sums, with or without FMA; not Winograd, FFT, "
     "Strassen, TF32, bf16 splitting or rewritten graphs)",
@@ -45,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(
         prog="torchlean-check",
         allow_abbrev=False,
+        formatter_class=HELP,
         description="Check a certificate against its ONNX and VNN-LIB files.",
     )
     parser.add_argument("model", help="ONNX file, plain or gzip")
@@ -142,5 +146,9 @@ def _rounding(model: bytes, region: bytes, certificate: bytes, options: argparse
     return CODES[verdict.status]
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def entry() -> NoReturn:
+    """`main` as a process, which ends at once: taking numpy down takes a tenth of a short check."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -8,10 +8,11 @@ outputs. The surplus ends of those rows are 0 on the way back, and left out on t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
+from torchlean_check.frozen import frozen
 from torchlean_check.sparse import Floats, Multiply
 
 Slices = tuple[slice, ...]
@@ -19,7 +20,7 @@ ALL = slice(None), slice(None)  # of the first two axes: channels and the batch
 CHUNK = 1 << 18  # entries of a product at once: few enough for the cache
 
 
-@dataclass(frozen=True)
+@frozen
 class Frame:
     """Where things lie.
 
@@ -62,7 +63,7 @@ class Frame:
         return Frame(sizes, (c.out_shape[1], *sizes[1:]), kept, tuple(taps), tuple(phases))
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Conv:
     """ONNX Conv on one image: cross-correlation with zero padding, 1 to 3 spatial axes.
 
@@ -146,7 +147,7 @@ class Conv:
         return math.prod(self.weight.shape[1:]) + self.weight.shape[0] + math.prod(self.weight.shape[2:])
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Turned:
     """The transpose of a convolution, as ONNX's ConvTranspose has it: its `out_shape` is what this map reads."""
 

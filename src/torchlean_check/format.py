@@ -13,7 +13,6 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from torchlean_check import records as trees
 from torchlean_check.cases import Case
 from torchlean_check.errors import CheckError
+from torchlean_check.frozen import frozen
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.magic import TREE
 from torchlean_check.network import TABLES
@@ -65,7 +65,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Certificate:
     """Hints for one pair of files. model, property: SHA-256 of their uncompressed bytes."""
 

@@ -14,11 +14,11 @@ Source  SEMANTICS 5; de Figueiredo and Stolfi 2004, doi:10.1023/B:NUMA.000004946
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from torchlean_check.arith import Arithmetic, Ints
+from torchlean_check.frozen import frozen
 from torchlean_check.network import Affine, AnyNode, Curve, Floats, Input, Map, Relu
 from torchlean_check.rules import curve, relu
 
@@ -27,7 +27,7 @@ UNDERFLOW = 2.0**-700  # over all underflows of one step, as in `kernel`
 MOST, LEAST = 16, 1 << 12  # inputs that vary, and the width of a value from which on it pays
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Form:
     """Shapes  [B, 1 + n, size]: constants first"""
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from torchlean_check import arith, cases
 from torchlean_check.errors import CheckError
 from torchlean_check.forms import Forms, few
+from torchlean_check.frozen import frozen
 from torchlean_check.network import (
     Affine,
     AnyNode,
@@ -99,7 +100,7 @@ class State:
         return State(lo, hi, boxes, opens, empty, given, tuple(p for s in states for p in s.paths))
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Bounds:
     """Proved lower bounds of every inequality's g on each box; -inf where it was not computed or is not finite.
 
@@ -119,7 +120,7 @@ Coefficients = tuple[
 ]  # rows, and the entries of the value that their columns are (None: all, in order)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Live:
     """One relu over a batch of boxes. Shapes of lines: [B, unstable].
 
@@ -181,7 +182,7 @@ class Facts:
         return self._lines[k]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Charges:
     """Of one node that rounds: kappa, and the widening of its interval.   Shapes  [size] each
 
@@ -818,7 +819,7 @@ class Kernel:
         return out[0], out[1]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Objective:
     """Rows g = y Y + x X + c with what their floats differ from the exact numbers.   Shapes  [R, outputs], [R,
     inputs], [R]"""

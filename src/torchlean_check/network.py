@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from torchlean_check.conv import Conv, Turned
+from torchlean_check.frozen import frozen
 from torchlean_check.sparse import Sparse
 
 TABLES = "none/1", "tolerances-1"
@@ -24,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 Multiply = Callable[[Floats, Floats], Floats]  # [R, k], [k, n] -> [R, n]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Dense:
     """y = weight x.   Shapes  weight: [out, in]"""
 
@@ -54,7 +55,7 @@ class Dense:
         return max(self.weight.shape)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Scale:
     """y = factor * x, elementwise.   Shapes  factor: [n]"""
 
@@ -74,7 +75,7 @@ class Scale:
     depth = 1
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Rows:
     """y = x weight for each row of a matrix x.   Shapes  weight: [k, n]; x: [rows * k]; y: [rows * n]"""
 
@@ -103,7 +104,7 @@ class Rows:
         return max(self.weight.shape)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Select:
     """y = x[index], or 0 where index is -1.   Shapes  index: [out]
 
@@ -156,13 +157,13 @@ def sliding(conv: Conv) -> Conv | Dense:
     return Dense(conv.transpose(np.eye(outputs), np.matmul))
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Input:
     size: int
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Affine:
     """y = sum over terms map(x_source) + bias, and the float32 error box that an execution of it needs (SEMANTICS 3).
 
@@ -189,7 +190,7 @@ class Affine:
     scale: float = 1.0
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Relu:
     source: int
     size: int
@@ -197,7 +198,7 @@ class Relu:
     where: str
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Curve:
     """y = f(x), elementwise, with f named in `rules.curve`. A float32 execution is within absolute + relative |f(x)|
     of it, and inside of f's range (SEMANTICS 2).
@@ -218,7 +219,7 @@ class Curve:
     wide: int = 0
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Product:
     """y = left(x) * right(x'), elementwise, of two values seen through selections.
 
@@ -238,7 +239,7 @@ Nonlinear = Relu | Curve | Product
 AnyNode = Input | Affine | Nonlinear
 
 
-@dataclass(frozen=True)
+@frozen
 class Ref:
     """A value of a file's graph: the node that computes it, and the shape it has in the file. truth: it is bool there,
     and 0 or 1 here."""
@@ -248,7 +249,7 @@ class Ref:
     truth: bool = False
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Network:
     """boxed: the values that nonlinear nodes read, which have boxes; relu_inputs: those of them that a relu reads."""
 

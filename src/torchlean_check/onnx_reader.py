@@ -17,6 +17,7 @@ import numpy as np
 
 from torchlean_check import wire
 from torchlean_check.errors import CheckError
+from torchlean_check.lattice import merged
 from torchlean_check.network import (
     Affine,
     AnyNode,
@@ -34,28 +35,7 @@ from torchlean_check.network import (
     as_floats,
     matrix,
 )
-from torchlean_check.rules import (
-    read_choice,
-    read_constants,
-    read_conv,
-    read_curves,
-    read_extremes,
-    read_gates,
-    read_layer_norm,
-    read_logic,
-    read_norm,
-    read_parts,
-    read_pool,
-    read_power,
-    read_products,
-    read_resize,
-    read_scatter,
-    read_softmax,
-    read_sums,
-    read_turned,
-    read_units,
-    read_where,
-)
+from torchlean_check.rules import families, read_constants, read_logic, read_products
 from torchlean_check.wire import Array, Node, refuse, unsupported
 
 MIN_OPSET, MAX_OPSET = 7, 23
@@ -150,11 +130,10 @@ class Reader:
     # -- one node --------------------------------------------------------------------------------------------------
 
     def read(self, node: Node) -> None:
-        rule = RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-        if rule is None:
-            raise self.beyond(
-                node, "the op is not supported", ", ".join(sorted(RULES)), f"{node.domain or 'ai.onnx'}.{node.op_type}"
-            )
+        rule = DENSE.get(node.op_type) or families().get(node.op_type)
+        if rule is None or node.domain not in ("", "ai.onnx"):
+            got = f"{node.domain or 'ai.onnx'}.{node.op_type}"
+            raise self.beyond(node, "the op is not supported", ", ".join(operators()), got)
         method, allowed = rule
         unknown = sorted(set(node.attributes) - set(allowed.split()))
         if unknown:
@@ -552,11 +531,8 @@ class Reader:
         return self.product(node, matrix(w), x, (1, len(w)), bias, extra=extra, most=most, scale=scale)
 
 
-CURVES = (read_curves, read_power, read_gates, read_units, read_softmax, read_layer_norm)
-PARTS = (read_constants, read_parts, read_scatter, read_resize, read_choice, read_extremes, read_logic, read_where)
-FAMILIES = (*CURVES, *PARTS, read_sums, read_norm, read_conv, read_turned, read_pool)
 Rule = Callable[[Reader, Node], Ref | Array | tuple[Ref | Array, ...]]
-RULES: dict[str, tuple[Rule, str]] = {
+DENSE: dict[str, tuple[Rule, str]] = {
     "Identity": (Reader.same, ""),
     "Dropout": (Reader.dropout, "ratio seed"),
     "Constant": (Reader.constant, "value value_float value_floats value_int value_ints"),
@@ -574,11 +550,15 @@ RULES: dict[str, tuple[Rule, str]] = {
     "Neg": (Reader.neg, ""),
     "MatMul": (Reader.matmul, ""),
     "Gemm": (Reader.gemm, "alpha beta transA transB"),
-    **{op: rule for family in FAMILIES for op, rule in family.RULES.items()},
 }
+
+
+def operators() -> list[str]:
+    """Every operator that has a rule."""
+    return sorted({*DENSE, *families()})
 
 
 def read_network(data: bytes) -> Network:
     """The network in the uncompressed bytes of an ONNX file. CheckError names the node that is refused."""
     reader = Reader(wire.parse(data))
-    return Network(tuple(reader.nodes), reader.output, reader.input_shape)
+    return Network(*merged(reader.nodes, reader.output), reader.input_shape)

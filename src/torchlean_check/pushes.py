@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
+from torchlean_check.frozen import frozen
 from torchlean_check.network import Floats, Ints
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Pushes:
     """Terms factor (z - at), z an entry of a value, that are added to the bounds of a batch of rows.
 

@@ -6,12 +6,12 @@ A tree is columns over its nodes in breadth-first order; children of a split sta
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from torchlean_check.cases import Case
+from torchlean_check.frozen import frozen
 from torchlean_check.network import Floats
 
 Entries = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
@@ -22,7 +22,7 @@ MAX_NODES, MAX_DEPTH = 1 << 26, 4096
 UNIT = 2.0**-14  # of the slopes in tables
 
 
-@dataclass(frozen=True)
+@frozen
 class Bound:
     """One bound of entry `index` of a value: the lower for side 1, the upper for -1.
 
@@ -39,7 +39,7 @@ class Bound:
     cases: tuple[Case, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Derivation:
     """Bounds for inputs of one relu, each from what was known before; None: default ones, where it is unstable.
 
@@ -51,7 +51,7 @@ class Derivation:
     clause: int = -1
 
 
-@dataclass(frozen=True)
+@frozen
 class Refutation:
     """One clause refuted by explicit multipliers of splits above: (value, index, side, m).
 
@@ -64,7 +64,7 @@ class Refutation:
     multipliers: tuple[tuple[int, int, int, float], ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Record:
     derivations: tuple[Derivation, ...] = ()
     refutations: tuple[Refutation, ...] = ()
@@ -82,7 +82,7 @@ def tables_read(records: Sequence[Record]) -> set[int]:
     return bounds | {refutation.table for r in records for refutation in r.refutations}
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class SlopeTable:
     """Lower slopes of some entries of values that relus read, in units of 2^-14; the default rule for all others.
 
@@ -112,7 +112,7 @@ def slope_rows(tables: Sequence[SlopeTable], sizes: Mapping[int, int]) -> dict[i
     return out
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Tree:
     """op [n] one byte a node; axis per split of kind 2, 3 or 5 (of kind 5: the clause), at per kind 3, value, index,
     value_at per kind 4, records per flag."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from torchlean_check import arith, wire
 from torchlean_check.errors import CheckError
 from torchlean_check.format import digest
+from torchlean_check.frozen import frozen
 from torchlean_check.magic import ROUNDING
 from torchlean_check.rounding import derive
 from torchlean_check.rules.rounding_function import TABLE
@@ -33,7 +33,7 @@ RULES = ("affine", "pointwise", "choice", "function", "layout")
 Claim = tuple[str, float, float, float, float, float]
 
 
-@dataclass(frozen=True)
+@frozen
 class RoundingVerdict:
     """status: valid or invalid;  claims: how many were derived again;  where: the first that failed."""
 

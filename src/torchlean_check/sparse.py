@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from torchlean_check.frozen import frozen
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -15,7 +16,7 @@ Some = tuple[Floats, Ints]  # rows, and which entries their columns are; the oth
 LEAST, SHARE = 1 << 12, 16  # a matrix of fewer places, or with more than one entry in 16, is multiplied as a whole
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Sparse:
     """y = W x, W being 0 but for some entries.   Shapes  W: [out, in]
 

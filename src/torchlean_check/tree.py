@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from torchlean_check import cases
 from torchlean_check.errors import CheckError
+from torchlean_check.frozen import frozen
 from torchlean_check.kernel import Bools, Ints, Kernel, Path, Slopes, State
 from torchlean_check.network import Floats
 from torchlean_check.pushes import Pushes
@@ -43,7 +44,7 @@ from torchlean_check.records import (
 MUCH = 4096  # rows to bound, beyond which other processes take part
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Front:
     """Tree nodes and their states."""
 
@@ -54,7 +55,7 @@ class Front:
         return Front(self.nodes[which], self.state.take(np.flatnonzero(which)))
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Replay:
     """leaves: closed; holes: nodes assumed; failed: leaves that did not close (state None when none failed)."""
 

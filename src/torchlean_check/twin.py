@@ -8,10 +8,11 @@ and never the sign opposite to the exact result's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from torchlean_check.frozen import frozen
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +40,7 @@ def above(x: Floats) -> Floats:
     return -below(-x)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Twin:
     """lo, hi: every float execution;  real_lo, real_hi: the real value;  apart >= |float - real|, entry by entry.
 

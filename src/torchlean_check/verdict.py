@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from torchlean_check import arith, format, tree
 from torchlean_check.errors import CheckError
+from torchlean_check.frozen import frozen
 from torchlean_check.kernel import Kernel
 from torchlean_check.network import Network
 from torchlean_check.onnx_reader import read_network
@@ -16,7 +15,7 @@ from torchlean_check.vnnlib_reader import Region, read_property
 from torchlean_check.wire import unpack
 
 
-@dataclass(frozen=True)
+@frozen
 class Verdict:
     """status: valid (the violation is empty under `semantics`), holey (so, if the assumed leaves hold) or invalid.
 

@@ -8,7 +8,6 @@ vnnlib.org (VNN-LIB 1.0 / SMT-LIB 2 subset); SEMANTICS 2, 4, 5.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torchlean_check.errors import CheckError, UnsupportedError
+from torchlean_check.frozen import frozen
 from torchlean_check.hull import Floats, hull, nearest, up
 
 MAX_BYTES, MAX_DEPTH, MAX_CLAUSES, MAX_VARIABLES, MAX_DIGITS = 1 << 26, 64, 1 << 14, 1 << 20, 400
@@ -28,7 +28,7 @@ Atom = tuple[Linear, Linear, bool]  # left <= right, or < when strict
 Tree = str | list["Tree"]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Inequality:
     """g = y . Y + x . X + constant;  g <= 0, or g < 0 when strict. Coefficients are sparse and exact."""
 
@@ -38,7 +38,7 @@ class Inequality:
     strict: bool
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Region:
     """One input box and the clauses over it. The violation is: x in the box and, for some clause, all its inequalities.
 
@@ -62,7 +62,7 @@ class Region:
     row_strict: npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Property:
     inputs: int
     outputs: int

@@ -10,13 +10,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from torchlean_check.errors import CheckError, UnsupportedError
+from torchlean_check.frozen import frozen
 
 Array = npt.NDArray[Any]
 MAX_BYTES = 1 << 30
@@ -36,7 +36,7 @@ DTYPES = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Node:
     """Attribute values: int, float, bytes, Array, Graph, or a tuple of ints, floats or bytes."""
 
@@ -48,7 +48,7 @@ class Node:
     attributes: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@frozen
 class Value:
     """A graph input or output. A dimension is an int, a symbol's name, or None where the file says nothing."""
 
@@ -57,7 +57,7 @@ class Value:
     shape: tuple[int | str | None, ...] | None
 
 
-@dataclass(frozen=True)
+@frozen
 class Graph:
     name: str
     nodes: tuple[Node, ...]
@@ -66,7 +66,7 @@ class Graph:
     outputs: tuple[Value, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Model:
     ir_version: int
     producer: str

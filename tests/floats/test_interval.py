@@ -12,6 +12,7 @@ from torchlean import floats
 from torchlean.errors import DomainError, ShapeError, UsageError
 from torchlean.floats import BINARY32, BINARY64, Interval, Rounding
 from torchlean.floats.interval import around, enclose, point, quotients
+from torchlean.floats.interval.matrix import matmul_ends, sparse_ends
 from torchlean.floats.steps import BLOCK
 
 law = settings(deadline=None, derandomize=True, max_examples=60)
@@ -341,3 +342,44 @@ def test_bad_intervals_are_refused():
         enclose(np.array([1]), np.array([2]))
     with pytest.raises(ValueError, match="read-only"):
         x.lo[0] = 5
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("size", [1.0, 2.0**-530, 2.0**500])
+def test_products_with_a_matrix_of_few_entries(seed: int, size: float) -> None:
+    """The exact hull lies inside, the ends are no wider than those of the whole product, and 0 stays 0."""
+    rng = np.random.default_rng(seed)
+    m, k, n = int(rng.integers(1, 4)), 256, 300
+    w = np.where(rng.uniform(size=(n, k)) < rng.choice([0.002, 0.02]), rng.standard_normal((n, k)), 0.0)
+    w[:5] = 0.0
+    w *= size
+    lo = rng.standard_normal((m, k)) * size
+    hi = np.where(rng.uniform(size=lo.shape) < 0.5, lo, lo + rng.uniform(size=lo.shape) * size)
+    lo[:, ::7] = hi[:, ::7] = 0.0
+    found = sparse_ends(lo, hi, w)
+    assert found is not None
+    whole = matmul_ends(lo, hi, w.T, w.T)
+    for i, j in itertools.product(range(m), range(n)):
+        at = np.flatnonzero(w[j])
+        factors = [Fraction(v) for v in w[j, at].tolist()]
+        pairs = [(Fraction(a), Fraction(b)) for a, b in zip(lo[i, at].tolist(), hi[i, at].tolist(), strict=True)]
+        least = sum((min(v * a, v * b) for v, (a, b) in zip(factors, pairs, strict=True)), Fraction(0))
+        most = sum((max(v * a, v * b) for v, (a, b) in zip(factors, pairs, strict=True)), Fraction(0))
+        assert found[0][i, j] <= least <= most <= found[1][i, j]
+        if all(pair == (0, 0) for pair in pairs):
+            assert found[0][i, j] == found[1][i, j] == 0
+    wide, most_wide = found[1] - found[0], whole[1] - whole[0]
+    assert (wide <= most_wide * (1 + 2.0**-40) + 2.0**-1000).all()
+
+
+def test_what_is_not_plain_is_left_to_the_whole_product() -> None:
+    w = np.zeros((300, 256))
+    w[3, 4] = 2.0
+    x = np.ones((1, 256))
+    assert sparse_ends(x, x, w) is not None
+    assert sparse_ends(x, x, w[:20]) is None  # small
+    assert sparse_ends(x, x, np.ones((300, 256))) is None  # full
+    assert sparse_ends(np.ones((17, 256)), np.ones((17, 256)), w) is None  # many rows
+    assert sparse_ends(x, x, np.where(w > 0, INF, w)) is None and sparse_ends(x, x, 0 * w) is None
+    assert sparse_ends(x, np.where(x > 0, INF, x), w) is None
+    assert sparse_ends(x * 1e308, x * 1e308, w) is None  # overflow

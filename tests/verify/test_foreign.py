@@ -259,7 +259,7 @@ def test_wrong_hints_cost_time_and_nothing_else(mlp, files, task) -> None:
 def test_what_stays_open_is_counted(task, monkeypatch) -> None:
     monkeypatch.setattr("torchlean.verify.foreign.completion.SHARE", 1e-9)
     hints = read_artefact(saved(histories(all_cases(task.neurons[:3]), 2)), task.problem)
-    from torchlean.verify.problem import Stuck
+    from torchlean.verify.outcome import Stuck
 
     with pytest.raises(Stuck, match="8 of 8 leaves of the alpha-beta-CROWN leaves stay open at the time limit"):
         complete(task.problem, hints)

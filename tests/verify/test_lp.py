@@ -19,7 +19,8 @@ from torchlean.verify.dual import Dual
 from torchlean.verify.files import verify_files
 from torchlean.verify.forms import Forms
 from torchlean.verify.maps import NumpyMaps
-from torchlean.verify.problem import Files, Found, Problem
+from torchlean.verify.outcome import Found
+from torchlean.verify.problem import Files, Problem
 from torchlean.verify.verdict import Status
 from torchlean_check.records import slope_rows
 

@@ -8,7 +8,8 @@ import pytest
 import torchlean_check as tc
 from torchlean.verify.clock import Deadline
 from torchlean.verify.files import verify_files
-from torchlean.verify.problem import Files, Found, Problem
+from torchlean.verify.outcome import Found
+from torchlean.verify.problem import Files, Problem
 from torchlean.verify.verdict import Status
 from torchlean.verify.witness import Replay
 

@@ -8,7 +8,6 @@ Source   SEMANTICS.md, section 2 (the float hull of a ball: its points moved by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -19,11 +18,12 @@ from torchlean.bounds.exact import Number, exact, exact_values, show
 from torchlean.bounds.property import Inequality, inequality
 from torchlean.bounds.region import Box, Membership, _as_float32, box
 from torchlean.errors import DataError, Unsupported, UsageError
+from torchlean.frozen import frozen
 
 FACETS = 64  # an L1 ball is stated by its facets, 2^n of them, up to so many: six inputs
 
 
-@dataclass(frozen=True)
+@frozen
 class Ball:
     """All real x of `box` with |x - center|_norm <= radius; closed, bounded and never empty: the center is in it.
 

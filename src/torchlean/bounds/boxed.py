@@ -9,7 +9,6 @@ Source   SEMANTICS 1: nodes are kept one by one; nothing is folded
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from torchlean.bounds.balls import Ball
 from torchlean.bounds.dual_norm import Balls, first_layer
 from torchlean.bounds.region import Box
 from torchlean.errors import ShapeError, UsageError
+from torchlean.frozen import frozen
 from torchlean.ir import EXPAND, Graph
 from torchlean.passes import drop_unreachable, expand, freeze, vmap
 from torchlean.run.program import Program
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 F64 = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@frozen
 class Boxed:
     """A specialised graph and its input boxes.
 

@@ -8,7 +8,6 @@ value; "0.1" and Fraction(1, 10) mean the decimal.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
 from inspect import Parameter, signature
@@ -21,6 +20,7 @@ from torchlean.bounds.exact import Number, exact
 from torchlean.bounds.property import Clause, Violation, inequality
 from torchlean.bounds.region import Box
 from torchlean.errors import TorchLeanError, UsageError
+from torchlean.frozen import frozen
 
 
 class Formula:
@@ -221,7 +221,7 @@ class Vector:
 output = Vector("y")
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Property:
     """`claim` must hold for every input of `region`. The region counts inputs row-major."""
 

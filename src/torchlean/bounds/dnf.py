@@ -7,7 +7,6 @@ clause's inequalities in the order as written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, product
 from math import prod
@@ -15,32 +14,33 @@ from math import prod
 from torchlean.bounds.property import Clause, Inequality
 from torchlean.bounds.region import Box
 from torchlean.errors import Unsupported
+from torchlean.frozen import frozen
 
 MOST_CLAUSES = 100_000
 
 
-@dataclass(frozen=True)
+@frozen
 class Atom:
     """One inequality."""
 
     inequality: Inequality
 
 
-@dataclass(frozen=True)
+@frozen
 class And:
     """All of the parts; true when there are none."""
 
     parts: tuple[Logic, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Or:
     """At least one of the parts; false when there are none."""
 
     parts: tuple[Logic, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Not:
     """The opposite of the part."""
 

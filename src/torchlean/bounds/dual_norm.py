@@ -8,7 +8,6 @@ Shapes   R rows, B regions, n inputs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from torchlean.bounds.balls import Ball
 from torchlean.bounds.crossing import cross
 from torchlean.bounds.exact import directed64
 from torchlean.bounds.region import Box
+from torchlean.frozen import frozen
 from torchlean.ir import EXACT, Linear
 from torchlean.meaning import Ranges
 
@@ -30,7 +30,7 @@ CHUNK = 1 << 23  # coefficients at once
 UNIT = 2.0**-53
 
 
-@dataclass(frozen=True)
+@frozen
 class Balls:
     """A batch of regions, some of which may be boxes.
 

@@ -9,7 +9,6 @@ Everything is `tl.bounds`; what it says about rounding and missing rules holds h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from numpy.typing import NDArray
 
 from torchlean.bounds import Ball, Box, ball, bounds, box
 from torchlean.errors import Unsupported, UsageError
+from torchlean.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class PerturbationLpNorm:
     """All x with |x - center| <= eps in the norm, or x_L <= x <= x_U where these are given."""
 
@@ -42,7 +42,7 @@ class PerturbationLpNorm:
             )
 
 
-@dataclass(frozen=True)
+@frozen
 class BoundedTensor:
     """A batch of centers [B, *shape] and how far from them."""
 
@@ -50,7 +50,7 @@ class BoundedTensor:
     ptb: PerturbationLpNorm
 
 
-@dataclass(frozen=True)
+@frozen
 class BoundedModule:
     """A program with one input."""
 

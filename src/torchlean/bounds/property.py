@@ -9,16 +9,16 @@ Source   SEMANTICS.md, section 4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from torchlean.bounds.region import Box
 from torchlean.errors import DataError, ShapeError
+from torchlean.frozen import frozen
 
 Terms = tuple[tuple[int, Fraction], ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Inequality:
     """sum(c * X[i] for i, c in x) + sum(c * Y[j] for j, c in y) + constant <= 0, or < 0 when `strict`.
 
@@ -85,7 +85,7 @@ def inequality(
     return Inequality(_normal(x), _normal(y), constant, strict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Clause:
     """All (x, y) with x in `box` and every inequality true. Clauses over one region share one Box object."""
 
@@ -97,7 +97,7 @@ class Clause:
         return self.box.contains_exact(x) and all(g.holds(x, y) for g in self.inequalities)
 
 
-@dataclass(frozen=True)
+@frozen
 class Violation:
     """A disjunction of clauses over `inputs` flat inputs and `outputs` flat outputs. No clause: nothing is forbidden.
 
@@ -133,13 +133,15 @@ class Violation:
 
     def regions(self) -> list[tuple[Box, list[int]]]:
         """The distinct boxes, each with the indices of the clauses over it, in order of first use."""
-        found: dict[Box, list[int]] = {}
-        lists: dict[int, list[int]] = {}  # by identity first: hashing thousands of rationals is slow
+        same: dict[int, tuple[Box, list[int]]] = {}  # by identity first: hashing thousands of rationals is slow
         for k, clause in enumerate(self.clauses):
-            if id(clause.box) not in lists:
-                lists[id(clause.box)] = found.setdefault(clause.box, [])
-            lists[id(clause.box)].append(k)
-        return list(found.items())
+            same.setdefault(id(clause.box), (clause.box, []))[1].append(k)
+        if len(same) == 1:
+            return list(same.values())
+        found: dict[Box, list[int]] = {}
+        for box, numbers in same.values():
+            found.setdefault(box, []).extend(numbers)
+        return [(box, sorted(numbers)) for box, numbers in found.items()]
 
     def check_fits(self, inputs: int, outputs: int, where: str) -> None:
         """Refuse a network of other sizes.

@@ -9,7 +9,6 @@ Source   SEMANTICS.md, sections 2 and 4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from functools import cached_property
@@ -32,6 +31,7 @@ from torchlean.bounds.exact import (
     show,
 )
 from torchlean.errors import DataError, ShapeError, UsageError
+from torchlean.frozen import frozen
 
 
 class Membership(StrEnum):
@@ -47,7 +47,7 @@ class Membership(StrEnum):
     OUTSIDE = "outside"
 
 
-@dataclass(frozen=True)
+@frozen
 class Box:
     """All real points x with lo[i] <= x[i] <= hi[i]; closed, bounded and never empty.
 

@@ -14,11 +14,11 @@ Source   Gowal et al. 2018, arXiv:1810.12715, section 3 (intervals); Zhang et al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torchlean import ops
 from torchlean.bounds.traced_systems import Namespace, Span, Spans
 from torchlean.errors import MissingRule, UsageError
+from torchlean.frozen import frozen
 from torchlean.grad.reverse import zeros
 from torchlean.grad.transforms import vjp
 from torchlean.ir import DERIVED, EXPAND, Builder, Graph, Linear, Node, Tensor, Value
@@ -28,7 +28,7 @@ from torchlean.passes import expand, simplify, vmap
 COTANGENT = "cotangent:y"
 
 
-@dataclass(frozen=True)
+@frozen
 class Walked:
     """A program in `g`, every value with its bounds.
 

@@ -7,12 +7,12 @@ A method that neither has is a MissingRule, never a guess.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from torchlean.errors import MissingRule
+from torchlean.frozen import frozen
 from torchlean.grad.reverse import zeros
 from torchlean.ir import Builder, Tensor
 from torchlean.ir.types import numpy_dtype
@@ -22,7 +22,7 @@ FOLDS = frozenset({"sum", "max"})  # and these rise in every entry, as what move
 STRUCTURAL = frozenset({"reshape", "permute", "broadcast", "slice", "pad", "gather"})
 
 
-@dataclass(frozen=True)
+@frozen
 class Span:
     """lo <= value <= hi, and the same as a middle and a radius. What nobody reads is dropped with the graph's dead
     nodes.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from torchlean import floats
 from torchlean.floats import BINARY32, Format
+from torchlean.frozen import frozen
 from torchlean.run.program import Program, sizes_of
 
 
-@dataclass(frozen=True)
+@frozen
 class Column:
     """A program's values in one number system.
 
@@ -70,7 +70,7 @@ def side_by_side(columns: Sequence[Column], digits: int, *, nodes: bool = False)
     return [{"value": n, **{head: shown[n] for head, shown in found.items()}} for n in found[columns[0].head]]
 
 
-@dataclass(frozen=True)
+@frozen
 class Parting:
     """How far a system is from the float32 reference, in ulps of the coarser of the two formats.
 

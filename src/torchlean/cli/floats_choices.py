@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from torchlean.errors import UsageError
 from torchlean.floats import CATALOG, Format, Rounding
 from torchlean.floats.soft import Overflow, Rules
+from torchlean.frozen import frozen
 
 _IEEE = {"binary16": "float16", "binary32": "float32", "binary64": "float64"}
 _POLICIES = {"saturate": Overflow.SATURATE, "nan": Overflow.SPECIAL}
@@ -16,7 +16,7 @@ _DEFAULT = ("float32", "float64", "bfloat16")
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
+@frozen
 class Arithmetic:
     """A format, a direction, and what an overflow gives where the format has no infinity.
 

@@ -11,12 +11,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from torchlean import __version__
 from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError, UsageError
 from torchlean.files import is_full, output_is_full
 
+HELP = partial(argparse.HelpFormatter, width=100)  # to ask for the terminal's, `argparse` loads `shutil`
 COMMANDS = {
     "quickstart": "train, bound, verify and certify a network on real data",
     "verify": "prove or refute a VNN-LIB property of an ONNX network",
@@ -60,7 +62,7 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *, given: Sequence[str], **options: Any) -> None:
-        super().__init__(**options, allow_abbrev=False)
+        super().__init__(**options, allow_abbrev=False, formatter_class=HELP)
         self.given = given
         self.register("action", None, Once)
         self.register("action", "store", Once)

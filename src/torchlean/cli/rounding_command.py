@@ -115,8 +115,8 @@ def written(program: Program, region: dict[str, Box], options: Any) -> tuple[str
     own_model = plain and options.program.endswith((".onnx", ".onnx.gz"))
     own_region = options.region is not None and options.region[0].endswith(PLAIN)
     target = Path(options.certificate)
-    model = str(find(options.program)) if own_model else str(target.with_suffix(".onnx"))
-    text = str(find(options.region[0])) if own_region else str(target.with_suffix(".vnnlib"))
+    model = find(options.program) if own_model else str(target.with_suffix(".onnx"))
+    text = find(options.region[0]) if own_region else str(target.with_suffix(".vnnlib"))
     made = certify(program, region, read_bytes(model) if own_model else None, read_bytes(text) if own_region else None)
     atomic_write_all(
         {options.certificate: made.certificate}

@@ -91,9 +91,9 @@ def _opsets() -> list[str]:
 
 def _operators() -> list[str]:
     """What certificates may be about: the checker's operators."""
-    from torchlean_check.onnx_reader import RULES
+    from torchlean_check.onnx_reader import operators
 
-    return sorted(RULES)
+    return operators()
 
 
 def _always(*lines: str) -> Callable[[], list[str]]:

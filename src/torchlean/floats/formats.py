@@ -6,7 +6,6 @@ a format here is also a binary64 number, so a float64 array can carry any of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
 from functools import cached_property
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.errors import Unsupported, UsageError
+from torchlean.frozen import frozen
 
 
 class Specials(Enum):
@@ -25,7 +25,7 @@ class Specials(Enum):
     ONE_NAN = "no infinity; all ones is NaN, and the rest of the last exponent are numbers (OCP FP8, E4M3)"
 
 
-@dataclass(frozen=True)
+@frozen
 class Format:
     """One binary format with subnormals and signed zeros, stored as sign, biased exponent and fraction.
 

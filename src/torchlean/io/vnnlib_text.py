@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import TypeAlias
 
 from torchlean.errors import FileError, Unsupported
@@ -90,6 +91,7 @@ def statements(text: str, place: Place) -> Iterator[Simple | list[Expression]]:
         yield _command(expression, place)
 
 
+@lru_cache(1 << 16)  # pixels repeat
 def decimal(text: str) -> Fraction:
     """A number that the regular expression for Simple statements has already recognised, exactly."""
     whole, _, fraction = text.partition(".")

@@ -11,11 +11,11 @@ import ast
 import keyword
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import TypeAlias
 
 from torchlean.errors import ShapeError
+from torchlean.frozen import frozen
 
 Monomial: TypeAlias = "tuple[Atom, ...]"
 Atom: TypeAlias = "str | Floor"
@@ -29,7 +29,7 @@ def _key(monomial: Monomial) -> tuple[int, tuple[str, ...]]:
     return (-len(monomial), tuple(str(atom) for atom in monomial))
 
 
-@dataclass(frozen=True)
+@frozen
 class Floor:
     """The atom `dim // divisor`, where no term of `dim` is a multiple of `divisor`."""
 
@@ -40,7 +40,7 @@ class Floor:
         return f"(({self.dim}) // {self.divisor})"
 
 
-@dataclass(frozen=True)
+@frozen
 class Dim:
     """A dimension that is not a known int. Build one with `symbol("batch")` and arithmetic, not directly."""
 

@@ -17,13 +17,14 @@ from typing import TypeAlias, Union
 import numpy as np
 
 from torchlean.errors import GraphError
+from torchlean.frozen import frozen
 from torchlean.ir.dims import Dim, Size
 from torchlean.ir.types import DType, TensorType, numpy_dtype, type_of
 
 SOURCES = ("input", "parameter", "state", "constant")
 
 
-@dataclass(frozen=True)
+@frozen
 class Literal:
     """An array as an attribute: equal and hashed by dtype, shape and bits."""
 
@@ -77,7 +78,7 @@ class Value:
     __repr__ = __str__
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Node:
     """One application of an op. Equal when the attributes are equal bit by bit: 0.0, -0.0, 0 and False all differ."""
 
@@ -113,7 +114,7 @@ class Node:
         return str(self.attributes["name"])
 
 
-@dataclass(frozen=True)
+@frozen
 class Graph:
     """Nodes in topological order, the values that are the outputs, and the new values of states.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
 from torchlean.errors import MissingRule
+from torchlean.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Missing:
     """A rule that does not exist, and why. An engine that needs it raises; there is no fallback."""
 
@@ -33,7 +33,7 @@ DERIVED, LEADING, ALIGNED, EXACT, COMPARED, EXPAND = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@frozen
 class Linear:
     """relax: the op is linear in these inputs while the others are constant; a walk crosses it by its transpose.
 
@@ -47,7 +47,7 @@ class Linear:
     lines: Callable[..., Any] | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Onnx:
     """The ONNX operators that this op is read from and written to.
 
@@ -62,7 +62,7 @@ class Onnx:
 Rule: TypeAlias = Callable[..., Any]
 
 
-@dataclass(frozen=True)
+@frozen
 class Op:
     """One op.
 

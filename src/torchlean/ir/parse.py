@@ -8,10 +8,10 @@ import json
 import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from torchlean.errors import GraphError, ShapeError
+from torchlean.frozen import frozen
 from torchlean.ir import dims
 from torchlean.ir.dims import Dim, Size, symbol
 from torchlean.ir.graph import Attr, Graph, Literal, Node, Value
@@ -44,7 +44,7 @@ def parse_graph(text: str, table: OpTable) -> Graph:
     return graph
 
 
-@dataclass(frozen=True)
+@frozen
 class _Token:
     kind: str
     text: str

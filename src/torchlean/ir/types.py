@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from torchlean.errors import ShapeError
+from torchlean.frozen import frozen
 from torchlean.ir import dims
 from torchlean.ir.dims import Shape, Size
 
 
-@dataclass(frozen=True)
+@frozen
 class DType:
     """One element format. `f32["batch", 784]` is a tensor type of it.
 
@@ -79,7 +79,7 @@ def dtype_of(array: np.ndarray) -> DType:
         ) from None
 
 
-@dataclass(frozen=True)
+@frozen
 class TensorType:
     """A shape and a dtype. An empty shape is a scalar."""
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
-_PACKAGE = f"{Path(__file__).resolve().parent.parent}{os.sep}"
+_PACKAGE = f"{os.path.dirname(os.path.dirname(os.path.realpath(__file__)))}{os.sep}"
 _APPS = f"{_PACKAGE}apps{os.sep}"
 
 
@@ -18,7 +17,7 @@ def caller_line() -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None and _inside(frame.f_code.co_filename):
         frame = frame.f_back
-    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
 
 
 def _inside(file: str) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 
 from torchlean import floats
 from torchlean.floats import upper_matmul
+from torchlean.floats.interval import ends
 from torchlean.meaning.interval_structure import Operand
 from torchlean.meaning.interval_system import EXACT, F64, IntervalReal, holds_zero
 from torchlean.meaning.ranges import Fold, Ranges
@@ -92,7 +93,8 @@ class IntervalFloat(IntervalReal):
         result = self._folded(exact, weighted, fold.leaves + (size > 0), fold.weights, fold.inputs)
         return replace(result, fold=None)
 
-    def _folded_products(self, exact: Ranges, most_a: F64, most_b: F64) -> Ranges:
+    def _folded_products(self, exact: Ranges, a: Ranges, b: Ranges) -> Ranges:
+        most_a, most_b = ends.magnitudes(a.lo, a.hi)[1], np.swapaxes(ends.magnitudes(b.lo, b.hi)[1], -1, -2)
         used_a, used_b = (most_a > 0).astype(np.float64), (most_b > 0).astype(np.float64)
         with np.errstate(all="ignore"):
             leaves = np.matmul(used_a, used_b)  # counts: exact

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torchlean import floats
 from torchlean.floats import Rounding
 from torchlean.floats.interval import ends
-from torchlean.floats.interval.matrix import matmul_ends
+from torchlean.floats.interval.matrix import matmul_ends, sparse_ends
 from torchlean.meaning import structure
 from torchlean.meaning.dtypes import AnyDType, cast_array, integer_range, kind_of, literal_array, name_of, round_array
 from torchlean.meaning.float_system import divide_integers
@@ -330,16 +330,16 @@ class IntervalReal(RangeStructure):
                 np.multiply, a.move(lambda v: v[..., :, None, :]), b.move(lambda v: v[..., None, :, :])
             )
             return self.sum(products, (-1,))
-        lo, hi = matmul_ends(a.lo, a.hi, np.swapaxes(b.lo, -1, -2), np.swapaxes(b.hi, -1, -2))
+        found = sparse_ends(a.lo, a.hi, b.lo) if b.lo is b.hi else None
+        lo, hi = found or matmul_ends(a.lo, a.hi, np.swapaxes(b.lo, -1, -2), np.swapaxes(b.hi, -1, -2))
         rows, columns = (
             np.any(p.nan | np.isinf(p.lo) | np.isinf(p.hi), axis=-1, keepdims=True) for p in (a, b)
         )
         nan = rows | np.swapaxes(columns, -1, -2)
-        most_a, most_b = (ends.magnitudes(p.lo, p.hi)[1] for p in (a, b))
-        return self._folded_products(Ranges(lo, hi, np.asarray(nan), a.dtype), most_a, np.swapaxes(most_b, -1, -2))
+        return self._folded_products(Ranges(lo, hi, np.asarray(nan), a.dtype), a, b)
 
-    def _folded_products(self, exact: Ranges, most_a: F64, most_b: F64) -> Ranges:
-        """Shapes   most_a: [*s, m, k], most_b: [*s, k, n], the largest magnitudes of the factors"""
+    def _folded_products(self, exact: Ranges, a: Ranges, b: Ranges) -> Ranges:
+        """Shapes   a: [*s, m, k], b: [*s, n, k], the factors"""
         return exact
 
     def scatter_add(self, x: Ranges, indices: Operand, axis: int, size: int) -> Ranges:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.errors import UsageError
+from torchlean.frozen import frozen
 from torchlean.meaning.dtypes import AnyDType, integer_range, kind_of, name_of
 
 Array: TypeAlias = NDArray[Any]
 Bool: TypeAlias = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Fold:
     """What a float sum was made of, so that a bias added next can take part in its order.
 
@@ -35,7 +36,7 @@ class Fold:
         return Fold(f(self.lo), f(self.hi), f(self.weighted), f(self.leaves), f(self.weights), f(self.inputs))
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Ranges:
     """What each element may be: any value of [lo, hi], both ends included, or NaN where `nan` says so.
 
@@ -72,8 +73,10 @@ class Ranges:
         return np.asarray(np.where(np.isnan(wide), self.nan, (self.lo <= wide) & (wide <= self.hi)))
 
     def move(self, f: Callable[[Array], Array]) -> Ranges:
-        """The same structural step on each array."""
-        return Ranges(f(self.lo), f(self.hi), f(self.nan), self.dtype, self.fold and self.fold.move(f))
+        """The same structural step on each array. Ends that are one array stay one: these are points."""
+        lo = f(self.lo)
+        hi = lo if self.hi is self.lo else f(self.hi)
+        return Ranges(lo, hi, f(self.nan), self.dtype, self.fold and self.fold.move(f))
 
 
 _CARRIERS = {"float": np.float64, "int": np.int64, "bool": np.bool_}

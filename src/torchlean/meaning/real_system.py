@@ -7,7 +7,7 @@ inexact array remembers the operation that made it. An exact array remembers not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import isqrt
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from torchlean import floats
 from torchlean.errors import DomainError, Undecided
+from torchlean.frozen import frozen
 from torchlean.meaning import structure
 from torchlean.meaning.dtypes import AnyDType, cast_array, integer_range, kind_of, literal_array, name_of
 from torchlean.meaning.float_system import Float
@@ -25,7 +26,7 @@ Objects: TypeAlias = NDArray[Any]
 _INTEGERS = Float()  # integers and bools are exact in every number system: one implementation
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Reals:
     """An array of real numbers.
 

@@ -6,7 +6,7 @@ In binary32 to nearest-even it is the reference execution once more, sharing no 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ from torchlean import floats
 from torchlean.errors import UsageError
 from torchlean.floats import BINARY32, BINARY64, Format, Rounding, soft
 from torchlean.floats.soft import DEFAULT, Predicate, Rules
+from torchlean.frozen import frozen
 from torchlean.meaning import structure
 from torchlean.meaning.dtypes import AnyDType, cast_array, kind_of, literal_array, name_of, numpy_dtype
 from torchlean.meaning.float_system import Float
@@ -26,7 +27,7 @@ from torchlean.meaning.system import fold_dot
 _INTEGERS = Float()  # integers and bools are exact in every number system: one implementation
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class SoftArray:
     """Patterns of one format, and the dtype that the program declares for them."""
 

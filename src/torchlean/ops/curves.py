@@ -19,11 +19,11 @@ Source   Zhang et al. 2018, arXiv:1811.00866, section 3.2 and appendix; Xu et al
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from torchlean.frozen import frozen
 from torchlean.ops.lines import Lines, below
 
 Pair: TypeAlias = tuple[Any, Any]
@@ -48,7 +48,7 @@ def rough(xp: Any, value: Any, ulps: float = LIBRARY, least: float | None = None
     return low if least is None else xp.where(low < least, xp.full_like(low, least), low), high
 
 
-@dataclass(frozen=True)
+@frozen
 class Curve:
     """A function by bounds of its values and of its derivative at points of the box."""
 

@@ -14,11 +14,12 @@ rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from torchlean.frozen import frozen
 
-@dataclass(frozen=True)
+
+@frozen
 class Lines:
     """Slopes per input, and one bias each. Sound over the reals for the slopes as stored.
 

@@ -19,17 +19,17 @@ Source   Wei et al. 2023, arXiv:2303.01713, section 3 (log-sum-exp). On boxes of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 import numpy as np
 
+from torchlean.frozen import frozen
 from torchlean.ops.curves import Curve, curved, rough
 from torchlean.ops.lines import Lines, slack
 
 
-@dataclass(frozen=True)
+@frozen
 class _Sum:
     """Both sums, the axis last.
 

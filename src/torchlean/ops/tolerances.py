@@ -12,13 +12,14 @@ A new function may join the table; a change of an entry makes a new TABLE_ID.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
+
+from torchlean.frozen import frozen
 
 TABLE_ID = "tolerances-1"
 
 
-@dataclass(frozen=True)
+@frozen
 class Tolerance:
     """a: absolute part; r: relative part; [lo, hi]: where it holds (of `div`'s divisor, `pow`'s base); why: what made
     an entry larger, or its range smaller, than the others.

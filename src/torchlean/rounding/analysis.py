@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from torchlean import floats, ops
 from torchlean.bounds.region import Box
 from torchlean.errors import DataError, MissingRule, ShapeError, UsageError
+from torchlean.frozen import frozen
 from torchlean.ir import EXPAND, Graph, TensorType, Value
 from torchlean.meaning import Ranges
 from torchlean.meaning.dtypes import kind_of
@@ -24,7 +25,7 @@ from torchlean.run.program import Program, sizes_of
 ORDERS = ("any", "reference")
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeError:
     """One value of the graph: what its entries may be, all of them taken together.
 
@@ -54,7 +55,7 @@ class NodeError:
     twin: Twin = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True)
+@frozen
 class Table:
     """The analysis of one program. `order`: "any" or "reference"; `nodes`: in node order."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 
@@ -13,6 +12,7 @@ from torchlean import __version__
 from torchlean.bounds.property import Clause, Inequality, Violation
 from torchlean.bounds.region import Box
 from torchlean.errors import Unsupported
+from torchlean.frozen import frozen
 from torchlean.io.onnx import write_onnx
 from torchlean.io.vnnlib_write import write_vnnlib
 from torchlean.rounding.analysis import fitted
@@ -29,7 +29,7 @@ from torchlean_check.wire import unpack
 MARGIN = 1.0 + 2.0**-40  # machines differ in the last bits of a float64 product
 
 
-@dataclass(frozen=True)
+@frozen
 class Certificate:
     """Three files' bytes. `claims`: how many values the certificate bounds."""
 

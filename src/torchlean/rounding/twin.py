@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torchlean import floats
 from torchlean.errors import InternalError
 from torchlean.floats import Format
+from torchlean.frozen import frozen
 from torchlean.meaning import Ranges
 from torchlean.meaning.dtypes import kind_of
 
@@ -19,7 +19,7 @@ F64: TypeAlias = NDArray[np.float64]
 Bool: TypeAlias = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Twin:
     """One value of a program, computed twice from the same inputs.
 

@@ -8,7 +8,6 @@ reference, and one executor from another.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from torchlean import ops
 from torchlean.errors import MissingRule, Unsupported, UsageError
 from torchlean.floats import BINARY32, FORMATS
+from torchlean.frozen import frozen
 from torchlean.ir import ALIGNED, EXPAND, Graph, Node
 from torchlean.passes.expand import expand
 from torchlean.run.compare import Difference, compare, is_float
@@ -27,7 +27,7 @@ from torchlean.run.schedule import builder
 KEPT, BROKEN, UNPROMISED, NOT_RUN = "kept", "broken", "unpromised", "not run"
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeReport:
     """One node on one executor, over all entries of all its results; the numbers are those of `run.compare.Difference`.
 
@@ -55,7 +55,7 @@ class NodeReport:
         return self.status != BROKEN
 
 
-@dataclass(frozen=True)
+@frozen
 class Agreement:
     """Every node on every executor."""
 

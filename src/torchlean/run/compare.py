@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from torchlean.frozen import frozen
 from torchlean.run.promises import EXACTLY, NONE
 
 UNSIGNED = {2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
-@dataclass(frozen=True)
+@frozen
 class Difference:
     """Largest differences over all entries.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from torchlean.errors import ShapeError, UsageError
+from torchlean.frozen import frozen
 from torchlean.ir import Graph, TensorType, type_of
 from torchlean.ir.dims import Size, substitute
 from torchlean.ir.dims import parse as parse_size
@@ -26,7 +27,7 @@ def _frozen(arrays: Arrays) -> Arrays:
     return MappingProxyType(kept)
 
 
-@dataclass(frozen=True)
+@frozen
 class Program:
     """A typed graph with the values of its named parameters and states. Immutable: training makes a new one.
 

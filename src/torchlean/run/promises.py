@@ -14,13 +14,14 @@ the inputs reaches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from inspect import signature
 
 import numpy as np
 
 from torchlean import ops
 from torchlean.floats import FORMATS
+from torchlean.frozen import frozen
 from torchlean.ir import COMPARED, EXACT, EXPAND, DType, Graph, Missing
 
 EXACTLY, STANDARD, NONE = "exact", "standard", "none"
@@ -43,7 +44,7 @@ OPEN = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Promise:
     """kind   `exact`, `standard` or `none`        why   what stands behind it; for `none`, why there is none"""
 
@@ -51,7 +52,7 @@ class Promise:
     why: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Executor:
     """Something that runs a graph, and facts that hold for all its kernels.
 

@@ -7,15 +7,15 @@ largest set of values alive at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from torchlean import ops
+from torchlean.frozen import frozen
 from torchlean.ir import EXPAND, Builder, Graph, Value
 from torchlean.meaning.evaluate import last_use
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """slots[out...] = function(xp, *slots[inputs], **attrs); then `spent` are emptied."""
 
@@ -27,7 +27,7 @@ class Step:
     spent: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Schedule:
     """The calls of a specialised graph whose composite ops without a `lower` of their own are expanded."""
 

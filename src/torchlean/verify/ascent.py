@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torchlean.frozen import frozen
 from torchlean.verify.forms import Forms
 from torchlean.verify.walk import Walk
 
@@ -23,7 +24,7 @@ RATE = 0.3
 NARROW = 1e-9  # the least width that a multiplier's steps are measured by
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Given:
     """Problems, and where to start.   Shapes  side, alpha, beta: [P, U], weight: [P, r] or None, box: [P, U] or [U]"""
 

@@ -7,13 +7,13 @@ Shapes   P points, n inputs, m outputs, R inequalities of the region
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torchlean.frozen import frozen
 from torchlean.verify.clock import Deadline
 from torchlean.verify.maps import Maps
 from torchlean.verify.slopes import curve_of
@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 MEMORY = 1 << 21  # values of the network, or of the inequalities, that `evolve` computes at once
 
 
-@dataclass(frozen=True)
+@frozen
 class Target:
     """One region as the attack sees it: the float32 points between `lo` and `hi`, and the clauses' rows."""
 

@@ -8,16 +8,18 @@ Source   Shi et al. 2024, arXiv:2405.21063 (branching on general nonlinearities)
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.frozen import frozen
 from torchlean.verify.attack import attack, descend
 from torchlean.verify.forms import Forms
-from torchlean.verify.problem import Budget, Problem, Proof, Stuck
+from torchlean.verify.outcome import Budget, Proof, Stuck
+from torchlean.verify.problem import Problem
 from torchlean.verify.seal import seal
 from torchlean_check.records import slope_rows
 
@@ -39,7 +41,7 @@ def prove_bent(problem: Problem) -> Proof:
     return _Search(problem, builder, state).run()
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Node:
     """An open tree node, and what its record holds.
 
@@ -53,7 +55,7 @@ class Node:
     refuted: list[tc.Refutation] = field(default_factory=list)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Bounded:
     """Open clauses of a batch of nodes, as items (position in the batch, clause), with their best bounds.
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.problem import Budget, Problem, Stuck
+from torchlean.verify.outcome import Budget, Stuck
+from torchlean.verify.problem import Problem
 from torchlean.verify.smear import smear
 
 F64 = NDArray[np.float64]

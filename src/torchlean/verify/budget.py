@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from torchlean.errors import UsageError
@@ -92,9 +91,11 @@ def resident(leader: int) -> int:
     for name in names:
         if name.isdigit():
             try:
-                stat = Path("/proc", name, "stat").read_bytes()
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    stat = file.read()
                 if int(stat[stat.rindex(b")") + 2 :].split(maxsplit=3)[2]) == leader:
-                    pages = Path("/proc", name, "statm").read_text().split()
+                    with open(f"/proc/{name}/statm", "rb") as file:
+                        pages = file.read().split()
                     total += (int(pages[1]) - (int(pages[2]) if name != str(leader) else 0)) * page
             except (OSError, ValueError):
                 continue

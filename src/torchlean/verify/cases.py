@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.frozen import frozen
 from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Maps
 
@@ -17,7 +18,7 @@ F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Warm:
     """Where the last pass over a value ended.
 
@@ -32,7 +33,7 @@ class Warm:
     weight: Any
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Start:
     """Slopes and split multipliers that a bound of the clause starts from.   Shapes  [U] each, arrays of these maps"""
 

@@ -7,15 +7,15 @@ tightened again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 import torchlean_check as tc
+from torchlean.frozen import frozen
 from torchlean.verify.cases import Case, Start
 from torchlean.verify.dual import Split
-from torchlean.verify.problem import Stuck
+from torchlean.verify.outcome import Stuck
 from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
 from torchlean.verify.tighten import Tightening
 
@@ -164,7 +164,7 @@ class ClauseSearch:
         return out
 
 
-@dataclass(frozen=True)
+@frozen
 class Forest:
     """Trees in a builder of their own.
 

@@ -14,17 +14,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NoReturn
 
 from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError, Unsupported, UsageError
+from torchlean.frozen import frozen
 from torchlean.verify.budget import OUT_OF_MEMORY, Memory, resident
 
 LOOK = 0.02  # seconds between looks at the memory
 GRACE = 3.0  # seconds after the limit that the child has for saying `timeout` itself
 
 
-@dataclass(frozen=True)
+@frozen
 class Options:
     """What the command line gives. Paths may end in .gz, or leave it out where only the .gz exists.
 

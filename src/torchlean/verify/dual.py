@@ -13,7 +13,6 @@ Source   Xu et al. 2021, arXiv:2011.13824 (alpha); Wang et al. 2021, arXiv:2103.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.frozen import frozen
 from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
 from torchlean.verify.forms import Forms
 from torchlean.verify.graphs import LEAST, MOST, Recorder
@@ -34,7 +34,7 @@ Boxes = Mapping[int, tuple[F64, F64]]  # value that a relu reads -> (lo, hi), ea
 Split = tuple[int, int, int]  # value, entry, side: -1 where z <= 0, +1 where z >= 0
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Neurons:
     """The unstable neurons of a set of boxes, and those that splits above made stable: they have multipliers.
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import torchlean_check as tc
 from torchlean.errors import FileError, Unsupported, UsageError
-from torchlean.verify.attack import attack
 from torchlean.verify.budget import OUT_OF_MEMORY, ran_out
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
-from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck, glance, quick_rule
+from torchlean.verify.glance import glance, quick_rule
+from torchlean.verify.outcome import Budget, Found, Proof, Stuck
 from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
@@ -22,6 +22,9 @@ from torchlean_check.process import processors
 from torchlean_check.records import NONE, tables_read
 from torchlean_check.vnnlib_reader import Region
 from torchlean_check.wire import unpack
+
+if TYPE_CHECKING:
+    from torchlean.verify.problem import Problem
 
 
 def verify_files(
@@ -51,7 +54,7 @@ def verify_files(
         check_name(strategy)
     deadline = deadline or Deadline(timeout)
     model, claim = plain(model, "ONNX model"), plain(claim, "VNN-LIB property")
-    files = Files(model, claim)
+    tables: list[tc.SlopeTable] = []  # of the certificate: records name them by position
     said, how = semantics, "attack: before any proof"
 
     def answer(status: Status, reason: str, **more: Any) -> Verdict:
@@ -65,7 +68,9 @@ def verify_files(
                 how, root = "root: its boxes are enough", quick_rule(network)
                 proofs = [Proof.of_one_leaf() for _ in regions]
             else:
-                rng = np.random.default_rng(seed)
+                from torchlean.verify.problem import Files, Problem  # here: with what only a search needs
+
+                files, rng = Files(model, claim, tables), np.random.default_rng(seed)
                 count = 1 if deadline.steps else workers or min(2, processors())
                 problems = [
                     Problem(files, network, region, said, deadline, rng, count, kernel)
@@ -78,10 +83,10 @@ def verify_files(
                     proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
                 except Budget:
                     said = "real"
-                    files.tables.clear()
+                    tables.clear()
                     problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
                     proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
-            certificate = write(files, said, network.table, proofs, root)
+            certificate = write(model, claim, said, network.table, tables, proofs, root)
     except Found as found:
         kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
         return answer(Status.SAT, kind, witness=found.witness)
@@ -124,6 +129,8 @@ def translated() -> Iterator[None]:
 
 def first_attacks(problems: list[Problem]) -> None:
     """A short attack on every region before anything is proved. Raises Found."""
+    from torchlean.verify.attack import attack
+
     for problem in problems:
         points, starts, steps = (256, 24, 10) if len(problem.varying) <= FEW else (32, 12, 20)
         problem.try_points(attack(problem.target, problem.rng, points, starts, steps, problem.deadline))
@@ -161,7 +168,15 @@ def prove(problem: Problem, strategy: Strategy) -> Proof:
         raise Stuck(f"{error.what} ({error.where})") from error
 
 
-def write(files: Files, semantics: str, table: str, proofs: list[Proof], root: str) -> bytes:
+def write(
+    model: bytes,
+    claim: bytes,
+    semantics: str,
+    table: str,
+    tables: list[tc.SlopeTable],
+    proofs: list[Proof],
+    root: str,
+) -> bytes:
     """The certificate's bytes, without the slopes of tables that no proof reads.
 
     root     the rule that the proofs' kernels used
@@ -170,13 +185,12 @@ def write(files: Files, semantics: str, table: str, proofs: list[Proof], root: s
     from torchlean import __version__
 
     read = tables_read([record for proof in proofs for record in proof.tree.records])
-    tables = tuple(table if i in read else NONE for i, table in enumerate(files.tables))
     certificate = tc.Certificate.of(
-        files.model,
-        files.claim,
+        model,
+        claim,
         semantics=semantics,
         trees=tuple(p.tree for p in proofs),
-        tables=tables,
+        tables=tuple(slopes if i in read else NONE for i, slopes in enumerate(tables)),
         root=root,
         table=table,
         writer=f"torchlean {__version__}",

@@ -9,7 +9,6 @@ Source   Tjeng et al. 2019, arXiv:1711.07356 (progressive tightening); Bunel et 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torchlean.frozen import frozen
 from torchlean.verify.budget import Memory
 from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Dual
@@ -29,7 +29,7 @@ F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Forks:
     """Which sides of a value's neurons are bounded, and from what: a bound that was optimised for each.
 

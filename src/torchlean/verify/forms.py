@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torchlean.frozen import frozen
 from torchlean.verify.maps import Maps
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Clause:
     """A clause of the violation: every execution in question has rows . output + direct . x + bias <= 0.
 
@@ -26,7 +26,7 @@ class Clause:
     bias: Any
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Forms:
     """What is bounded: seed . value(target) + direct . x + bias.   Shapes  [P, size], [P, n] or None, [P]
 

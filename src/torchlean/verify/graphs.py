@@ -10,9 +10,10 @@ import gc
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
+from torchlean.frozen import frozen
 from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ LEAST, MOST = 16, 1 << 12  # problems: fewer are rare, and with more the operati
 OFTEN = 4  # times that a shape has come before it is worth a recording
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Recording:
     """The ascent whose arrays the graphs work on, and the schedule's row that they read.
 

@@ -11,7 +11,9 @@ import torchlean_check as tc
 from torchlean.verify.attack import descend, evolve
 from torchlean.verify.boxes import Search, look_at
 from torchlean.verify.clock import Deadline
-from torchlean.verify.problem import Budget, Problem, Proof, Stuck, closes
+from torchlean.verify.glance import closes
+from torchlean.verify.outcome import Budget, Proof, Stuck
+from torchlean.verify.problem import Problem
 
 if TYPE_CHECKING:
     from torchlean.verify.team import Worker
@@ -38,7 +40,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
             spent = problem.deadline.worked - start
             if spent > next_attack:
                 next_attack *= 3
-                problem.try_points(evolve(problem.target, problem.rng, Deadline(0.1 + spent)))
+                problem.try_points(evolve(problem.target, problem.rng, Deadline(0.1 + 0.3 * spent)))
             enough = problem.workers > 1 and search.size > 2 * search.chunk
             if worker is None and enough and spent > FORK_AFTER:
                 from torchlean.verify import team  # loads multiprocessing: most searches end before

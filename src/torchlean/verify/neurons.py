@@ -12,8 +12,10 @@ import torchlean_check as tc
 from torchlean.verify.attack import attack
 from torchlean.verify.boxes import search_with_kernel
 from torchlean.verify.clauses import ClauseSearch, forest
+from torchlean.verify.glance import SLACK
 from torchlean.verify.maps import Engine
-from torchlean.verify.problem import SLACK, Problem, Proof
+from torchlean.verify.outcome import Proof
+from torchlean.verify.problem import Problem
 from torchlean.verify.refine import Refinement
 from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
 from torchlean.verify.seal import seal

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torchlean.frozen import frozen
 from torchlean.verify.maps import Maps
 
 Ints = NDArray[np.int64]
@@ -18,7 +19,7 @@ FEW = 8  # times those that wait, where they are fewer than a batch: another hom
 SHARES = 16  # of the memory, of which waiting nodes may take one: older ones go to the host's
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Nodes:
     """Open nodes.
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.attack import Target
 from torchlean.verify.clock import Deadline
+from torchlean.verify.glance import slack, usual_rule
 from torchlean.verify.maps import NumpyMaps
-from torchlean.verify.strategy import MORE
-from torchlean.verify.witness import Replay, Witness
+from torchlean.verify.outcome import Found
+from torchlean.verify.witness import Replay
 from torchlean_check.network import Network
 from torchlean_check.process import processors
 from torchlean_check.sparse import Sparse
@@ -23,37 +24,6 @@ from torchlean_check.vnnlib_reader import Region
 F64 = NDArray[np.float64]
 
 MOST_REPLAYERS = 16
-SMALL = 1 << 14  # values of a network
-SLACK = 2.0**-40  # of the magnitude: so that machines with other sums agree on a certificate
-
-
-class Found(Exception):
-    """A witness: the search is over."""
-
-    def __init__(self, witness: Witness) -> None:
-        self.witness = witness
-        super().__init__("a witness was found")
-
-
-class Stuck(Exception):
-    """No verdict: why."""
-
-
-class Budget(Exception):
-    """It holds over the reals on a box where float32's rounding alone keeps it open: no splitting will close it."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """A tree whose every leaf the kernel closed."""
-
-    tree: tc.Tree
-    leaves: int
-    boxes: int
-
-    @staticmethod
-    def of_one_leaf() -> Proof:
-        return Proof(tc.TreeBuilder().build()[0], 1, 1)
 
 
 @dataclass
@@ -106,7 +76,7 @@ class Problem:
     @property
     def root(self) -> str:
         """The rule of the root's boxes."""
-        return _rule(self.network)
+        return usual_rule(self.network)
 
     @property
     def kernel(self) -> tc.Kernel:
@@ -134,7 +104,7 @@ class Problem:
 
     def slack(self) -> F64:
         """The margin that a leaf must clear, per inequality. Shapes: -> [R]"""
-        return _slack(self.kernel)
+        return slack(self.kernel)
 
     def try_points(self, points: F64, most: int = 2) -> None:
         """Replay points that look violating. Raises Found when one is a witness."""
@@ -145,40 +115,6 @@ class Problem:
             if witness is not None and (witness.real if self.semantics == "real" else witness.reference):
                 raise Found(witness)
             self.files.refused += 1
-
-
-def closes(kernel: tc.Kernel) -> bool:
-    """Whether the boxes at the kernel's root refute every clause: then a tree of one leaf is a proof."""
-    state = kernel.start()
-    margin = kernel.bound(state, derive=False).margin
-    return bool(kernel.refuted(state, margin, _slack(kernel)).all())
-
-
-def quick_rule(network: Network) -> str:
-    """A rule of the root's boxes that costs less than an attack: the usual one for few inputs, else intervals."""
-    few = network.inputs <= MORE and sum(node.size for node in network.nodes) <= SMALL
-    return _rule(network) if few else "interval"
-
-
-def glance(network: Network, region: Region, semantics: str) -> tuple[bool, tc.Kernel | None]:
-    """Whether boxes by the quick rule refute every clause; and their kernel, where that rule is the usual one."""
-    rule = quick_rule(network)
-    try:
-        kernel = tc.Kernel(network, region, semantics=semantics, root=rule)
-        return closes(kernel), kernel if rule == _rule(network) else None
-    except (tc.CheckError, MemoryError):
-        return False, None
-
-
-def _rule(network: Network) -> str:
-    """Of a sparse network, bounding every neuron at the root costs more than it brings."""
-    return "interval" if Sparse in network.maps else "derive"
-
-
-def _slack(kernel: tc.Kernel) -> F64:
-    r, output = kernel.region, kernel.mags[kernel.network.output]
-    scale: F64 = SLACK * (np.abs(r.rows_y) @ output + np.abs(r.rows_x) @ kernel.mags[0] + np.abs(r.rows_c))
-    return scale
 
 
 def _float32_points(region: Region) -> tuple[F64, F64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from torchlean.bounds.claim import Formula, Property, Vector, forall
 from torchlean.bounds.region import Box
 from torchlean.errors import Exhausted, ShapeError, UsageError
+from torchlean.frozen import frozen
 from torchlean.verify.clock import Deadline
 from torchlean.verify.files import verify_files
 from torchlean.verify.verdict import Status, Verdict
@@ -74,7 +74,7 @@ def verify_program(
                         strategy=strategy)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@frozen
 class Tightest:
     """A proved interval of one output over a region, and how near the attack came.
 

@@ -7,7 +7,6 @@ moving elements, and every number stays the decimal that it was. It is not part 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.errors import FileError, ShapeError, UsageError
+from torchlean.frozen import frozen
 from torchlean.io.query import (
     Network,
     Part,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torchlean.verify.witness import Witness
 
 
-@dataclass(frozen=True)
+@frozen
 class Lowered:
     """A query as two files.
 

@@ -13,7 +13,7 @@ Source   Bunel et al. 2020, arXiv:1909.06588 (the cost of a chord as a score); D
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.frozen import frozen
 from torchlean.verify.ascent import NARROW, Best
 from torchlean.verify.attack import descend
 from torchlean.verify.cases import Case, stacked, states
@@ -28,7 +29,8 @@ from torchlean.verify.dual import Boxes, Dual, Neurons, Split
 from torchlean.verify.forms import Forms
 from torchlean.verify.maps import Engine, Maps
 from torchlean.verify.nodes import Nodes, Queue
-from torchlean.verify.problem import Budget, Problem, Stuck
+from torchlean.verify.outcome import Budget, Stuck
+from torchlean.verify.problem import Problem
 from torchlean.verify.tables import Multipliers, multipliers, slope_tables
 from torchlean_check.records import slope_rows
 
@@ -45,7 +47,7 @@ SOON = 0.4  # of a tree's time, after which it is given up where little of it is
 DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Bounded:
     """Nodes with the bounds of their clauses, each by the one inequality in `row`, in the arrays of these maps.
 

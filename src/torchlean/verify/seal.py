@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 import torchlean_check as tc
-from torchlean.verify.problem import Problem, Proof, Stuck
+from torchlean.verify.outcome import Proof, Stuck
+from torchlean.verify.problem import Problem
 from torchlean_check.tree import Front
 
 

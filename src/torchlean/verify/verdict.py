@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchlean.errors import UsageError
+from torchlean.frozen import frozen
 from torchlean.verify.budget import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torchlean.verify.witness import Witness
 
 
@@ -30,7 +31,7 @@ MEANS = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Verdict:
     """What was found out about one property of one network.
 

@@ -8,9 +8,9 @@ Shapes   P problems, n inputs, U unstable neurons, size_k entries of value k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torchlean.frozen import frozen
 from torchlean.verify.forms import Forms
 from torchlean_check.network import Affine, Relu
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Lines:
     """below: the lower slope where it is fixed; chord, bias: the upper line; free: where the lower slope is free.
 

@@ -6,26 +6,31 @@ Nothing of the search is trusted here: the point runs through the program that t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torchlean.frozen import frozen
+from torchlean.verify.runtime import Runtime
+
 if TYPE_CHECKING:
-    from torchlean.bounds.property import Clause, Violation
+    from torchlean.bounds.property import Clause
+    from torchlean.bounds.region import Box
+    from torchlean.run.program import Program
 
 F32 = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@frozen
 class Witness:
     """A float32 input, its reference output, and what each replay said.
 
     membership       "exact", "rounded" or "outside" (of the region; SEMANTICS 4)
     reference, real  whether the reference execution, and the exact rational evaluation, violate the property
-    onnxruntime      the same for onnxruntime without graph rewriting; None where it is not installed
+    onnxruntime      the same for onnxruntime without graph rewriting; None where it is not installed, or fails
     """
 
     x: F32
@@ -42,29 +47,45 @@ class Witness:
         return write_witness(self.x, self.y).rstrip()
 
     def __str__(self) -> str:
-        said = {True: "yes", False: "no", None: "not installed"}
+        said = {True: "yes", False: "no", None: "no answer"}
         return (f"input {self.membership}; violated by the reference executor: {said[self.reference]}, "
                 f"in exact arithmetic: {said[self.real]}, by onnxruntime: {said[self.onnxruntime]}")  # fmt: skip
 
 
 class Replay:
-    """The program and the violation of two files, read once by torchlean's own readers."""
+    """The program and the violation of two files, read once by torchlean's own readers, when the first point comes."""
 
     def __init__(self, model: bytes, claim: bytes) -> None:
+        self.model, self.claim = model, claim
+        self._begun = False
+
+    @cached_property
+    def program(self) -> Program:
         from torchlean.io.onnx import read_onnx
+
+        program = read_onnx(self.model).inference()
+        return program.specialise(**{str(s): 1 for s in program.input_type.shape if not isinstance(s, int)})
+
+    @cached_property
+    def regions(self) -> list[tuple[Box, list[Clause]]]:
         from torchlean.io.vnnlib import read_vnnlib
 
-        self.model = model
-        program = read_onnx(model).inference()
-        symbols = {str(s): 1 for s in program.input_type.shape if not isinstance(s, int)}
-        self.program = program.specialise(**symbols)
-        violation: Violation = read_vnnlib(claim)
-        self.regions = [(box, [violation.clauses[k] for k in part]) for box, part in violation.regions()]
+        violation = read_vnnlib(self.claim)
+        return [(box, [violation.clauses[k] for k in part]) for box, part in violation.regions()]
 
     def check(self, x: F32) -> Witness | None:
         """The witness at x, or None when neither the reference nor the exact evaluation violates the property there."""
-        shaped = np.asarray(x, np.float32).reshape(self.program.input_type.sizes)
-        flat = shaped.ravel()
+        flat = np.asarray(x, np.float32).ravel()
+        early = None if self._begun else Runtime(self.model, flat)  # most first points are witnesses
+        self._begun = True
+        try:
+            return self._check(flat, early)
+        finally:
+            if early is not None:
+                early.end()
+
+    def _check(self, flat: F32, early: Runtime | None) -> Witness | None:
+        shaped = flat.reshape(self.program.input_type.sizes)
         near = [(str(box.membership(flat).value), clauses) for box, clauses in self.regions]
         membership = min((said for said, _ in near), key=_RANK.index, default="outside")
         clauses = [clause for said, part in near if said != "outside" for clause in part]
@@ -77,7 +98,9 @@ class Replay:
         real = bool(inside) and self._really(inside, shaped, point)
         if not (reference or real):
             return None
-        return Witness(flat, y.ravel(), membership, reference, real, self._onnxruntime(shaped, point, clauses))
+        theirs = (early or Runtime(self.model, flat)).output()
+        said = None if theirs is None else _violated(clauses, point, theirs)
+        return Witness(flat, y.ravel(), membership, reference, real, said)
 
     def _really(self, clauses: Sequence[Clause], x: F32, point: list[Fraction]) -> bool:
         """Whether the real function violates the property at an exact input: by an enclosure of its outputs, which
@@ -109,19 +132,6 @@ class Replay:
         values[next(iter(self.program.graph.inputs))] = N.constant(x)
         (output,) = evaluate(self.program.graph, N, values).values()
         return output
-
-    def _onnxruntime(self, x: F32, point: list[Fraction], clauses: Sequence[Clause]) -> bool | None:
-        try:
-            import onnxruntime
-        except ImportError:
-            return None
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # its advice about the file is no part of the answer
-        session = onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
-        (y,) = session.run(None, {session.get_inputs()[0].name: x})
-        return _violated(clauses, point, y)
 
 
 _RANK = ("exact", "rounded", "outside")

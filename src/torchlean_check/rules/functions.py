@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
+from torchlean_check.frozen import frozen
 from torchlean_check.rules import gauss
 from torchlean_check.rules.elementary import Floats, bell, exp, log, power, sigmoid, silu_slope, softplus, tanh, turned
 
 
-@dataclass(frozen=True)
+@frozen
 class Function:
     """f is convex below `bend` and concave above it where `convex`, else the other way round; a `wave` bends at
     phase pi + k pi; a `gate` is convex between -bend and bend and concave beyond. f is monotone, or falls up to `dip`

@@ -7,11 +7,10 @@ Source  SEMANTICS 3 and 5; McCormick 1976, doi:10.1007/BF01580665.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from torchlean_check.arith import Arithmetic, Ints, each
+from torchlean_check.frozen import frozen
 from torchlean_check.network import Product
 from torchlean_check.rules.elementary import Floats
 
@@ -19,7 +18,7 @@ Box = tuple[Floats, Floats]
 Crossed = tuple[Floats, Floats, list[Floats]]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Plane:
     """a x + b y + c, on one side of x y on the box, also after a G and b G are rounded to nearest."""
 

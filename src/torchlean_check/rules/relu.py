@@ -8,15 +8,15 @@ clipped into the box. Source  SEMANTICS 5; Zhang et al. 2018, arXiv:1811.00866.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from torchlean_check.frozen import frozen
 
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Lines:
     """Shapes  [batch, n]; p is None where it is 0 everywhere."""
 

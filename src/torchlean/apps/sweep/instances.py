@@ -128,7 +128,7 @@ def _instance(number: int, cells: dict[str, str], folder: Path, where: str) -> I
 
 def _found(path: Path, where: str) -> Path:
     try:
-        return find(path)
+        return Path(find(path))
     except FileError as problem:
         raise FileError(problem.what, where=f"{where}: {problem.where}", expected=problem.expected, got=problem.got,
                         fix="correct the path, which is relative to the list, or fetch the file") from None  # fmt: skip

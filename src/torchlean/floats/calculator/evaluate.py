@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import flint
 import numpy as np
@@ -19,9 +18,10 @@ from torchlean.floats.formats import BINARY32, Format
 from torchlean.floats.rounding import Rounding
 from torchlean.floats.soft import Flag, Result, Rules
 from torchlean.floats.soft.rules import DEFAULT
+from torchlean.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """One rounding: what was computed, the pattern that came out, and the flags it raised."""
 
@@ -30,7 +30,7 @@ class Step:
     flags: Flag
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """An expression's result.
 

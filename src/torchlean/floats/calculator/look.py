@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
@@ -18,9 +17,10 @@ from torchlean.floats.formats import BINARY32, Format
 from torchlean.floats.rounding import Rounding
 from torchlean.floats.soft import Flag, Overflow, Rules
 from torchlean.floats.soft.rules import DEFAULT
+from torchlean.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Look:
     """A number of a format, and the exact value that it was rounded from.
 

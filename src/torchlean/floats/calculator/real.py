@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import flint
 import numpy as np
@@ -14,12 +13,13 @@ from torchlean.floats.calculator.number import power_of_two
 from torchlean.floats.calculator.syntax import Call, Expression, Number
 from torchlean.floats.elementary import FUNCTIONS
 from torchlean.floats.formats import BINARY64
+from torchlean.frozen import frozen
 
 _START, _LIMIT, _ACCURACY = 256, 1 << 14, 200  # bits
 _TINY, _FAR = -1400, 1 << 16  # below 2^_TINY a value counts as its sign; beyond 2^_FAR it is not written down
 
 
-@dataclass(frozen=True)
+@frozen
 class Real:
     """lower <= the exact value <= upper: equal where it is rational, else 200 bits apart or within 2^-1400 of 0."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 from torchlean.errors import UsageError
 from torchlean.floats.calculator.number import LITERAL, Exact, check_length, literal, shortened
 from torchlean.floats.elementary import FUNCTIONS
+from torchlean.frozen import frozen
 
 # Functions by name, with their number of arguments; the operators are add, sub, mul, div and neg.
 ARITY: dict[str, int] = {"fma": 3, "min": 2, "max": 2} | {name: f.arity for name, f in FUNCTIONS.items()}
@@ -25,7 +25,7 @@ _SIGNS = {name: sign for sign, name in _OPERATORS.items()}
 _WORD = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
 
-@dataclass(frozen=True)
+@frozen
 class Number:
     """A literal, with its text and its exact value."""
 
@@ -36,7 +36,7 @@ class Number:
         return self.text
 
 
-@dataclass(frozen=True)
+@frozen
 class Call:
     """An operation on operands: add, sub, mul, div, neg, or a function of ARITY."""
 

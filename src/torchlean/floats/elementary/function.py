@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import flint
@@ -13,13 +12,14 @@ from numpy.typing import NDArray
 
 from torchlean.floats.elementary.kernel import Kernel
 from torchlean.floats.rounding import F64
+from torchlean.frozen import frozen
 
 Settled: TypeAlias = tuple[F64, NDArray[np.bool_]]  # values, and where they are the answer
 Rule: TypeAlias = Callable[..., Settled]
 Bounds: TypeAlias = Callable[..., "tuple[F64, F64]"]
 
 
-@dataclass(frozen=True)
+@frozen
 class Points:
     """Exact results of one argument. NaN gives NaN, and so does every x outside of [low, high].
 
@@ -53,14 +53,14 @@ class Points:
         return values, settled
 
 
-@dataclass(frozen=True)
+@frozen
 class Monotone:
     """On its whole domain."""
 
     increasing: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class Valley:
     """Decreasing, then increasing. The least value lies between `first` and `last`, and is at least `least`."""
 
@@ -69,14 +69,14 @@ class Valley:
     least: float
 
 
-@dataclass(frozen=True)
+@frozen
 class Wave:
     """+1 at (k + offset) pi for even k, -1 for odd k, monotone between. The offset is a dyadic number."""
 
     offset: float
 
 
-@dataclass(frozen=True)
+@frozen
 class Branches:
     """Increasing between poles at (k + 1/2) pi."""
 
@@ -85,7 +85,7 @@ Shape: TypeAlias = "Monotone | Valley | Wave | Branches"
 INCREASING = Monotone(True)
 
 
-@dataclass(frozen=True)
+@frozen
 class Function:
     """One real function of one or two arguments.
 

@@ -5,7 +5,6 @@ In the error bounds u is 2^-53, a rounding's largest relative error.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 
 import flint
@@ -13,11 +12,12 @@ import numpy as np
 
 from torchlean.floats.elementary.kernel import Kernel
 from torchlean.floats.rounding import F64
+from torchlean.frozen import frozen
 
 SCALE = 32
 
 
-@dataclass(frozen=True)
+@frozen
 class Integral:
     """F with F'' = -a x F', by its Taylor polynomials about j / 32 for j = first ... last.
 

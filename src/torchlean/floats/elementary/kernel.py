@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from torchlean.floats.rounding import F64
+from torchlean.frozen import frozen
 
 Evaluate: TypeAlias = Callable[..., F64]  # x, or x and y: [n] float64 -> [n] float64
 
 
-@dataclass(frozen=True)
+@frozen
 class Kernel:
     """A float64 evaluation of f with a relative error band.
 

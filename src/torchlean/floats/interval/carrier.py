@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -18,11 +17,12 @@ from torchlean.floats.interval.matrix import matmul_ends
 from torchlean.floats.rounding import Rounding, narrow, round_down, round_rational, round_up
 from torchlean.floats.steps import in_blocks
 from torchlean.floats.sums.exact import rounded_sum
+from torchlean.frozen import frozen
 
 Operand: TypeAlias = "Interval | NDArray[Any] | float | int"
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Interval:
     """An array of intervals {x real: lo <= x <= hi}; an infinite end stands for no bound on that side.
 

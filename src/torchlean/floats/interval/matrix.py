@@ -9,6 +9,7 @@ from torchlean.floats.formats import BINARY64
 from torchlean.floats.rounding import F64
 from torchlean.floats.sums.bounds import growth, upper_matmul
 
+LARGE, SHARE, ROWS = 1 << 16, 16, 16  # entries; one of so many is not zero; rows: where sums over entries pay
 _U, _STEP, _TINY = BINARY64.unit_roundoff, 2.0**-52, BINARY64.smallest_subnormal
 
 
@@ -69,4 +70,40 @@ def matmul_ends(alo: F64, ahi: F64, blo: F64, bhi: F64) -> tuple[F64, F64]:
     return lo, hi
 
 
-__all__ = ["matmul_ends", "midpoints"]
+def sparse_ends(alo: F64, ahi: F64, w: F64) -> tuple[F64, F64] | None:
+    """`matmul_ends` with the transpose of a matrix of points, summed over the entries that are not zero.
+
+    None where that does not pay or is not plain: a small matrix, one of many entries, many rows, or what is not finite.
+
+    Shapes    a: [m, k], w: [n, k] -> two of [m, n]
+    Error     as `matmul_ends`, k being the most entries of a row of w
+    """
+    if alo.ndim != 2 or w.ndim != 2 or w.size < LARGE or len(alo) > ROWS or SHARE * np.count_nonzero(w) > w.size:
+        return None
+    row, column = np.nonzero(w)
+    weight = w[row, column]
+    middle, radius, lost = midpoints(alo, ahi)
+    if not len(row) or lost.any() or not np.isfinite(weight).all():
+        return None
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    depth = int(np.diff(first, append=len(row)).max())
+
+    def summed(terms: F64) -> F64:
+        return np.asarray(np.add.reduceat(terms, first, axis=1))
+
+    with np.errstate(all="ignore"):
+        terms, size = middle[:, column] * weight, np.abs(middle[:, column]) * np.abs(weight)
+        centre, spread = summed(terms), summed(radius[:, column] * np.abs(weight))
+        spread = spread + growth(depth + 1, _U) * summed(size)
+        spread = spread * (1 + (depth + 8) * 2.0**-52) + depth * 2.0**-1021
+        low, high = centre - spread, centre + spread
+        low, high = low - (np.abs(low) * _STEP + _TINY), high + (np.abs(high) * _STEP + _TINY)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return None
+    none = summed(((np.abs(middle) + radius) > 0).astype(np.float64)[:, column]) == 0
+    lo, hi = np.zeros((2, len(alo), len(w)))
+    lo[:, row[first]], hi[:, row[first]] = np.where(none, 0.0, low), np.where(none, 0.0, high)
+    return lo, hi
+
+
+__all__ = ["matmul_ends", "midpoints", "sparse_ends"]

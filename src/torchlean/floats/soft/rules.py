@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, IntFlag
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torchlean.errors import UsageError
 from torchlean.floats.formats import Format
 from torchlean.floats.rounding import Rounding
+from torchlean.frozen import frozen
 
 
 class Flag(IntFlag):
@@ -61,7 +61,7 @@ class Overflow(Enum):
     SATURATE = "the largest finite number"
 
 
-@dataclass(frozen=True)
+@frozen
 class Rules:
     """The choices an implementation makes. By default NaNs propagate as in x86 SSE, tininess is SSE's too.
 
@@ -78,7 +78,7 @@ class Rules:
 DEFAULT = Rules()
 
 
-@dataclass(frozen=True)
+@frozen
 class Context:
     """Where results go: the format, the direction, the rules. What every kernel takes.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from torchlean.errors import Unsupported, UsageError
 from torchlean.floats.formats import BINARY32, Format, format_of
 from torchlean.floats.rounding import F64, odd_sum, round_nearest
 from torchlean.floats.sums.orders import Order
+from torchlean.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Execution:
     """How a program adds one row: everything that SEMANTICS.md section 2 leaves open.
 

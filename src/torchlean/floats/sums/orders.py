@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from torchlean.errors import UsageError
+from torchlean.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Order:
     """A binary tree over leaves 0 .. leaves-1.
 

@@ -42,7 +42,7 @@ def read_onnx(source: str | os.PathLike[str] | bytes, name: str | None = None) -
         raw, name = source, name or "ONNX model"
     else:
         path = find(source)
-        raw, name = read_bytes(path), name or path.name
+        raw, name = read_bytes(path), name or os.path.basename(path)
     try:
         model = wire.parse(wire.unpack(raw))
     except CheckError as error:

@@ -7,16 +7,16 @@ the program's arithmetic, so it is worked out here, over Python ints and symboli
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from torchlean.errors import Unsupported
+from torchlean.frozen import frozen
 from torchlean.ir import Dim, Size
 
 
-@dataclass(frozen=True)
+@frozen
 class Known:
     """An integer (or bool) tensor whose entries are ints or dimensions: an object array."""
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from torchlean.frozen import frozen
 
 OLDEST = 7  # from here on elementwise ops broadcast as they do today
 LATEST = 24  # the newest opset whose changes were read
 
 
-@dataclass(frozen=True)
+@frozen
 class Reader:
     """The meaning of one op in the opsets since..until.
 

@@ -8,15 +8,15 @@ composition is an execution of each network, with the same floats.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torchlean.errors import FileError, Unsupported
+from torchlean.frozen import frozen
 
 MOST_SLICES = 1024
 
 
-@dataclass(frozen=True)
+@frozen
 class Part:
     """One network and its place in the whole.
 

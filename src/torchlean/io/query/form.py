@@ -6,13 +6,13 @@ are one flat output. So a query is a violation over two vectors, as a VNN-LIB 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from torchlean.bounds.property import Violation
+from torchlean.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Variable:
     """A tensor that the query names.
 
@@ -36,7 +36,7 @@ class Variable:
         return f"{self.name} {self.element} [{','.join(map(str, self.shape))}]"
 
 
-@dataclass(frozen=True)
+@frozen
 class Network:
     """A declared network.
 
@@ -55,7 +55,7 @@ class Network:
         return (*self.inputs, *self.hidden, *self.outputs)
 
 
-@dataclass(frozen=True)
+@frozen
 class Query:
     """`violation` speaks of the flat input and the flat output. Sizes: violation.inputs, violation.outputs."""
 

@@ -11,7 +11,8 @@ from torchlean.verify.foreign.cases import Hints
 from torchlean.verify.foreign.completion import complete
 from torchlean.verify.foreign.crown import BOUNDS, LEAVES
 from torchlean.verify.foreign.marabou import SOURCE
-from torchlean.verify.problem import Files, Problem, Proof
+from torchlean.verify.outcome import Proof
+from torchlean.verify.problem import Files, Problem
 from torchlean.verify.strategy import Strategy
 from torchlean.verify.verdict import Verdict
 from torchlean_check.vnnlib_reader import Region

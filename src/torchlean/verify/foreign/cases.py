@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.errors import FileError
+from torchlean.frozen import frozen
 from torchlean_check.network import Network
 
 F64 = NDArray[np.float64]
@@ -20,7 +21,7 @@ Neuron = tuple[int, int]  # the value that a relu reads, and the entry in it
 Sides = dict[Neuron, int]  # +1: z >= 0, -1: z <= 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Case:
     """A node: the neuron that it splits and its two children's numbers; None at a leaf.
 
@@ -33,7 +34,7 @@ class Case:
     slopes: Mapping[Neuron, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@frozen
 class Hints:
     """What an artefact says about one region.
 

@@ -8,18 +8,18 @@ Source   Xu et al. 2021, arXiv:2011.13824 (slopes); Wang et al. 2021, arXiv:2103
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.frozen import frozen
 from torchlean.verify.ascent import Best
 from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.foreign.cases import Hints, Neuron
 from torchlean.verify.forms import Forms
 from torchlean.verify.maps import Engine, NumpyMaps
-from torchlean.verify.problem import Budget, Problem, Proof, Stuck
+from torchlean.verify.outcome import Budget, Proof, Stuck
+from torchlean.verify.problem import Problem
 from torchlean.verify.refine import Refinement
 from torchlean.verify.tables import multipliers, slope_table
 from torchlean_check.records import slope_rows
@@ -32,7 +32,7 @@ SHARE = 0.95  # of the time: what is left is for saying how far it came
 GAIN = 0.01  # of a neuron's width: where a foreign bound is better by more, ours is refined
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Node:
     """An open tree node.
 

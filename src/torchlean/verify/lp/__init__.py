@@ -7,7 +7,8 @@ kernel refutes; a mixed-integer program's only as a point that is replayed, or a
 from __future__ import annotations
 
 from torchlean.verify.lp.highs import load_highspy
-from torchlean.verify.problem import Problem, Proof
+from torchlean.verify.outcome import Proof
+from torchlean.verify.problem import Problem
 from torchlean.verify.strategy import FEW
 
 __all__ = ["prove_by_linear_programs"]

@@ -6,20 +6,21 @@ Source   Huangfu and Hall 2018, doi:10.1007/s12532-017-0130-5; the package highs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.errors import InternalError, Unsupported
+from torchlean.frozen import frozen
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 INF = float("inf")
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Rows:
     """Sparse constraints lo <= A v <= hi on columns with bounds and costs.
 
@@ -57,7 +58,7 @@ class Rows:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Solution:
     """value: of the objective, inf where no point exists (then the duals are a ray that shows it)."""
 

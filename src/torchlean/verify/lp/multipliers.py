@@ -7,12 +7,11 @@ a >= 0, a >= z and the chord a <= s (z - l); on its input the rows leave L = m_1
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.frozen import frozen
 from torchlean.verify.dual import Neurons
 from torchlean.verify.lp.highs import INF, Solution
 from torchlean.verify.lp.triangle import Triangle
@@ -25,7 +24,7 @@ MOST = 2.0 - 2.0**-14  # the largest slope that a table holds
 SMALL = 1e-9  # multipliers below this are noise of the solver
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Multipliers:
     """alpha, beta: [U], as in `Dual`; weights: of the clause's inequalities, in its order."""
 

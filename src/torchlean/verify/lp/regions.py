@@ -17,7 +17,8 @@ from torchlean.verify.lp.highs import INF
 from torchlean.verify.lp.integer import try_point
 from torchlean.verify.lp.multipliers import refuted
 from torchlean.verify.lp.triangle import Triangle
-from torchlean.verify.problem import Problem, Proof, Stuck
+from torchlean.verify.outcome import Proof, Stuck
+from torchlean.verify.problem import Problem
 
 F64 = NDArray[np.float64]
 TRIES = 6  # linear programs before their gain is known

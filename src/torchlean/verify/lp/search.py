@@ -7,12 +7,11 @@ and those go first. What looks refuted is refuted by the kernel with the dual's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.frozen import frozen
 from torchlean.verify.attack import attack
 from torchlean.verify.clock import Deadline
 from torchlean.verify.lp.highs import INF, Solution
@@ -20,7 +19,8 @@ from torchlean.verify.lp.integer import REAL, gaps, neurons_to_split, try_point
 from torchlean.verify.lp.multipliers import refuted
 from torchlean.verify.lp.tighten import tighten
 from torchlean.verify.lp.triangle import Triangle
-from torchlean.verify.problem import Budget, Problem, Proof, Stuck
+from torchlean.verify.outcome import Budget, Proof, Stuck
+from torchlean.verify.problem import Problem
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,7 +29,7 @@ TIGHTEN, LEARN = 0.3, 0.25  # of the time that is left
 PLAIN = 60  # nodes before the integer program is asked: easy trees need none
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Node:
     """An open tree node: its number, the side of each neuron ([U], 0 where it is not split), its open clauses."""
 

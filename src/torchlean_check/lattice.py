@@ -1,0 +1,125 @@
+"""Trusted. Minima and maxima that are written with four relus each, read with one.
+
+Lattice networks (Ferlez and Shoukry 2020, arXiv:2003.09955) write, with p = a + b and q = b - a,
+    min(a, b), max(a, b) = (relu(p) - relu(-p)) / 2 + w (relu(q) + relu(-q)),  w = -1/2, 1/2.
+For any linear p and q of a value v this is y = p / 2 - w q + 2 w relu(q), since relu(p) - relu(-p) = p and
+relu(q) + relu(-q) = 2 relu(q) - q. So the three nodes A (v to +-p, +-q), relu and B become D (v to q), relu and Y.
+What is lost otherwise: four lines instead of none and one.
+
+Y's error box holds that of all the nodes it stands for. Let |q| <= |p| weight by weight, at most two weights a row,
+|weight| <= 2, V = sum |p_j| |v_j|, and A's and B's sums have m and n leaves (SEMANTICS 3). The four relus are off by
+at most E_A = g_m V + t_m each, and B adds g_n R + t_n, R <= 2 (V + E_A) being half of the sum of what they give:
+    |error| <= 2 E_A + 2 g_n (V + E_A) + t_n.
+Y reads p / 2, so that its magnitude sum is at least V / 2; 4 (m + n) + 4 leaves cover that, and sixteen times the
+underflow that these have covers 2 t_m (1 + g_n) + t_n, as V <= 2 sum |v_j|. With |v_j| <= 2^120 nothing overflows.
+Over the reals nothing changes. D's own error box is more than it needs, which is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from torchlean_check.frozen import frozen
+from torchlean_check.network import Affine, AnyNode, Dense, Floats, Input, Ints, Map, Relu, Scale, matrix, sources
+from torchlean_check.sparse import Sparse
+
+MOST_LEAVES = 64
+MOST = 2.0**120
+
+
+def merged(nodes: Sequence[AnyNode], output: int) -> tuple[tuple[AnyNode, ...], int]:
+    """The nodes with every such group in its short form, and the output's number among them."""
+    readers = [sum(k in sources(node) for node in nodes) for k in range(len(nodes))]
+    found: list[AnyNode] = []
+    place: dict[int, int] = {}  # of values in `nodes`: their numbers in `found`
+    if not all(isinstance(node, (Input, Affine, Relu)) for node in nodes):
+        return tuple(nodes), output
+    for k, node in enumerate(nodes):
+        group = _group(nodes, k)
+        if group is not None and readers[k - 1] == readers[k - 2] == 1 and output not in (k - 1, k - 2):
+            del found[-2:]
+            found += _short(group, place[group.source], len(found))
+        elif isinstance(node, Affine):
+            found.append(replace(node, terms=tuple((linear, place[source]) for linear, source in node.terms)))
+        elif isinstance(node, Relu):
+            found.append(replace(node, source=place[node.source]))
+        else:
+            found.append(node)
+        place[k] = len(found) - 1
+    return tuple(found), place[output]
+
+
+@frozen(eq=False)
+class Group:
+    """y = p / 2 - w q + 2 w relu(q) of a value, by the nodes A and B.   Shapes  p, q: [n, size of the value]; w: [n]"""
+
+    p: Floats
+    q: Floats
+    w: Floats
+    source: int
+    a: Affine
+    b: Affine
+
+
+def _plain(node: Affine) -> tuple[Ints, Ints, Floats] | None:
+    """The entries of a node that multiplies by one matrix of exact weights and does nothing else, row by row."""
+    if len(node.terms) != 1:
+        return None
+    exact = node.weight_rel == 0.0 and not node.bias_err.any() and not node.bias.any() and not node.magnitude.any()
+    linear = node.terms[0][0]
+    if not exact or node.scale != 1.0 or node.leaves.max() > MOST_LEAVES or not isinstance(linear, (Dense, Sparse)):
+        return None
+    if isinstance(linear, Sparse):
+        return linear.row, linear.column, linear.weight
+    row, column = np.nonzero(linear.weight)
+    return row, column, linear.weight[row, column]
+
+
+def _group(nodes: Sequence[AnyNode], k: int) -> Group | None:
+    """What ends with node k, where it is such a group."""
+    if k < 3 or sources(nodes[k]) != [k - 1] or sources(nodes[k - 1]) != [k - 2]:
+        return None
+    a, bend, b = nodes[k - 2 : k + 1]
+    if not (isinstance(a, Affine) and isinstance(bend, Relu) and isinstance(b, Affine)):
+        return None
+    above, below = _plain(b), _plain(a)
+    if above is None or below is None or not np.array_equal(above[0], np.repeat(np.arange(b.size), 4)):
+        return None
+    column, factor, (row, at, weight) = above[1].reshape(-1, 4), above[2].reshape(-1, 4), below
+    slot = np.arange(len(row)) - np.searchsorted(row, row)
+    if (slot > 1).any() or (np.abs(weight) > 2.0).any() or (np.abs(factor) != 0.5).any():
+        return None
+    where, what = np.full((a.size, 2), -1), np.zeros((a.size, 2))
+    where[row, slot], what[row, slot] = at, weight
+    on_p, on_minus_p, on_q, on_minus_q = (where[column[:, i]] for i in range(4))
+    p, minus_p, q, minus_q = (what[column[:, i]] for i in range(4))
+    opposite = (p == -minus_p) & (q == -minus_q) & (on_p == on_minus_p) & (on_q == on_minus_q)
+    inside = (q == 0.0) | ((on_p == on_q) & (np.abs(q) <= np.abs(p)))
+    signs = (factor[:, 0] == 0.5) & (factor[:, 1] == -0.5) & (factor[:, 2] == factor[:, 3])
+    if not (opposite.all() and inside.all() and signs.all()):
+        return None
+    source = a.terms[0][1]
+    return Group(_full(on_p, p, nodes[source].size), _full(on_q, q, nodes[source].size), factor[:, 2], source, a, b)
+
+
+def _full(where: Ints, what: Floats, width: int) -> Floats:
+    """Rows of at most two weights, as a matrix."""
+    found = np.zeros((len(where), width + 1))
+    np.put_along_axis(found, where % (width + 1), what, axis=1)
+    return found[:, :width]
+
+
+def _short(group: Group, source: int, at: int) -> tuple[Affine, Relu, Affine]:
+    """D, relu and Y, which become the nodes `at`, `at` + 1 and `at` + 2."""
+    a, b, zero = group.a, group.b, np.zeros(group.b.size)
+    m, n = a.leaves.max(), b.leaves.max()
+    d = replace(b, terms=((matrix(group.q), source),), bias=zero, bias_err=zero, magnitude=zero, leaves=zero + m,
+                where=a.where)  # fmt: skip
+    terms: tuple[tuple[Map, int], ...] = (
+        (matrix(0.5 * group.p), source), (Scale(-group.w), at), (Scale(2.0 * group.w), at + 1),
+    )  # fmt: skip
+    y = replace(b, terms=terms, leaves=zero + 4.0 * (m + n) + 4.0, adds=False, most=min(b.most, MOST), scale=16.0)
+    return d, Relu(at, b.size, b.shape, a.where), y

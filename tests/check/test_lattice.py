@@ -1,0 +1,243 @@
+"""Minima and maxima of four relus, read with one: the same function, with error boxes that hold."""
+
+import itertools
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+import torchlean_check as tc
+from torchlean import ops
+from torchlean.io.onnx import write_onnx
+from torchlean.ir import Builder, f32
+from torchlean.run.program import Program
+from torchlean.verify.files import verify_files
+from torchlean_check import wire
+from torchlean_check.lattice import merged
+from torchlean_check.network import Affine, Dense, Relu
+from torchlean_check.onnx_reader import Reader, read_network
+from torchlean_check.vnnlib_reader import read_property
+
+U = Fraction(1, 2**24)
+TINY = Fraction(1, 2**126)
+
+
+def group(pairs, signs, width):
+    """A and B for these pairs of entries: the minimum where the sign is -1."""
+    a, b = np.zeros((4 * len(pairs), width)), np.zeros((len(pairs), 4 * len(pairs)))
+    for r, ((i, j), sign) in enumerate(zip(pairs, signs, strict=True)):
+        for k, (s, t) in enumerate(((1, 1), (-1, -1), (-1, 1), (1, -1))):
+            a[4 * r + k, i] += s
+            a[4 * r + k, j] += t
+        b[r, 4 * r : 4 * r + 4] = 0.5, -0.5, 0.5 * sign, 0.5 * sign
+    return a, b
+
+
+def onnx(folder, matrices, inputs):
+    """x, then A, relu and B by turns, without biases."""
+    g = Builder(ops.ALL)
+    value, arrays = g.input("x", f32["batch", inputs]), {}
+    for k, w in enumerate(matrices):
+        arrays[f"w{k}"] = np.asarray(w.T, np.float32)
+        value = g.matmul(value, g.parameter(f"w{k}", f32[arrays[f"w{k}"].shape]))
+        if k % 2 == 0:
+            value = g.relu(value)
+    path = folder / "net.onnx"
+    write_onnx(Program(g.finish({"y": value}), arrays), path)
+    return path.read_bytes()
+
+
+def claim(lo, hi, relation="<=", bound="0.0"):
+    names = "".join(f"(declare-const X_{i} Real)\n" for i in range(len(lo))) + "(declare-const Y_0 Real)\n"
+    box = "".join(
+        f"(assert (>= X_{i} {exact(a)}))\n(assert (<= X_{i} {exact(b)}))\n"
+        for i, (a, b) in enumerate(zip(lo, hi, strict=True))
+    )
+    return f"{names}{box}(assert ({relation} Y_0 {bound}))\n".encode()
+
+
+def exact(v):
+    return f"{float(v):.200f}".rstrip("0") + "0"
+
+
+def ends(network, x, semantics):
+    """Proved bounds of the output at a point."""
+    low = {}
+    for relation in ("<=", ">="):
+        (region,) = read_property(claim(x, x, relation)).regions
+        kernel = tc.Kernel(network, region, semantics)
+        low[relation] = float(kernel.bound(kernel.start(), derive=False).margin[0, 0])
+    return low["<="], -low[">="]
+
+
+def flushed(v):
+    return np.float32(0.0) if abs(v) < 2.0**-126 else v
+
+
+def executions(a, b, sign):
+    """float32 results of one group: sums in many orders, with and without flushing."""
+    with np.errstate(all="ignore"):
+        for flush in (lambda v: v, flushed):
+            a_, b_ = flush(a), flush(b)
+            z = [flush(np.float32(s * a_ + t * b_)) for s, t in ((1, 1), (-1, -1), (-1, 1), (1, -1))]
+            terms = [
+                flush(np.float32(f) * max(v, np.float32(0))) for f, v in zip((0.5, -0.5, sign, sign), z, strict=True)
+            ]
+            for p, q, r, s in itertools.permutations(terms):
+                yield flush(flush(flush(p + q) + r) + s)
+                yield flush(flush(p + q) + flush(r + s))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """The networks of one minimum and of one maximum of two inputs."""
+    folder = tmp_path_factory.mktemp("pair")
+    return {sign: read_network(onnx(folder, group([(0, 1)], [sign], 2), 2)) for sign in (-1, 1)}
+
+
+def points():
+    rng = np.random.default_rng(3)
+    for size in (1.0, 1e-42, 1e-38, 1e30, 1e35):
+        for near in (0.0, 1e-7, 1e-3, 1.0):
+            a = np.float32(rng.standard_normal() * size)
+            yield a, np.float32(a * (1 + near * rng.standard_normal()))
+            yield a, np.float32(-a * (1 + near * rng.standard_normal()))
+    yield from [(np.float32(1.0), np.float32(2.0**-149)), (np.float32(0.0), np.float32(0.0))]
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_every_execution_lies_in_the_bounds(pair, sign):
+    for a, b in points():
+        lo, hi = ends(pair[sign], (a, b), "float32")
+        found = [Fraction(float(y)) for y in executions(a, b, np.float32(0.5 * sign))]
+        assert lo <= min(found) <= max(found) <= hi
+        size = abs(float(a)) + abs(float(b))
+        assert hi - lo <= 2.0**-17 * size + 2.0**-110
+        lo, hi = ends(pair[sign], (a, b), "real")
+        y = min(Fraction(float(a)), Fraction(float(b))) if sign < 0 else max(Fraction(float(a)), Fraction(float(b)))
+        assert lo <= y <= hi and hi - lo <= 2.0**-40 * size + 2.0**-600
+
+
+def growth(n):
+    return (1 + U) ** n - 1
+
+
+def tiny(n, weights, inputs):
+    return TINY * (1 + growth(n)) * (3 * n + weights + inputs)
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_error_box_holds_those_of_the_nodes_it_stands_for(pair, sign):
+    network = pair[sign]
+    assert [type(node).__name__ for node in network.nodes] == ["Input", "Affine", "Relu", "Affine"]
+    for a, b in points():
+        (region,) = read_property(claim((a, b), (a, b))).regions
+        kernel = tc.Kernel(network, region, "float32")
+        x = abs(Fraction(float(a))) + abs(Fraction(float(b)))
+        first = growth(2) * x + tiny(2, 2, x) + TINY  # of each of the four sums
+        most = x + first  # what a relu may give
+        last = growth(4) * 2 * most + tiny(4, 2, 4 * most) + TINY
+        assert Fraction(float(kernel.charges[3].kappa[0])) >= 2 * first + last
+
+
+def test_a_lattice_is_the_same_function(tmp_path):
+    """Over the reals, against the exact value at points; one relu is left of four."""
+    rng = np.random.default_rng(0)
+    layers = [group([(0, 1), (2, 3), (4, 4)], [-1, -1, -1], 5), group([(0, 1), (1, 2)], [-1, 1], 3),
+              group([(0, 1)], [1], 2)]  # fmt: skip
+    data = onnx(tmp_path, [w for layer in layers for w in layer], 5)
+    network, whole = read_network(data), Reader(wire.parse(data))
+    assert sum(n.size for n in network.nodes if isinstance(n, Relu)) * 4 == sum(
+        n.size for n in whole.nodes if isinstance(n, Relu)
+    )
+    for _ in range(20):
+        x = rng.standard_normal(5).astype(np.float32)
+        v = [Fraction(float(t)) for t in x]
+        low = [min(v[0], v[1]), min(v[2], v[3]), v[4]]
+        y = max(min(low[0], low[1]), max(low[1], low[2]))
+        lo, hi = ends(network, x, "real")
+        assert lo <= y <= hi and hi - lo <= 2.0**-30
+
+
+def test_verdicts_about_a_lattice(tmp_path):
+    data = onnx(tmp_path, (*group([(0, 1), (1, 2)], [-1, -1], 3), *group([(0, 1)], [1], 2)), 3)
+    lo, hi = (-1.0, -0.5, -1.0), (1.0, 0.25, 1.0)  # max(min(x0, x1), min(x1, x2)) is at most 1/4
+    proved = verify_files(data, claim(lo, hi, ">=", "0.251"), 20.0)
+    assert proved.holds and proved.semantics == "float32"
+    verdict = tc.check(data, claim(lo, hi, ">=", "0.251"), proved.certificate)
+    assert verdict.status == "valid" and tc.check(data, claim(lo, hi, ">=", "0.251"), proved.certificate,
+                                                  arithmetic="exact").status == "valid"  # fmt: skip
+    assert verify_files(data, claim(lo, hi, ">=", "0.249"), 20.0).status == "sat"
+
+
+def altered(name, a, b):
+    """A group that is none any more."""
+    if name == "other factor":
+        b[0, 2] = b[0, 3] = 0.25
+    elif name == "one factor differs":
+        b[0, 3] = -b[0, 3]
+    elif name == "sum is not a difference":
+        b[0, 1] = 0.5
+    elif name == "p is not mirrored":
+        a[1, 0] = -0.5
+    elif name == "q is not mirrored":
+        a[3, 1] = -0.5
+    elif name == "q is larger than p":
+        a[2:] *= 2
+    elif name == "q is of others":
+        a[2], a[3] = (0, 1, -1), (0, -1, 1)
+    elif name == "-p is of others":
+        a[1] = (0, -1, -1)
+    elif name == "-q is of others":
+        a[3] = (0, 1, -1)
+    elif name == "three terms":
+        a[0, 2], a[1, 2] = 1, -1
+    elif name == "large weights":
+        a *= 4
+    elif name == "five relus":
+        b[0, 4] = 0.5
+    return a, b
+
+
+ALTERED = ["other factor", "one factor differs", "sum is not a difference", "p is not mirrored", "q is not mirrored",
+           "q is larger than p", "q is of others",
+           "-p is of others", "-q is of others", "three terms", "large weights", "five relus"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ALTERED)
+def test_what_differs_is_left_as_it_is(name, tmp_path):
+    a, b = altered(name, *group([(0, 1), (1, 2)], [-1, 1], 3))
+    reader = Reader(wire.parse(onnx(tmp_path, (a, b), 3)))
+    nodes, output = merged(reader.nodes, reader.output)
+    assert output == reader.output and len(nodes) == len(reader.nodes)
+    assert [n.size for n in nodes] == [n.size for n in reader.nodes]
+
+
+def test_what_others_read_or_round_otherwise_is_left_as_it_is(tmp_path):
+    reader = Reader(wire.parse(onnx(tmp_path, group([(0, 1)], [-1], 2), 2)))
+    start, a, relu, b = reader.nodes
+    assert len(merged(reader.nodes, 3)[0]) == 4 and merged(reader.nodes, 3)[0][1].size == 1
+    again = replace(b, terms=((Dense(np.ones((1, 4))), 2), (Dense(np.ones((1, 1))), 3)))
+    for nodes, output in (
+        ([start, a, relu, b, again], 4),  # relu is read twice
+        ([start, a, relu, b, replace(b, terms=((Dense(np.ones((1, 4))), 1),))], 4),  # A is
+        ([start, a, relu, b], 2),  # relu is the output
+        ([start, replace(a, bias=np.ones(4)), relu, b], 3),
+        ([start, a, relu, replace(b, bias=np.ones(1))], 3),
+        ([start, replace(a, weight_rel=2.0**-50), relu, b], 3),
+        ([start, replace(a, bias_err=np.full(4, 2.0**-50)), relu, b], 3),
+        ([start, a, relu, replace(b, scale=2.0)], 3),
+        ([start, a, relu, replace(b, leaves=np.full(1, 65.0))], 3),
+    ):
+        found, _ = merged(nodes, output)
+        assert len(found) == len(nodes) and found[1].size == 4
+    assert isinstance(a, Affine) and isinstance(relu, Relu)
+
+
+def test_an_overflow_of_what_was_replaced_is_not_excluded(pair):
+    x = (np.float32(2.0**121),) * 2
+    (region,) = read_property(claim(x, x)).regions
+    with pytest.raises(tc.CheckError, match="overflow of float32 is not excluded"):
+        tc.Kernel(pair[1], region, "float32")
+    tc.Kernel(pair[1], region, "real")
