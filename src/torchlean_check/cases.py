@@ -62,13 +62,13 @@ def cut(state: State, paths: Sequence[tuple[Cut, ...]]) -> Any:
     return empty
 
 
-def spread(job: Callable[[int], Any], parts: Sequence[int], threads: int) -> Iterable[Any]:
+def spread(job: Callable[[Any], Any], parts: Sequence[Any], threads: int) -> Iterable[Any]:
     """The results for each part, in order; in several threads, as numpy computes without the interpreter's lock."""
     if threads == 1 or len(parts) == 1:
         return map(job, parts)
     from concurrent.futures import ThreadPoolExecutor
 
-    def quiet(part: int) -> Any:
+    def quiet(part: Any) -> Any:
         with np.errstate(all="ignore"):  # each thread has its own
             return job(part)
 
