@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.attack import attack, descend
+from torchlean.verify.attack import descend
 from torchlean.verify.forms import Forms
 from torchlean.verify.problem import Budget, Problem, Proof, Stuck
 from torchlean.verify.seal import seal
@@ -106,7 +106,7 @@ class _Search:
         for last in (False, True):
             if last:
                 share = problem.deadline.part(max(0.01, min(10.0, 0.1 * problem.deadline.left)))
-                problem.try_points(attack(problem.target, problem.rng, 64, 100, 40, share))
+                problem.attack(64, 100, 40, share)
                 share = problem.deadline.part(max(0.01, SHARE * problem.deadline.left))
                 derived = tighten(problem, state, self.maps, share)
                 self.builder.record(0, tc.Record(derived))

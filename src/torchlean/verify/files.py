@@ -10,10 +10,9 @@ import numpy as np
 
 import torchlean_check as tc
 from torchlean.errors import FileError, Unsupported, UsageError
-from torchlean.verify.attack import attack
 from torchlean.verify.budget import OUT_OF_MEMORY, ran_out
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
-from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck, glance, quick_rule
+from torchlean.verify.problem import Budget, Files, Found, Problem, Proof, Stuck, glance, quick_rule, root_rule
 from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
@@ -67,19 +66,18 @@ def verify_files(
             else:
                 rng = np.random.default_rng(seed)
                 count = 1 if deadline.steps else workers or min(2, processors())
-                problems = [
-                    Problem(files, network, region, said, deadline, rng, count, kernel)
-                    for region, (_, kernel) in zip(regions, looks, strict=True)
-                ]
+                problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
                 first_attacks(problems)
                 strategies = [choose(strategy, problem) for problem in problems]
-                how, root = "; ".join(dict.fromkeys(map(str, strategies))), problems[0].root
+                how, root = "; ".join(dict.fromkeys(map(str, strategies))), root_rule(network, regions, strategies)
+                for problem, (_, kernel) in zip(problems, looks, strict=True):
+                    problem.begin(root, kernel)
                 try:
                     proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
                 except Budget:
                     said = "real"
                     files.tables.clear()
-                    problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
+                    problems = [problem.over_the_reals(deadline) for problem in problems]
                     proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
             certificate = write(files, said, network.table, proofs, root)
     except Found as found:
@@ -126,7 +124,7 @@ def first_attacks(problems: list[Problem]) -> None:
     """A short attack on every region before anything is proved. Raises Found."""
     for problem in problems:
         points, starts, steps = (256, 24, 10) if len(problem.varying) <= FEW else (32, 12, 20)
-        problem.try_points(attack(problem.target, problem.rng, points, starts, steps, problem.deadline))
+        problem.attack(points, starts, steps)
 
 
 def prove(problem: Problem, strategy: Strategy) -> Proof:

@@ -28,6 +28,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
     """Raises Found, Stuck, Budget, OutOfTime."""
     if closes(problem.kernel):
         return Proof.of_one_leaf()
+    look_at(problem, problem.nearest)
     builder = tc.TreeBuilder()
     search = Search(problem, builder, np.zeros(1, np.int64), problem.kernel.start())
     next_attack, start = FIRST_ATTACK, problem.deadline.worked
@@ -46,6 +47,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
                 nodes, state = search.take_all()
                 mine, theirs = np.arange(0, len(nodes), 2), np.arange(1, len(nodes), 2)  # alike
                 search.push(nodes[mine], state.take(mine))
+                problem.kernel.threads = 1
                 worker = team.start(tc.Front(nodes[theirs], state.take(theirs)), lambda front: _half(problem, front))
             if worker is not None and (worker.done() or not search.waiting):
                 search.boxes += _merge(problem, search, builder, worker)

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.attack import Target
+from torchlean.verify.attack import Target, attack
 from torchlean.verify.clock import Deadline
 from torchlean.verify.maps import NumpyMaps
-from torchlean.verify.strategy import MORE
+from torchlean.verify.strategy import MORE, Strategy
 from torchlean.verify.witness import Replay, Witness
-from torchlean_check.network import Network
+from torchlean_check.forms import few
+from torchlean_check.network import Curve, Network, Product
 from torchlean_check.process import processors
 from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import Region
@@ -80,7 +81,10 @@ class Files:
 class Problem:
     """A region, its kernel and its clock.
 
-    rng   the only source of chance
+    rng      the only source of chance
+    root     the rule of the root's boxes
+    nearest  the point that came nearest to a violation, [1, n], or none
+    asked    the least distance to a violation at which rounding was asked about
     """
 
     files: Files
@@ -90,11 +94,16 @@ class Problem:
     deadline: Deadline
     rng: np.random.Generator
     workers: int = 1
+    root: str = ""
     _kernel: tc.Kernel | None = None
     _real: tc.Kernel | None = None
     target: Target = field(init=False)
+    nearest: F64 = field(init=False)
+    asked: float = np.inf
 
     def __post_init__(self) -> None:
+        self.root = self.root or _rule(self.network)
+        self.nearest = np.zeros((0, self.network.inputs))
         lo, hi = _float32_points(self.region)
         self.target = Target(self.network, self.region, lo, hi, NumpyMaps(self.network))
 
@@ -102,11 +111,6 @@ class Problem:
     def sparse(self) -> bool:
         """Whether the network has matrices of few entries, as lattices have: wide layers that are hardly connected."""
         return Sparse in self.network.maps
-
-    @property
-    def root(self) -> str:
-        """The rule of the root's boxes."""
-        return _rule(self.network)
 
     @property
     def kernel(self) -> tc.Kernel:
@@ -136,6 +140,23 @@ class Problem:
         """The margin that a leaf must clear, per inequality. Shapes: -> [R]"""
         return _slack(self.kernel)
 
+    def over_the_reals(self, deadline: Deadline) -> Problem:
+        """The same for the real semantics."""
+        made = Problem(self.files, self.network, self.region, "real", deadline, self.rng, self.workers, self.root)
+        made._kernel = self._real
+        return made
+
+    def begin(self, root: str, glanced: tc.Kernel | None) -> None:
+        """Settle on the rule of the root's boxes. glanced: a kernel by `quick_rule`, for use where that is the rule."""
+        self.root = root
+        self._kernel = glanced if quick_rule(self.network) == root else None
+
+    def attack(self, points: int, starts: int, steps: int, deadline: Deadline | None = None) -> None:
+        """Attack, and try what looks violating; see `attack.attack`. Raises Found."""
+        found, g = attack(self.target, self.rng, points, starts, steps, deadline or self.deadline)
+        self.nearest = found[:1]
+        self.try_points(found[g <= 0])
+
     def try_points(self, points: F64, most: int = 2) -> None:
         """Replay points that look violating. Raises Found when one is a witness."""
         for x in points[:most]:
@@ -161,17 +182,30 @@ def quick_rule(network: Network) -> str:
 
 
 def glance(network: Network, region: Region, semantics: str) -> tuple[bool, tc.Kernel | None]:
-    """Whether boxes by the quick rule refute every clause; and their kernel, where that rule is the usual one."""
-    rule = quick_rule(network)
+    """Whether boxes by the quick rule refute every clause; and their kernel, if there is one."""
     try:
-        kernel = tc.Kernel(network, region, semantics=semantics, root=rule)
-        return closes(kernel), kernel if rule == _rule(network) else None
+        kernel = tc.Kernel(network, region, semantics=semantics, root=quick_rule(network))
+        return closes(kernel), kernel
     except (tc.CheckError, MemoryError):
         return False, None
 
 
+def root_rule(network: Network, regions: Sequence[Region], strategies: Sequence[Strategy]) -> str:
+    """The rule of the root's boxes, one for all regions.
+
+    `interval` where bounding every neuron at the root costs more than it brings: in a sparse network; and where boxes
+    of few inputs are split and forms of those carried along, since the first box is bounded in full anyway. Curves and
+    products are charged for the root's boxes in every subtree, so these are to be tight.
+    """
+    width = max(node.size for node in network.nodes)
+    carried = all(s.name == "inputs" and s.share is None for s in strategies) and all(
+        few(region.lo, region.hi, width) is not None for region in regions
+    )
+    bent = any(isinstance(node, (Curve, Product)) for node in network.nodes)
+    return "interval" if carried and not bent else _rule(network)
+
+
 def _rule(network: Network) -> str:
-    """Of a sparse network, bounding every neuron at the root costs more than it brings."""
     return "interval" if Sparse in network.maps else "derive"
 
 
