@@ -13,7 +13,7 @@ import numpy as np
 from torchlean_check.conv import Conv, Turned
 from torchlean_check.network import Affine, AnyNode, Ints, Map, Scale, Select, sources
 
-WORK = 1 << 26  # multiplications of two rows for each entry of a group, without windows: from there on it is divided
+WORK = 1 << 28  # multiplications of two rows for each entry of a group, without windows: from there on it is divided
 FEWEST = 8  # entries of a group that is divided no more
 
 

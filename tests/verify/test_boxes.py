@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
+from torchlean.verify import inputs
 from torchlean.verify.attack import attack
 from torchlean.verify.boxes import Search, ask_rounding
 from torchlean.verify.clock import Deadline
@@ -87,3 +88,18 @@ def test_the_root_is_not_bounded_in_full_where_forms_of_few_inputs_are_carried_a
         verdict = verify_files(model, claim, timeout=30, strategy="inputs")
         assert verdict.status is Status.UNSAT and tc.decode(verdict.certificate).root == "interval"
         assert tc.check(model, claim, verdict.certificate).status == "valid"
+
+
+def test_the_long_attack_waits_for_some_batches(plateau, monkeypatch) -> None:
+    called = []
+
+    def noted(*_: object) -> np.ndarray:
+        called.append(True)
+        return np.zeros((0, 1))
+
+    monkeypatch.setattr(inputs, "evolve", noted)
+    monkeypatch.setattr(inputs, "FIRST_ATTACK", -1.0)
+    for batches, times in ((inputs.BATCHES, 0), (1, 1)):
+        monkeypatch.setattr(inputs, "BATCHES", batches)
+        assert verify_files(*plateau("0.26"), timeout=30).status is Status.UNSAT
+        assert bool(called) == bool(times)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 F64 = NDArray[np.float64]
 
 FIRST_ATTACK = 0.25  # processor seconds of search before the long attack, which then comes at three times the time
+BATCHES = 4  # of boxes before it: where a network is large, so few may decide the region
 FORK_AFTER = 0.5  # processor seconds of search before a second process takes half of the open boxes
 SHIFT = 4.0  # seconds after which a worker hands back what it left open, so that the halves stay even
 DESCEND_EVERY = 16  # batches between gradient descents from the search's own points
@@ -37,8 +38,8 @@ def prove_by_inputs(problem: Problem) -> Proof:
         while search.waiting or worker is not None:
             problem.deadline.check()
             spent = problem.deadline.worked - start
-            if spent > next_attack:
-                next_attack *= 3
+            if spent > next_attack and search.batches >= BATCHES:
+                next_attack = 3 * spent
                 problem.try_points(evolve(problem.target, problem.rng, Deadline(0.1 + spent)))
             enough = problem.workers > 1 and search.size > 2 * search.chunk
             if worker is None and enough and spent > FORK_AFTER:
