@@ -7,9 +7,11 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from torchlean.apps.sweep import Instance, Row
+from torchlean_check.network import Affine, Dense
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 
@@ -91,3 +93,14 @@ def test_open_instances_of_every_form_of_table(bench, tmp_path) -> None:
     assert (count["solved, 2 cores"], count["solved, GPU"]) == ("1 of 5", "0 of 1")
     with pytest.raises(ValueError, match="2 rows"):
         opened.match(instances[0], known[("one", "2 cores")][:1] * 2)
+
+
+def test_adverse_orders_add_up_what_each_operation_may_err_by(bench) -> None:
+    """2 - 3 + 1/2: the partial sums are 2.5 and -0.5 one way, -3, -1 and -0.5 the other; a zero is not added."""
+    adverse = bench("adverse_orders")
+    zero = np.zeros(1)
+    node = Affine(((Dense(np.array([[2.0, -1.0, 5.0]])), 0),), np.full(1, 0.5), 1, (1,), zero, False, 0, zero, zero, "")
+    found = adverse.adverse(node, [np.array([1.0, 3.0, 0.0])])
+    assert found == pytest.approx([2.0**-24 * (5.5 + 2.5 + 0.5)])
+    other = adverse.adverse(node, [np.array([1.0, 8.0, 0.0])])
+    assert other == pytest.approx([2.0**-24 * (10.5 + 6.0 + 5.5)])

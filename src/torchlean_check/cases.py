@@ -62,13 +62,13 @@ def cut(state: State, paths: Sequence[tuple[Cut, ...]]) -> Any:
     return empty
 
 
-def spread(job: Callable[[int], Any], parts: Sequence[int], threads: int) -> Iterable[Any]:
+def spread(job: Callable[[Any], Any], parts: Sequence[Any], threads: int) -> Iterable[Any]:
     """The results for each part, in order; in several threads, as numpy computes without the interpreter's lock."""
     if threads == 1 or len(parts) == 1:
         return map(job, parts)
     from concurrent.futures import ThreadPoolExecutor
 
-    def quiet(part: int) -> Any:
+    def quiet(part: Any) -> Any:
         with np.errstate(all="ignore"):  # each thread has its own
             return job(part)
 
@@ -91,7 +91,8 @@ def least(
     cuts    per bound asked, those of each leaf (`leaves`); None: no bound has cases
     Shapes  slopes per value: [len(asked), size] or [1, size]; push: by row of `asked`   -> [len(asked)]
     """
-    from torchlean_check.kernel import HUGE, Facts, Objective
+    from torchlean_check.kernel import HUGE, Facts
+    from torchlean_check.objective import Objective
 
     paths = [path for one in cuts for path in one] if cuts is not None else [()] * len(asked)
     of: Ints = np.repeat(np.arange(len(asked)), [len(one) for one in cuts] if cuts is not None else 1)

@@ -8,12 +8,14 @@ outputs. The surplus ends of those rows are 0 on the way back, and left out on t
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import field, replace
+from functools import lru_cache
 
 import numpy as np
 
 from torchlean_check.frozen import frozen
-from torchlean_check.sparse import Floats, Multiply
+from torchlean_check.sparse import Floats, Ints, Multiply, Part, nothing
 
 Slices = tuple[slice, ...]
 ALL = slice(None), slice(None)  # of the first two axes: channels and the batch
@@ -100,6 +102,14 @@ class Conv:
             self._back(rows[part].reshape(-1, *self.out_shape), y[part], product)
         return y.reshape(len(rows), -1)
 
+    def back(self, rows: Floats, columns: Ints | None, product: Multiply) -> Part:
+        if columns is None:
+            return self.transpose(rows, product), None
+        part = cut(self, *window(columns, self.out_shape))
+        if part is None:
+            return nothing(rows)
+        return part.conv.transpose(place(rows, columns, part.outputs), product), part.inputs
+
     def _parts(self, batch: int) -> list[slice]:
         step = max(1, CHUNK // (self.in_shape[0] * len(self.frame.taps) * math.prod(self.frame.rows)))
         return [slice(at, at + step) for at in range(0, batch, step)]
@@ -159,6 +169,14 @@ class Turned:
     def transpose(self, rows: Floats, product: Multiply) -> Floats:
         return self.conv.apply(rows, product)
 
+    def back(self, rows: Floats, columns: Ints | None, product: Multiply) -> Part:
+        if columns is None:
+            return self.transpose(rows, product), None
+        part = cut(self.conv, *readers(self.conv, *window(columns, self.conv.in_shape)))
+        if part is None:
+            return nothing(rows)
+        return part.conv.apply(place(rows, columns, part.inputs), product), part.outputs
+
     def absolute(self) -> Turned:
         return Turned(self.conv.absolute())
 
@@ -168,3 +186,71 @@ class Turned:
     @property
     def depth(self) -> int:
         return self.conv.depth
+
+
+# -- windows ---------------------------------------------------------------------------------------------------------
+# All channels of an image at the spots first <= spot < last. Coefficients that are 0 outside of a window are carried
+# back through the part of the convolution that meets it.
+
+Spots = tuple[int, ...]
+
+
+def window(entries: Ints, shape: tuple[int, ...]) -> tuple[Spots, Spots]:
+    """The least window that holds these entries of a value."""
+    spots = np.unravel_index(entries, shape)[1:]
+    return tuple(int(s.min()) for s in spots), tuple(int(s.max()) + 1 for s in spots)
+
+
+def readers(c: Conv, first: Spots, last: Spots) -> tuple[Spots, Spots]:
+    """A window of outputs that holds all which read this window of inputs: output o reads o s - p + d j, 0 <= j < k."""
+    low, high = [], []
+    for axis, (s, p, d) in enumerate(zip(c.strides, c.pads, c.dilations, strict=False)):
+        reach = d * (c.weight.shape[2 + axis] - 1)
+        low.append(max(0, -((reach - first[axis] - p) // s)))
+        high.append(min(c.out_shape[1 + axis], (last[axis] - 1 + p) // s + 1))
+    return tuple(low), tuple(high)
+
+
+@frozen(eq=False)
+class Piece:
+    """A convolution of a window of the inputs to one of the outputs, and which entries these are, ascending."""
+
+    conv: Conv
+    inputs: Ints
+    outputs: Ints
+
+
+@lru_cache(1 << 8)
+def cut(c: Conv, first: Spots, last: Spots) -> Piece | None:
+    """The same sums for a window of the outputs, from all inputs that they read; None where they read none.
+
+    Outputs first to last - 1 read from first s - p to (last - 1) s - p + d (k - 1); what of that lies outside of the
+    image is 0, as the padding of the piece is.
+    """
+    there, low, high = [], [], []
+    for axis, (s, p, d) in enumerate(zip(c.strides, c.pads, c.dilations, strict=False)):
+        start, end = first[axis] * s - p, (last[axis] - 1) * s - p + d * (c.weight.shape[2 + axis] - 1) + 1
+        there.append(slice(max(start, 0), min(end, c.in_shape[1 + axis])))
+        low.append(there[-1].start - start)
+        high.append(end - there[-1].stop)
+    here = [slice(*ends) for ends in zip(first, last, strict=True)]
+    if any(at.start >= at.stop for at in (*there, *here)):
+        return None
+    inputs, outputs = (
+        np.arange(math.prod(shape)).reshape(shape)[(slice(None), *at)]
+        for shape, at in ((c.in_shape, there), (c.out_shape, here))
+    )
+    part = copy(c)  # with the same arrays of weights
+    for name, value in (("in_shape", inputs.shape), ("out_shape", outputs.shape), ("pads", (*low, *high))):
+        object.__setattr__(part, name, value)
+    object.__setattr__(part, "frame", Frame.of(part))
+    return Piece(part, inputs.reshape(-1), outputs.reshape(-1))
+
+
+def place(rows: Floats, columns: Ints, entries: Ints) -> Floats:
+    """Columns as entries that ascend; those that are none of these are left out."""
+    at = np.searchsorted(entries, columns)
+    kept = entries.take(at, mode="clip") == columns
+    y = np.zeros((len(rows), len(entries)))
+    y[:, at[kept]] = rows[:, kept]
+    return y

@@ -14,13 +14,13 @@ topological order, so that every execution that reaches a row obeys them. Per af
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from torchlean_check import arith, cases
+from torchlean_check import arith, cases, tiles
 from torchlean_check.errors import CheckError
 from torchlean_check.forms import Forms, few
 from torchlean_check.frozen import frozen
@@ -38,9 +38,10 @@ from torchlean_check.network import (
     exact_by_intervals,
     sources,
 )
+from torchlean_check.objective import WIDER, Objective
 from torchlean_check.pushes import NO_PUSHES, Pushes
 from torchlean_check.rules import curve, product, relu
-from torchlean_check.sparse import Sparse
+from torchlean_check.sparse import Part, Sparse, add, full
 from torchlean_check.vnnlib_reader import Region
 
 Ints = npt.NDArray[np.int64]
@@ -53,7 +54,6 @@ U32 = 2.0**-24
 TINY32 = 2.0**-126
 HUGE = 2.0**200  # no value may reach it, in either semantics
 UNDERFLOW = 2.0**-700  # over all underflows of one bound in float64, each at most 2^-1021 times a magnitude below HUGE
-WIDER = 1.0 + 2.0**-32  # covers the rounding of sums of up to 2^20 terms of one sign
 SEMANTICS = ("float32", "real")
 MOST_TIGHTENED = 1 << 26  # entries that curves and products read, times all: beyond it only relus' inputs are tightened
 RULES: dict[type, Any] = {Curve: curve, Product: product}
@@ -115,11 +115,6 @@ class Bounds:
     offset: Floats
 
 
-Coefficients = tuple[
-    Floats, Ints | None
-]  # rows, and the entries of the value that their columns are (None: all, in order)
-
-
 @frozen(eq=False)
 class Live:
     """One relu over a batch of boxes. Shapes of lines: [B, unstable].
@@ -142,7 +137,15 @@ class Facts:
         self._lines: dict[int, Any] = {}
         self._charges: dict[int, Floats] = {}
         self.matrices: dict[tuple[int, int, bool], Floats] = {}
+        self._whole = None if compress else self
         self.local: dict[int, Floats] = {}  # kappa of affine nodes, for each row's own boxes: [B, size]
+
+    def whole(self) -> Facts:
+        """The same without compression."""
+        if self._whole is None:
+            self._whole = Facts(self.state, self.slopes)
+            self._whole.local = self.local
+        return self._whole
 
     def charge(self, k: int, columns: Ints | None) -> Floats:
         """What |L| on value k is charged with per box, for the live entries.   Shapes  [B, columns]"""
@@ -249,6 +252,7 @@ class Kernel:
                 got=str(width),
                 fix="use a smaller network",
             )
+        self.tiled = tiles.tiled(network.nodes) if self.arith.name == "rounded" else {}  # exact sums: by one order
         self.few = few(region.lo, region.hi, width)
         self.row_chunk = max(256 if Sparse in network.maps else 64, (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
@@ -436,7 +440,7 @@ class Kernel:
         """
         nodes, rows = self.network.nodes, len(box)
         const, mass, terms = np.zeros(rows), np.zeros(rows), 8
-        acc: dict[int, Coefficients] = {}
+        acc: dict[int, Part] = {}
         node = nodes[target]
         if not isinstance(start, tuple):
             acc[target] = start.copy(), None
@@ -449,8 +453,9 @@ class Kernel:
             const, mass = sign * node.bias[index] - kappa, np.abs(node.bias[index]) + kappa
         else:
             index, sign = start
-            acc[target] = np.zeros((rows, node.size)), None
-            acc[target][0][np.arange(rows), index] = sign
+            entries = np.unique(index) if target in self.tiled and not facts.compress else None
+            acc[target] = np.zeros((rows, node.size if entries is None else len(entries))), entries
+            acc[target][0][np.arange(rows), index if entries is None else np.searchsorted(entries, index)] = sign
         form = np.zeros((rows, self.network.inputs))
         for k in range(max(target, int(push.value.max(initial=0))), -1, -1):
             at_k = np.flatnonzero(push.value == k)
@@ -459,7 +464,7 @@ class Kernel:
             L, columns = acc.pop(k) if k in acc else (np.zeros((rows, nodes[k].size)), None)
             node = nodes[k]
             if len(at_k):
-                L, columns = self._full(L, columns, node.size), None
+                L, columns = full(L, columns, node.size), None
                 r, i, factor, shift = push.row[at_k], push.entry[at_k], push.factor[at_k], push.at[at_k]
                 np.add.at(L, (r, i), factor)
                 slack = 2.0**-51 * (np.abs(L[r, i]) + np.abs(factor)) * self.mags[k][i]
@@ -479,18 +484,18 @@ class Kernel:
                 shift = self.arith.against(L, node.bias if columns is None else node.bias[columns])
                 const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
                 for linear, source in node.terms:
-                    if isinstance(linear, Sparse):
-                        new: Coefficients = linear.back(L, columns)
-                    elif isinstance(linear, Dense) and (columns is None or self.compress):
+                    if isinstance(linear, Dense) and (columns is None or facts.compress):
                         matrix, below = self._matrix(facts, k, linear, columns, source)
-                        new = self.arith.product(L, matrix), below
+                        new: Part = self.arith.product(L, matrix), below
+                    elif facts.compress:
+                        new = linear.transpose(full(L, columns, node.size), self.arith.product), None
                     else:
-                        new = linear.transpose(self._full(L, columns, node.size), self.arith.product), None
-                    const, mass, terms = self._add(acc, source, new, const, mass, terms)
+                        new = linear.back(L, columns, self.arith.product)
+                    const, mass, terms = self._add(facts, acc, source, new, const, mass, terms)
             elif isinstance(node, Relu):
                 live = facts.live(node.source, columns)
                 if columns is not live.columns:  # they may be those of another relu, which reads this one
-                    L = self._full(L, columns, node.size)
+                    L = full(L, columns, node.size)
                     L = L if live.columns is None else L.take(live.columns, axis=1)
                 part, line = L[:, : live.unstable], live.lines
                 down = np.minimum(part, 0.0)
@@ -502,9 +507,9 @@ class Kernel:
                 down *= line.s.take(box, axis=0)
                 np.add(up, down, out=part)
                 const, mass, terms = const + shift, mass - shift, terms + 2
-                const, mass, terms = self._add(acc, node.source, (L, live.columns), const, mass, terms)
+                const, mass, terms = self._add(facts, acc, node.source, (L, live.columns), const, mass, terms)
             elif isinstance(node, (Curve, Product)):
-                L = self._full(L, columns, node.size)
+                L = full(L, columns, node.size)
                 mags = [self.mags[j] for j in sources(node)]
                 shift, charge, parts = RULES[type(node)].cross(
                     node, facts.lines(k, node, len(nodes) + 2 * k), L, box, self.arith, mags
@@ -512,31 +517,25 @@ class Kernel:
                 charge = charge + self.arith.against(np.abs(L), self.charges[k].kappa)
                 const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
                 for source, part in zip(sources(node), parts, strict=True):
-                    const, mass, terms = self._add(acc, source, (part, None), const, mass, terms)
+                    const, mass, terms = self._add(facts, acc, source, (part, None), const, mass, terms)
             else:
-                form = self._full(L, columns, node.size)
+                form = full(L, columns, node.size)
         # The rounding of `terms` additions of numbers whose sizes `mass` adds up, and all underflows.
         return form, const - mass * (terms * 2.0**-51) - UNDERFLOW
 
     def _add(
-        self, acc: dict[int, Coefficients], k: int, new: Coefficients, const: Floats, mass: Floats, terms: int
+        self, facts: Facts, acc: dict[int, Part], k: int, new: Part, const: Floats, mass: Floats, terms: int
     ) -> tuple[Floats, Floats, int]:
         """Add coefficients on value k. Where two paths join, the sum's rounding is charged."""
         if k in acc:
             size = self.network.nodes[k].size
-            new = self._full(*acc[k], size) + self._full(*new, size), None
-            charge = self.arith.against(np.abs(new[0]), self.mags[k]) * 2.0**-51
+            # with compression, columns are those of one relu or all
+            new = (full(*acc[k], size) + full(*new, size), None) if facts.compress else add(acc[k], new, size)
+            mags = self.mags[k] if new[1] is None else self.mags[k][new[1]]
+            charge = self.arith.against(np.abs(new[0]), mags) * 2.0**-51
             const, mass, terms = const - charge, mass + charge, terms + 1
         acc[k] = new
         return const, mass, terms
-
-    @staticmethod
-    def _full(L: Floats, columns: Ints | None, size: int) -> Floats:
-        if columns is None:
-            return L
-        place = np.full(size, L.shape[1])
-        place[columns] = np.arange(L.shape[1])
-        return np.concatenate([L, np.zeros((len(L), 1))], axis=1).take(place, axis=1)
 
     def _matrix(
         self, facts: Facts, k: int, linear: Dense, columns: Ints | None, source: int
@@ -578,14 +577,21 @@ class Kernel:
         rows, index = np.nonzero((lo < hi) if k in self.bent else (lo < 0.0) & (hi > 0.0))
         if not len(rows):
             return
-        new_lo, new_hi = lo.copy(), hi.copy()
-        for at in range(0, len(rows), self.row_chunk // 2):
-            r, i = rows[at : at + self.row_chunk // 2], index[at : at + self.row_chunk // 2]
-            box, sign = np.concatenate([r, r]), np.repeat([1.0, -1.0], len(r))
-            low = self.lowest(state, box, *self.walk(facts, k, box, (np.concatenate([i, i]), sign)))
-            new_lo[r, i] = np.maximum(lo[r, i], low[: len(r)])
-            new_hi[r, i] = np.minimum(hi[r, i], -low[len(r) :])
-        self._settle(state, k, new_lo, new_hi)
+        low, most = np.empty((2, len(rows))), self.row_chunk // 2
+        if k in self.tiled:
+            facts = facts.whole()
+            parts = tiles.groups(index, self.network.nodes[k].shape, min(most, self.tiled[k]))
+        else:
+            parts = np.split(np.arange(len(rows)), range(most, len(rows), most))
+
+        def job(part: Ints) -> None:
+            box, entry, sign = np.tile(rows[part], 2), np.tile(index[part], 2), np.repeat([1.0, -1.0], len(part))
+            low[:, part] = self.lowest(state, box, *self.walk(facts, k, box, (entry, sign))).reshape(2, -1)
+
+        list(cases.spread(job, parts, self.threads if k in self.tiled else 1))
+        lo, hi = lo.copy(), hi.copy()
+        lo[rows, index], hi[rows, index] = np.maximum(lo[rows, index], low[0]), np.minimum(hi[rows, index], -low[1])
+        self._settle(state, k, lo, hi)
 
     def _settle(self, state: State, k: int, lo: Floats, hi: Floats) -> None:
         """Store boxes. Two proved bounds that contradict show that no execution gets here, which only a case
@@ -817,38 +823,3 @@ class Kernel:
             self._settle(child, value, lo, hi)
             out.append(child)
         return out[0], out[1]
-
-
-@frozen(eq=False)
-class Objective:
-    """Rows g = y Y + x X + c with what their floats differ from the exact numbers.   Shapes  [R, outputs], [R,
-    inputs], [R]"""
-
-    y: Floats
-    x: Floats
-    c: Floats
-    err_y: Floats
-    err_x: Floats
-    err_c: Floats
-
-    def take(self, rows: slice | Ints) -> Objective:
-        return Objective(*(getattr(self, f.name)[rows] for f in fields(self)))
-
-    @staticmethod
-    def join(parts: Sequence[Objective]) -> Objective:
-        return Objective(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Objective)))
-
-    def combine(self, weights: Floats) -> Objective:
-        """The one row sum of weights * rows, weights >= 0; its own rounding goes into the errors."""
-        w, slack = weights[:, None], 2.0**-52 * (len(weights) + 4)
-
-        def total(a: Floats) -> Floats:
-            return (w * a.reshape(len(weights), -1)).sum(axis=0)
-
-        errors = [
-            total(e) * WIDER + slack * total(np.abs(a))
-            for e, a in ((self.err_y, self.y), (self.err_x, self.x), (self.err_c, self.c))
-        ]
-        return Objective(
-            total(self.y)[None], total(self.x)[None], total(self.c), errors[0][None], errors[1][None], errors[2]
-        )

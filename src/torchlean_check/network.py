@@ -1,8 +1,9 @@
 """The checker's network: a flat list of affine nodes and of nonlinear ones (relu, curves, products) over flat vectors.
 
-A node's position in `nodes` is its value id; value 0 is the input. Linear maps know three things: `apply` (forward on
-rows of vectors), `transpose` (backward on rows of coefficients) and `absolute` (the map with |weights|). All products
-go through the caller's `product(rows, matrix)`, so that each arithmetic brings its own.
+A node's position in `nodes` is its value id; value 0 is the input. Linear maps know four things: `apply` (forward on
+rows of vectors), `transpose` (backward on rows of coefficients), `back` (the same where only some columns are not 0, to
+those inputs that they reach) and `absolute` (the map with |weights|). All products go through the caller's
+`product(rows, matrix)`, so that each arithmetic brings its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from torchlean_check.conv import Conv, Turned
 from torchlean_check.frozen import frozen
-from torchlean_check.sparse import Sparse
+from torchlean_check.sparse import Part, Sparse, full, nothing
 
 TABLES = "none/1", "tolerances-1"
 Floats = npt.NDArray[np.float64]
@@ -42,6 +43,9 @@ class Dense:
     def transpose(self, rows: Floats, product: Multiply) -> Floats:
         return product(rows, self.weight)
 
+    def back(self, rows: Floats, columns: Ints | None, product: Multiply) -> Part:
+        return product(full(rows, columns, len(self.weight)), self.weight), None
+
     def absolute(self) -> Dense:
         return Dense(np.abs(self.weight))
 
@@ -65,6 +69,9 @@ class Scale:
         return x * self.factor
 
     transpose = apply
+
+    def back(self, rows: Floats, columns: Ints | None, product: Multiply) -> Part:
+        return rows * (self.factor if columns is None else self.factor[columns]), columns
 
     def absolute(self) -> Scale:
         return Scale(np.abs(self.factor))
@@ -92,6 +99,9 @@ class Rows:
 
     def transpose(self, rows: Floats, product: Multiply) -> Floats:
         return product(rows.reshape(len(rows) * self.rows, -1), self.turned).reshape(len(rows), -1)
+
+    def back(self, rows: Floats, columns: Ints | None, product: Multiply) -> Part:
+        return self.transpose(full(rows, columns, self.rows * self.weight.shape[1]), product), None
 
     def absolute(self) -> Rows:
         return Rows(np.abs(self.weight), self.rows)
@@ -133,6 +143,12 @@ class Select:
             first = np.nonzero(np.diff(read, prepend=-1))[0]
             y[:, read[first]] = np.add.reduceat(rows[:, self.order], first, axis=1)
         return y
+
+    def back(self, rows: Floats, columns: Ints | None, product: Multiply) -> Part:
+        if columns is None or self.depth > 1:
+            return self.transpose(full(rows, columns, len(self.index)), product), None
+        read = self.index[columns]
+        return (rows[:, read >= 0], read[read >= 0]) if (read >= 0).any() else nothing(rows)
 
     def absolute(self) -> Select:
         return self

@@ -12,7 +12,8 @@ from torchlean_check.frozen import frozen
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Multiply = Callable[[Floats, Floats], Floats]  # an arithmetic's product, as other maps need it
-Some = tuple[Floats, Ints]  # rows, and which entries their columns are; the others are 0
+Some = tuple[Floats, Ints]  # rows, and which entries their columns are, none twice; the others are 0
+Part = tuple[Floats, Ints | None]  # the same; None: all, in order
 LEAST, SHARE = 1 << 12, 16  # a matrix of fewer places, or with more than one entry in 16, is multiplied as a whole
 
 
@@ -47,13 +48,12 @@ class Sparse:
         return Sparse((weight.shape[0], weight.shape[1]), row, column, weight[row, column], down, most)
 
     def apply(self, x: Floats, product: Multiply) -> Floats:
-        return _full(_gather(x, None, self.column, self.row, self.weight, self.shape[1]), self.shape[0])
+        return full(*_gather(x, None, self.column, self.row, self.weight, self.shape[1]), self.shape[0])
 
     def transpose(self, rows: Floats, product: Multiply) -> Floats:
-        return _full(self.back(rows, None), self.shape[1])
+        return full(*self.back(rows, None, product), self.shape[1])
 
-    def back(self, rows: Floats, columns: Ints | None) -> Some:
-        """Coefficients on outputs to those on the inputs that they reach."""
+    def back(self, rows: Floats, columns: Ints | None, product: Multiply) -> Some:
         i = self.down
         return _gather(rows, columns, self.row[i], self.column[i], self.weight[i], self.shape[0])
 
@@ -75,14 +75,34 @@ def _gather(x: Floats, columns: Ints | None, source: Ints, target: Ints, weight:
     at = place[source]
     kept = np.nonzero(at >= 0)[0]
     if not len(kept):
-        return np.zeros((len(x), 1)), np.zeros(1, np.int64)
+        return nothing(x)
     to = target[kept]
     first = np.nonzero(np.diff(to, prepend=-1))[0]
     terms = x.take(at[kept], axis=1) * weight[kept]
     return (terms if len(first) == len(to) else np.add.reduceat(terms, first, axis=1)), to[first]
 
 
-def _full(some: Some, size: int) -> Floats:
-    y = np.zeros((len(some[0]), size))
-    y[:, some[1]] = some[0]
-    return y
+def nothing(rows: Floats) -> Some:
+    """As many rows of coefficients that are 0."""
+    return np.zeros((len(rows), 1)), np.zeros(1, np.int64)
+
+
+def full(rows: Floats, columns: Ints | None, size: int) -> Floats:
+    """The same with all columns."""
+    if columns is None:
+        return rows
+    place = np.full(size, rows.shape[1])
+    place[columns] = np.arange(rows.shape[1])
+    return np.concatenate([rows, np.zeros((len(rows), 1))], axis=1).take(place, axis=1)
+
+
+def add(a: Part, b: Part, size: int) -> Part:
+    """The sum, of the columns that either has."""
+    (rows, columns), (more, others) = a, b
+    if columns is None or others is None:
+        return full(*a, size) + full(*b, size), None
+    both = np.union1d(columns, others)
+    total = np.zeros((len(rows), len(both)))
+    total[:, np.searchsorted(both, columns)] = rows
+    total[:, np.searchsorted(both, others)] += more
+    return total, both

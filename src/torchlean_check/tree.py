@@ -171,7 +171,6 @@ class Plan:
         self, paths: Sequence[Path], nodes: Sequence[int], steps: Sequence[Bound | Refutation]
     ) -> tuple[Slopes, Pushes]:
         """Slopes and split multipliers, one row a step; a multiplier takes the threshold of the tightest such split."""
-        tables = [self.tables[step.table] if step.table >= 0 else NONE for step in steps]
         splits: dict[tuple[int, int, int, int, float], float] = {}
         for j, step in enumerate(steps):
             for value, index, side, m in step.multipliers:
@@ -185,7 +184,9 @@ class Plan:
                     )
                 key = j, value, index, side, max(found) if side > 0 else min(found)
                 splits[key] = splits.get(key, 0.0) + max(m, 0.0)
-        return slope_rows(tables, self.kernel.network.free), Pushes.split([(*key, m) for key, m in splits.items()])
+        pushes = Pushes.split([(*key, m) for key, m in splits.items()])
+        tables = (self.tables[step.table] if step.table >= 0 else NONE for step in steps)
+        return slope_rows(tuple(tables), self.kernel.network.free), pushes
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 

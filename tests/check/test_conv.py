@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from torchlean_check import arith, conv
 from torchlean_check.conv import Conv, Turned
+from torchlean_check.sparse import full
 
 
 @st.composite
@@ -65,3 +66,30 @@ def test_apply_and_transpose_are_the_defined_matrix_and_its_transpose(name, chun
         assert c.depth >= max(np.count_nonzero(matrix, axis=i).max(initial=0) for i in (0, 1))
 
     law()
+
+
+@pytest.mark.parametrize("name", ["rounded", "exact"])
+def test_coefficients_on_a_few_places_come_back_as_through_the_whole_matrix(name):
+    """Whatever a window leaves out has no coefficient; entries come without an order, and far fewer than all."""
+    product = arith.arithmetic(name).product
+    smaller = []
+
+    @given(convolutions(), st.integers(1, 3))
+    @settings(deadline=None, derandomize=True, max_examples=200)
+    def law(made, batch):
+        c, rng = made
+        matrix = by_definition(c)
+        for map_, whole, shape in ((c, matrix, c.out_shape), (Turned(c), matrix.T, c.in_shape)):
+            spot = [int(rng.integers(n)) for n in shape[1:]]
+            near = [(np.abs(at - s) <= rng.integers(3)) for at, s in zip(np.indices(shape)[1:], spot, strict=True)]
+            columns = rng.permutation(np.flatnonzero(np.logical_and.reduce(near)))
+            columns = columns[: rng.integers(1, len(columns) + 1)]
+            rows = rng.integers(-9, 10, (batch, len(columns))).astype(np.float64)
+            found, reached = map_.back(rows, columns, product)
+            assert len(set(reached.tolist())) == len(reached) == found.shape[1]
+            assert (full(found, reached, whole.shape[1]) == rows @ whole[columns]).all()
+            assert (map_.back(full(rows, columns, len(whole)), None, product)[0] == rows @ whole[columns]).all()
+            smaller.append(len(reached) < whole.shape[1])
+
+    law()
+    assert sum(smaller) > len(smaller) / 3

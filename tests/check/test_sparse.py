@@ -34,7 +34,7 @@ def test_products_are_those_of_the_matrix(always, seed):
     assert np.array_equal(map_.leaves(), np.count_nonzero(weight, axis=1))
     assert map_.depth >= max(np.count_nonzero(weight, axis=0).max(), np.count_nonzero(weight, axis=1).max())
     columns = np.flatnonzero(rng.random(out) < 0.5)
-    some, reached = map_.back(rows[:, columns], columns)
+    some, reached = map_.back(rows[:, columns], columns, np.matmul)
     assert np.array_equal(some, (rows[:, columns] @ weight[columns])[:, reached])
     assert not np.delete(rows[:, columns] @ weight[columns], reached, axis=1).any()
 

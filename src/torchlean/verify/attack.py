@@ -149,10 +149,13 @@ def descend(
     return best, best_g
 
 
-def attack(target: Target, rng: np.random.Generator, points: int, starts: int, steps: int, deadline: Deadline) -> F64:
-    """Points that look violating, best first; empty when none does. Shapes: -> [P, n]
+def attack(
+    target: Target, rng: np.random.Generator, points: int, starts: int, steps: int, deadline: Deadline
+) -> tuple[F64, F64]:
+    """Points that come nearest to a violation, best first, and the least that a clause is missed by.
 
     points   random points to rank, corners among them      starts, steps    of the descent that follows
+    Shapes   -> [P, n], [P]; <= 0 looks violating
     """
     lo, hi = target.lo, target.hi
     x = rng.uniform(size=(points, len(lo)))
@@ -162,14 +165,14 @@ def attack(target: Target, rng: np.random.Generator, points: int, starts: int, s
     worst = target.worst(target.rows(x))
     found = (worst <= 0).any(axis=1)
     if found.any():
-        return np.asarray(x[found])
+        return x[found], worst[found].min(axis=1)
     count = max(1, starts // worst.shape[1])
     clauses = np.argsort(worst.min(axis=0), kind="stable")[:starts]
     chosen = [np.argsort(worst[:, c], kind="stable")[:count] for c in clauses]
     clause = np.repeat(clauses, [len(i) for i in chosen])
     best, g = descend(target, x[np.concatenate(chosen)], clause, steps, deadline)
     order = np.argsort(g, kind="stable")
-    return np.asarray(best[order][g[order] <= 0])
+    return best[order], g[order]
 
 
 def evolve(
@@ -188,6 +191,7 @@ def evolve(
     lo, hi = target.lo, target.hi
     width = hi - lo
     most = MEMORY // max(len(target.region.rows_c), sum(node.size for node in target.network.nodes))
+    parents = max(8, min(parents, most))
     many, children = max(parents, min(40 * parents, most)), max(4, min(children, most // parents))
     x = target.clip(rng.uniform(lo, hi, (many, len(lo))))
     worst = target.worst(target.rows(x))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.frozen import frozen
-from torchlean.verify.attack import attack, descend
+from torchlean.verify.attack import descend
 from torchlean.verify.forms import Forms
 from torchlean.verify.outcome import Budget, Proof, Stuck
 from torchlean.verify.problem import Problem
@@ -108,7 +108,7 @@ class _Search:
         for last in (False, True):
             if last:
                 share = problem.deadline.part(max(0.01, min(10.0, 0.1 * problem.deadline.left)))
-                problem.try_points(attack(problem.target, problem.rng, 64, 100, 40, share))
+                problem.attack(64, 100, 40, share)
                 share = problem.deadline.part(max(0.01, SHARE * problem.deadline.left))
                 derived = tighten(problem, state, self.maps, share)
                 self.builder.record(0, tc.Record(derived))

@@ -135,12 +135,23 @@ def search_with_kernel(problem: Problem, builder: tc.TreeBuilder, nodes: Ints, s
 
 
 def look_at(problem: Problem, points: F64) -> None:
-    """Evaluate points of a search. Raises Found."""
+    """Evaluate points of a search. Raises Found, Budget."""
     if len(points):
         points = problem.target.clip(points)
-        met = (problem.target.worst(problem.target.rows(points)) <= 0).any(axis=1)
-        if met.any():
-            problem.try_points(points[met])
+        g = problem.target.worst(problem.target.rows(points)).min(axis=1)
+        if (g <= 0).any():
+            problem.try_points(points[g <= 0])
+        ask_rounding(problem, points[g.argmin()], float(g.min()))
+
+
+def ask_rounding(problem: Problem, point: F64, g: float) -> None:
+    """Whether rounding alone keeps a point open that misses a clause by g: then no box that holds it closes.
+
+    A point is asked about where it is half as near as the last one.   Raises Found, Budget
+    """
+    if problem.semantics == "float32" and 0 < g < 0.5 * problem.asked:
+        problem.asked = g
+        settle(problem, point, point, final=False)
 
 
 def settle(problem: Problem, lo: F64, hi: F64, final: bool) -> bool:
@@ -155,7 +166,7 @@ def settle(problem: Problem, lo: F64, hi: F64, final: bool) -> bool:
     if (
         problem.semantics == "float32"
         and _closed(problem.real_kernel, lo, hi)
-        and not _closed(problem.kernel, middle, middle)
+        and ((lo == hi).all() or not _closed(problem.kernel, middle, middle))
     ):
         ends = problem.target.clip(np.stack([middle, lo, hi]))
         problem.try_points(ends, most=3)  # rounding may do more than stand against a proof

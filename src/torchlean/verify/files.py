@@ -12,7 +12,7 @@ import torchlean_check as tc
 from torchlean.errors import FileError, Unsupported, UsageError
 from torchlean.verify.budget import OUT_OF_MEMORY, ran_out
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
-from torchlean.verify.glance import glance, quick_rule
+from torchlean.verify.glance import glance, quick_rule, root_rule
 from torchlean.verify.outcome import Budget, Found, Proof, Stuck
 from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
@@ -72,19 +72,18 @@ def verify_files(
 
                 files, rng = Files(model, claim, tables), np.random.default_rng(seed)
                 count = 1 if deadline.steps else workers or min(2, processors())
-                problems = [
-                    Problem(files, network, region, said, deadline, rng, count, kernel)
-                    for region, (_, kernel) in zip(regions, looks, strict=True)
-                ]
+                problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
                 first_attacks(problems)
                 strategies = [choose(strategy, problem) for problem in problems]
-                how, root = "; ".join(dict.fromkeys(map(str, strategies))), problems[0].root
+                how, root = "; ".join(dict.fromkeys(map(str, strategies))), root_rule(network, regions, strategies)
+                for problem, (_, kernel) in zip(problems, looks, strict=True):
+                    problem.begin(root, kernel)
                 try:
                     proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
                 except Budget:
                     said = "real"
                     tables.clear()
-                    problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
+                    problems = [problem.over_the_reals(deadline) for problem in problems]
                     proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
             certificate = write(model, claim, said, network.table, tables, proofs, root)
     except Found as found:
@@ -129,11 +128,9 @@ def translated() -> Iterator[None]:
 
 def first_attacks(problems: list[Problem]) -> None:
     """A short attack on every region before anything is proved. Raises Found."""
-    from torchlean.verify.attack import attack
-
     for problem in problems:
         points, starts, steps = (256, 24, 10) if len(problem.varying) <= FEW else (32, 12, 20)
-        problem.try_points(attack(problem.target, problem.rng, points, starts, steps, problem.deadline))
+        problem.attack(points, starts, steps)
 
 
 def prove(problem: Problem, strategy: Strategy) -> Proof:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.strategy import MORE
-from torchlean_check.network import Network
+from torchlean.verify.strategy import MORE, Strategy
+from torchlean_check.forms import few
+from torchlean_check.network import Curve, Network, Product
 from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import Region
 
@@ -31,13 +34,27 @@ def quick_rule(network: Network) -> str:
 
 
 def glance(network: Network, region: Region, semantics: str) -> tuple[bool, tc.Kernel | None]:
-    """Whether boxes by the quick rule refute every clause; and their kernel, where that rule is the usual one."""
-    rule = quick_rule(network)
+    """Whether boxes by the quick rule refute every clause; and their kernel, if there is one."""
     try:
-        kernel = tc.Kernel(network, region, semantics=semantics, root=rule)
-        return closes(kernel), kernel if rule == usual_rule(network) else None
+        kernel = tc.Kernel(network, region, semantics=semantics, root=quick_rule(network))
+        return closes(kernel), kernel
     except (tc.CheckError, MemoryError):
         return False, None
+
+
+def root_rule(network: Network, regions: Sequence[Region], strategies: Sequence[Strategy]) -> str:
+    """The rule of the root's boxes, one for all regions.
+
+    `interval` where bounding every neuron at the root costs more than it brings: in a sparse network; and where boxes
+    of few inputs are split and forms of those carried along, since the first box is bounded in full anyway. Curves and
+    products are charged for the root's boxes in every subtree, so these are to be tight.
+    """
+    width = max(node.size for node in network.nodes)
+    carried = all(s.name == "inputs" and s.share is None for s in strategies) and all(
+        few(region.lo, region.hi, width) is not None for region in regions
+    )
+    bent = any(isinstance(node, (Curve, Product)) for node in network.nodes)
+    return "interval" if carried and not bent else usual_rule(network)
 
 
 def usual_rule(network: Network) -> str:

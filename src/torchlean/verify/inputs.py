@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 F64 = NDArray[np.float64]
 
 FIRST_ATTACK = 0.25  # processor seconds of search before the long attack, which then comes at three times the time
+BATCHES = 4  # of boxes before it: where a network is large, so few may decide the region
 FORK_AFTER = 0.5  # processor seconds of search before a second process takes half of the open boxes
 SHIFT = 4.0  # seconds after which a worker hands back what it left open, so that the halves stay even
 DESCEND_EVERY = 16  # batches between gradient descents from the search's own points
@@ -30,6 +31,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
     """Raises Found, Stuck, Budget, OutOfTime."""
     if closes(problem.kernel):
         return Proof.of_one_leaf()
+    look_at(problem, problem.nearest)
     builder = tc.TreeBuilder()
     search = Search(problem, builder, np.zeros(1, np.int64), problem.kernel.start())
     next_attack, start = FIRST_ATTACK, problem.deadline.worked
@@ -38,8 +40,8 @@ def prove_by_inputs(problem: Problem) -> Proof:
         while search.waiting or worker is not None:
             problem.deadline.check()
             spent = problem.deadline.worked - start
-            if spent > next_attack:
-                next_attack *= 3
+            if spent > next_attack and search.batches >= BATCHES:
+                next_attack = 3 * spent
                 problem.try_points(evolve(problem.target, problem.rng, Deadline(0.1 + 0.3 * spent)))
             enough = problem.workers > 1 and search.size > 2 * search.chunk
             if worker is None and enough and spent > FORK_AFTER:
@@ -48,6 +50,7 @@ def prove_by_inputs(problem: Problem) -> Proof:
                 nodes, state = search.take_all()
                 mine, theirs = np.arange(0, len(nodes), 2), np.arange(1, len(nodes), 2)  # alike
                 search.push(nodes[mine], state.take(mine))
+                problem.kernel.threads = 1
                 worker = team.start(tc.Front(nodes[theirs], state.take(theirs)), lambda front: _half(problem, front))
             if worker is not None and (worker.done() or not search.waiting):
                 search.boxes += _merge(problem, search, builder, worker)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 import torchlean_check as tc
-from torchlean.verify.attack import attack
 from torchlean.verify.boxes import search_with_kernel
 from torchlean.verify.clauses import ClauseSearch, forest
 from torchlean.verify.glance import SLACK
@@ -40,7 +39,7 @@ def prove_by_neurons(problem: Problem) -> Proof:
     engine = Engine(problem.network)
     relus = Relus(problem, state, engine, (), trust=True)
     share = problem.deadline.part(max(0.01, min(10.0, 0.15 * problem.deadline.left)))
-    problem.try_points(attack(problem.target, problem.rng, 64, 300, 50, share))
+    problem.attack(64, 300, 50, share)
     if len(relus.neurons) == 0 and len(problem.varying) <= FEW:
         boxes = search_with_kernel(problem, builder, np.zeros(1, np.int64), kernel.start())
         return Proof(builder.build()[0], len(builder.leaves()), boxes)

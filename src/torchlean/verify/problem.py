@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.attack import Target
+from torchlean.verify.attack import Target, attack
 from torchlean.verify.clock import Deadline
-from torchlean.verify.glance import slack, usual_rule
+from torchlean.verify.glance import quick_rule, slack, usual_rule
 from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.outcome import Found
 from torchlean.verify.witness import Replay
@@ -50,7 +50,10 @@ class Files:
 class Problem:
     """A region, its kernel and its clock.
 
-    rng   the only source of chance
+    rng      the only source of chance
+    root     the rule of the root's boxes
+    nearest  the point that came nearest to a violation, [1, n], or none
+    asked    the least distance to a violation at which rounding was asked about
     """
 
     files: Files
@@ -60,11 +63,16 @@ class Problem:
     deadline: Deadline
     rng: np.random.Generator
     workers: int = 1
+    root: str = ""
     _kernel: tc.Kernel | None = None
     _real: tc.Kernel | None = None
     target: Target = field(init=False)
+    nearest: F64 = field(init=False)
+    asked: float = np.inf
 
     def __post_init__(self) -> None:
+        self.root = self.root or usual_rule(self.network)
+        self.nearest = np.zeros((0, self.network.inputs))
         lo, hi = _float32_points(self.region)
         self.target = Target(self.network, self.region, lo, hi, NumpyMaps(self.network))
 
@@ -72,11 +80,6 @@ class Problem:
     def sparse(self) -> bool:
         """Whether the network has matrices of few entries, as lattices have: wide layers that are hardly connected."""
         return Sparse in self.network.maps
-
-    @property
-    def root(self) -> str:
-        """The rule of the root's boxes."""
-        return usual_rule(self.network)
 
     @property
     def kernel(self) -> tc.Kernel:
@@ -105,6 +108,23 @@ class Problem:
     def slack(self) -> F64:
         """The margin that a leaf must clear, per inequality. Shapes: -> [R]"""
         return slack(self.kernel)
+
+    def over_the_reals(self, deadline: Deadline) -> Problem:
+        """The same for the real semantics."""
+        made = Problem(self.files, self.network, self.region, "real", deadline, self.rng, self.workers, self.root)
+        made._kernel = self._real
+        return made
+
+    def begin(self, root: str, glanced: tc.Kernel | None) -> None:
+        """Settle on the rule of the root's boxes. glanced: a kernel by `quick_rule`, for use where that is the rule."""
+        self.root = root
+        self._kernel = glanced if quick_rule(self.network) == root else None
+
+    def attack(self, points: int, starts: int, steps: int, deadline: Deadline | None = None) -> None:
+        """Attack, and try what looks violating; see `attack.attack`. Raises Found."""
+        found, g = attack(self.target, self.rng, points, starts, steps, deadline or self.deadline)
+        self.nearest = found[:1]
+        self.try_points(found[g <= 0])
 
     def try_points(self, points: F64, most: int = 2) -> None:
         """Replay points that look violating. Raises Found when one is a witness."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.frozen import frozen
-from torchlean.verify.attack import attack
 from torchlean.verify.clock import Deadline
 from torchlean.verify.lp.highs import INF, Solution
 from torchlean.verify.lp.integer import REAL, gaps, neurons_to_split, try_point
@@ -46,7 +45,7 @@ def prove_by_neurons(problem: Problem) -> Proof:
         builder.flag(0, tc.DERIVE)
         return Proof(builder.build()[0], 1, 1)
     share = Deadline(max(0.01, min(3.0, 0.05 * problem.deadline.left)))
-    problem.try_points(attack(problem.target, problem.rng, 64, 300, 50, share))
+    problem.attack(64, 300, 50, share)
     return _Search(problem, builder).run()
 
 

@@ -1,0 +1,48 @@
+"""What is bounded below: the inequalities of a region, and sums of them with weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+
+from torchlean_check.frozen import frozen
+from torchlean_check.network import Floats, Ints
+
+WIDER = 1.0 + 2.0**-32  # covers the rounding of sums of up to 2^20 terms of one sign
+
+
+@frozen(eq=False)
+class Objective:
+    """Rows g = y Y + x X + c with what their floats differ from the exact numbers.   Shapes  [R, outputs], [R,
+    inputs], [R]"""
+
+    y: Floats
+    x: Floats
+    c: Floats
+    err_y: Floats
+    err_x: Floats
+    err_c: Floats
+
+    def take(self, rows: slice | Ints) -> Objective:
+        return Objective(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @staticmethod
+    def join(parts: Sequence[Objective]) -> Objective:
+        return Objective(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Objective)))
+
+    def combine(self, weights: Floats) -> Objective:
+        """The one row sum of weights * rows, weights >= 0; its own rounding goes into the errors."""
+        w, slack = weights[:, None], 2.0**-52 * (len(weights) + 4)
+
+        def total(a: Floats) -> Floats:
+            return (w * a.reshape(len(weights), -1)).sum(axis=0)
+
+        errors = [
+            total(e) * WIDER + slack * total(np.abs(a))
+            for e, a in ((self.err_y, self.y), (self.err_x, self.x), (self.err_c, self.c))
+        ]
+        return Objective(
+            total(self.y)[None], total(self.x)[None], total(self.c), errors[0][None], errors[1][None], errors[2]
+        )
