@@ -55,6 +55,10 @@ class Rounded:
         """Row by row.   Shapes  [R, n], [R, n] -> [R]"""
         return np.einsum("rn,rn->r", a, b)
 
+    def gram(self, a: Floats, b: Floats) -> Floats:
+        """Products of rows, box by box.   Shapes  [R, m, n], [R, m, n] -> [m, m, R]"""
+        return np.matmul(a, b.transpose(0, 2, 1)).transpose(1, 2, 0)
+
 
 class Exact:
     """Products without any rounding, in every order, so every machine sees the same numbers.
@@ -131,6 +135,10 @@ class Exact:
             y = x[:, :half] + x[:, half : 2 * half]
             x = y if x.shape[1] % 2 == 0 else np.concatenate([y, x[:, -1:]], axis=1)
         return x[:, 0]
+
+    def gram(self, a: Floats, b: Floats) -> Floats:
+        every = range(a.shape[1])
+        return np.stack([np.stack([self.dots(a[:, i], b[:, j]) for j in every]) for i in every])
 
 
 class _Slices:

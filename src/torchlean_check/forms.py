@@ -5,25 +5,30 @@ With x = c + h e, e in [-1, 1]^n, a value z has forms m and p, in every executio
     |z - (m_0 + sum m_i e_i)| <= p_0 + sum p_i e_i
 Affine nodes, y = W z + b up to an error kappa (see `kernel`):  m' = W m + b,  p' = |W| p + kappa, by the triangle
 inequality for each e. Nodes with lines  a z + q <= f(z) <= s z + t  on z's box:  f(z) lies between
-a m - |a| p + q  and  s m + |s| p + t;  the new m is the middle of those two, the new p half their distance. Any other
-node is a middle and a radius without e. What rounding moves is at most gamma times S, the sum of the sizes of what is
-added up, and is charged to p_0; since |e_i| <= 1, a coefficient counts with its size.
+a m - |a| p + q  and  s m + |s| p + t;  the new m is the middle of those two, the new p half their distance. Products
+of x = c + u and y = d + v with |u| <= h, |v| <= k:  x y = d x + c y - c d + u v  and |u v| <= h k. What rounding moves
+is at most gamma times S, the sum of the sizes of what is added up, and is charged to p_0; since |e_i| <= 1, a
+coefficient counts with its size. Where the backward walk bounds a value, its two bounds replace a wider form.
 Source  SEMANTICS 5; de Figueiredo and Stolfi 2004, doi:10.1023/B:NUMA.0000049462.70970.b6 (affine arithmetic).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 
-from torchlean_check.arith import Arithmetic, Ints
+from torchlean_check.arith import Arithmetic, Ints, Rounded
 from torchlean_check.frozen import frozen
-from torchlean_check.network import Affine, AnyNode, Curve, Floats, Input, Map, Relu
+from torchlean_check.network import Affine, AnyNode, Curve, Floats, Input, Map, Network, Product, Relu
 from torchlean_check.rules import curve, relu
 
+Bools = npt.NDArray[np.bool_]
 Box = tuple[Floats, Floats]
+Lowest = Callable[[Ints, Floats, Floats], Floats]  # of boxes, forms and offsets
 UNDERFLOW = 2.0**-700  # over all underflows of one step, as in `kernel`
+LOOSE, FLAT = 2.0**-4, 2.0**-60
 MOST, LEAST = 16, 1 << 12  # inputs that vary, and the width of a value from which on it pays
 
 
@@ -61,15 +66,6 @@ def start(lo: Floats, hi: Floats, varying: Ints) -> Form:
     return Form(m, p)
 
 
-def constant(box: Box, count: int) -> Form:
-    """Shapes  box: [B, size]; count: 1 + n"""
-    lo, hi = box
-    m, p = (np.zeros((len(lo), count, lo.shape[1])) for _ in range(2))
-    m[:, 0] = 0.5 * lo + 0.5 * hi
-    p[:, 0] = np.nextafter(np.maximum(hi - m[:, 0], m[:, 0] - lo), np.inf)
-    return Form(m, p)
-
-
 def affine(node: Affine, absolute: tuple[Map, ...], read: list[Form], kappa: Floats | float, arith: Arithmetic) -> Form:
     """absolute: the maps with |weights|.   Shapes  kappa: [size] or [B, size]"""
     batch, count = read[0].m.shape[:2]
@@ -104,10 +100,22 @@ def bent(form: Form, lines: relu.Lines, kappa: Floats | float) -> Form:
     return Form(m, p)
 
 
-def few(lo: Floats, hi: Floats, width: int) -> Ints | None:
-    """The inputs that vary, where forms of them pay in a network with a value of this width."""
-    varying = np.flatnonzero(lo < hi)
-    return varying if width >= LEAST and len(varying) <= MOST else None
+def product(node: Product, x: Form, y: Form, kappa: Floats | float) -> Form:
+    """With an error of the result.   Shapes  kappa: [size]"""
+    x, y = (Form(v.m[:, :, s.index], v.p[:, :, s.index]) for v, s in ((x, node.left), (y, node.right)))
+    c, d = x.m[:, :1], y.m[:, :1]
+    far = (np.abs(v.m[:, 1:]).sum(axis=1) + np.abs(v.p).sum(axis=1) for v in (x, y))
+    m, p = d * x.m + c * y.m, np.abs(d) * x.p + np.abs(c) * y.p
+    m[:, 0] = c[:, 0] * d[:, 0]
+    p[:, 0] += next(far) * next(far) + kappa + 2.0**-46 * (x.size() * y.size() + kappa) + UNDERFLOW
+    return Form(m, p)
+
+
+def few(region_lo: Floats, region_hi: Floats, network: Network) -> Ints | None:
+    """The inputs that vary, where forms of them pay: in a network of products, or with a value of many entries."""
+    varying = np.flatnonzero(region_lo < region_hi)
+    pays = any(isinstance(n, Product) or n.size >= LEAST for n in network.nodes)
+    return varying if pays and 0 < len(varying) <= MOST else None
 
 
 class Forms:
@@ -116,6 +124,7 @@ class Forms:
     def __init__(self, arith: Arithmetic, varying: Ints | None) -> None:
         self.arith, self.varying = arith, varying
         self.known: dict[int, Form] = {}
+        self.lines: dict[int, relu.Lines] = {}  # of curves
 
     def meet(
         self,
@@ -137,9 +146,53 @@ class Forms:
             self.known[k] = bent(self.known[node.source], relu.lines(*values[node.source]), 0.0)
         elif isinstance(node, Curve):
             middle = np.zeros((1, node.size)), np.zeros((1, node.size))
-            lines = curve.lines(node, middle, values[node.source])
-            self.known[k] = bent(self.known[node.source], lines, kappa)
+            self.lines[k] = curve.lines(node, middle, values[node.source])
+            self.known[k] = bent(self.known[node.source], self.lines[k], kappa)
         else:
-            self.known[k] = constant(values[k], self.known[0].m.shape[1])
+            x, y = (self.known[source] for source in node.sources)
+            self.known[k] = product(node, x, y, kappa)
         low, high = self.known[k].box()
         return np.fmax(values[k][0], low), np.fmin(values[k][1], high)
+
+    def far(self, k: int) -> Floats:
+        """How far value k may be from what is affine in the inputs.   Shapes  [B, size]"""
+        total: Floats = np.abs(self.known[k].p).sum(axis=1)
+        return total
+
+    def loose(self, k: int, lo: Floats, hi: Floats) -> Bools:
+        """Where much of a box is not affine in the inputs: there another bound may pay.   Shapes  [B, size]"""
+        width = hi - lo
+        return width > 0.0 if self.varying is None else (self.far(k) > LOOSE * width) & (width > FLAT)
+
+    def lean(self, k: int, box: Ints, entry: Ints, form: Floats, offset: Floats, lowest: Lowest) -> None:
+        """Take two bounds of each entry in: z >= F x + p and -z >= G x + q, so that z - (F - G) x / 2 lies between
+        p + (F + G) x / 2 and its mirror image. Rounding these forms moves F x by at most 2^-52 (|F| + |G|) |x|.
+
+        Shapes   form, offset: the F of all entries, then the G
+        """
+        if self.varying is None:
+            return
+        below, above = np.split(form, 2)
+        inputs = self.known[0].size()[box]
+        loss = ((np.abs(below) + np.abs(above)) * inputs).sum(axis=1) * 2.0**-50
+        half = 0.5 * below + 0.5 * above
+        low, high = (lowest(box, half, part - loss) for part in np.split(offset, 2))
+        narrow = np.flatnonzero(0.5 * -high - 0.5 * low < self.far(k)[box, entry])
+        slope = 0.5 * below - 0.5 * above
+        self.replace(k, box[narrow], entry[narrow], slope[narrow], low[narrow], -high[narrow])
+
+    def replace(self, k: int, box: Ints, entry: Ints, slope: Floats, low: Floats, high: Floats) -> None:
+        """Know that low <= value[entry] - slope x <= high in these boxes.
+
+        Shapes  box, entry, low, high: [R]; slope: [R, inputs]
+        """
+        form, given = self.known[k], self.known[0]
+        m = (given.m[box] * slope[:, None]).sum(axis=2)
+        p = (given.p[box] * np.abs(slope)[:, None]).sum(axis=2)
+        size = (given.size()[box] * np.abs(slope)).sum(axis=1) + np.abs(low) + np.abs(high)
+        m[:, 0] += 0.5 * low + 0.5 * high
+        p[:, 0] += np.maximum(0.5 * high - 0.5 * low, 0.0) + (slope.shape[1] + 16) * 2.0**-52 * size + UNDERFLOW
+        form.m[box, :, entry], form.p[box, :, entry] = m, p
+
+
+NO_FORMS = Forms(Rounded(), None)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ import numpy.typing as npt
 
 from torchlean_check import arith, cases, tiles
 from torchlean_check.errors import CheckError
-from torchlean_check.forms import Forms, few
+from torchlean_check.forms import NO_FORMS, Forms, few
 from torchlean_check.frozen import frozen
 from torchlean_check.network import (
     Affine,
@@ -40,7 +41,7 @@ from torchlean_check.network import (
 )
 from torchlean_check.objective import WIDER, Objective
 from torchlean_check.pushes import NO_PUSHES, Pushes
-from torchlean_check.rules import curve, product, relu
+from torchlean_check.rules import convexity, curve, product, quadratic, relu
 from torchlean_check.sparse import Part, Sparse, add, full
 from torchlean_check.vnnlib_reader import Region
 
@@ -131,19 +132,22 @@ class Live:
 class Facts:
     """The lines of nonlinear nodes for one state, made when needed: by then the boxes they read are final."""
 
-    def __init__(self, state: State, slopes: Slopes | None = None, compress: bool = False) -> None:
-        self.state, self.slopes, self.compress = state, slopes, compress
+    def __init__(
+        self, state: State, slopes: Slopes | None = None, compress: bool = False, forms: Forms | None = None
+    ) -> None:
+        self.state, self.slopes, self.compress, self.forms = state, slopes, compress, forms or NO_FORMS
         self._live: dict[int, Live] = {}
         self._lines: dict[int, Any] = {}
         self._charges: dict[int, Floats] = {}
         self.matrices: dict[tuple[int, int, bool], Floats] = {}
         self._whole = None if compress else self
+        self.bend = quadratic.NOTHING  # of the last whole walk: what is convex of what its products leave
         self.local: dict[int, Floats] = {}  # kappa of affine nodes, for each row's own boxes: [B, size]
 
     def whole(self) -> Facts:
         """The same without compression."""
         if self._whole is None:
-            self._whole = Facts(self.state, self.slopes)
+            self._whole = Facts(self.state, self.slopes, False, self.forms)
             self._whole.local = self.local
         return self._whole
 
@@ -179,9 +183,15 @@ class Facts:
         """What bounds a curve or a product. first: the key of its places below and above, each in [-1, 1]."""
         if k not in self._lines:
             boxes = [self.state.boxes[source] for source in sources(node)]
-            given = (self.slopes or {}).get
+            given, forms = (self.slopes or {}).get, self.forms
             places = [np.clip(np.nan_to_num(given(key, np.zeros((1, node.size)))), -1, 1) for key in (first, first + 1)]
-            self._lines[k] = RULES[type(node)].lines(node, places, *boxes)
+            self._lines[k] = (
+                quadratic.parts(node, forms, boxes, first)
+                if isinstance(node, Product) and forms.known
+                else forms.lines[k]
+                if k in forms.lines
+                else RULES[type(node)].lines(node, places, *boxes)
+            )
         return self._lines[k]
 
 
@@ -253,7 +263,7 @@ class Kernel:
                 fix="use a smaller network",
             )
         self.tiled = tiles.tiled(network.nodes) if self.arith.name == "rounded" else {}  # exact sums: by one order
-        self.few = few(region.lo, region.hi, width)
+        self.few = few(region.lo, region.hi, network)
         self.row_chunk = max(256 if Sparse in network.maps else 64, (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
         self.threads = 1  # that bounds with cases are computed by
@@ -275,6 +285,7 @@ class Kernel:
         )
         values: Boxes = {}
         forms = Forms(self.arith, self.few)
+        facts = Facts(state, None, self.compress, forms)
         for k, node in enumerate(self.network.nodes):
             if isinstance(node, Affine):
                 self.charges[k] = self._charge(k, node)
@@ -285,7 +296,7 @@ class Kernel:
             if k in self.network.boxed:
                 state.boxes[k] = values[k]
                 if derive and not self.tight[k] and (k in self.bent or k in self.network.relu_inputs):
-                    self._tighten(Facts(state, None, self.compress), k)
+                    self._tighten(facts, k)
                     values[k] = state.boxes[k]
                     self._size(k, values[k])
         self._root = state
@@ -456,7 +467,7 @@ class Kernel:
             entries = np.unique(index) if target in self.tiled and not facts.compress else None
             acc[target] = np.zeros((rows, node.size if entries is None else len(entries))), entries
             acc[target][0][np.arange(rows), index if entries is None else np.searchsorted(entries, index)] = sign
-        form = np.zeros((rows, self.network.inputs))
+        form, square = np.zeros((rows, self.network.inputs)), quadratic.NOTHING
         for k in range(max(target, int(push.value.max(initial=0))), -1, -1):
             at_k = np.flatnonzero(push.value == k)
             if k not in acc and not len(at_k):
@@ -510,16 +521,18 @@ class Kernel:
                 const, mass, terms = self._add(facts, acc, node.source, (L, live.columns), const, mass, terms)
             elif isinstance(node, (Curve, Product)):
                 L = full(L, columns, node.size)
-                mags = [self.mags[j] for j in sources(node)]
-                shift, charge, parts = RULES[type(node)].cross(
-                    node, facts.lines(k, node, len(nodes) + 2 * k), L, box, self.arith, mags
-                )
+                mags, lines = [self.mags[j] for j in sources(node)], facts.lines(k, node, len(nodes) + 2 * k)
+                if isinstance(lines, quadratic.Parts):
+                    square, lines = square + lines.gram(L, box, self.arith), lines.planes
+                shift, charge, parts = RULES[type(node)].cross(node, lines, L, box, self.arith, mags)
                 charge = charge + self.arith.against(np.abs(L), self.charges[k].kappa)
                 const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
                 for source, part in zip(sources(node), parts, strict=True):
                     const, mass, terms = self._add(facts, acc, source, (part, None), const, mass, terms)
             else:
                 form = full(L, columns, node.size)
+        low, facts.bend = convexity.least(square, 0 if isinstance(start, tuple) else len(square))
+        const, mass = const + low, mass - low
         # The rounding of `terms` additions of numbers whose sizes `mass` adds up, and all underflows.
         return form, const - mass * (terms * 2.0**-51) - UNDERFLOW
 
@@ -571,26 +584,31 @@ class Kernel:
     # -- derived boxes -----------------------------------------------------------------------------------------------
 
     def _tighten(self, facts: Facts, k: int) -> None:
-        """Intersect the boxes of value k with bounds from the backward walk, where it is unstable."""
-        state = facts.state
+        """Intersect the boxes of value k with bounds from the backward walk, where it is unstable; its forms too."""
+        state, forms = facts.state, facts.forms
         lo, hi = state.boxes[k]
-        rows, index = np.nonzero((lo < hi) if k in self.bent else (lo < 0.0) & (hi > 0.0))
+        crossing = (lo < 0.0) & (hi > 0.0) & (k in self.network.relu_inputs)
+        rows, index = np.nonzero(crossing | forms.loose(k, lo, hi) if k in self.bent else crossing)
         if not len(rows):
             return
-        low, most = np.empty((2, len(rows))), self.row_chunk // 2
+        most = self.row_chunk // 2
         if k in self.tiled:
             facts = facts.whole()
             parts = tiles.groups(index, self.network.nodes[k].shape, min(most, self.tiled[k]))
         else:
             parts = np.split(np.arange(len(rows)), range(most, len(rows), most))
 
-        def job(part: Ints) -> None:
+        def job(part: Ints) -> tuple[Floats, Floats]:
             box, entry, sign = np.tile(rows[part], 2), np.tile(index[part], 2), np.repeat([1.0, -1.0], len(part))
-            low[:, part] = self.lowest(state, box, *self.walk(facts, k, box, (entry, sign))).reshape(2, -1)
+            return self.walk(facts, k, box, (entry, sign))
 
-        list(cases.spread(job, parts, self.threads if k in self.tiled else 1))
         lo, hi = lo.copy(), hi.copy()
-        lo[rows, index], hi[rows, index] = np.maximum(lo[rows, index], low[0]), np.minimum(hi[rows, index], -low[1])
+        done = cases.spread(job, parts, self.threads if k in self.tiled else 1)
+        for part, (form, offset) in zip(parts, done, strict=True):
+            r, i = rows[part], index[part]
+            low = self.lowest(state, np.tile(r, 2), form, offset).reshape(2, -1)
+            lo[r, i], hi[r, i] = np.maximum(lo[r, i], low[0]), np.minimum(hi[r, i], -low[1])
+            forms.lean(k, r, i, form, offset, partial(self.lowest, state))
         self._settle(state, k, lo, hi)
 
     def _settle(self, state: State, k: int, lo: Floats, hi: Floats) -> None:
@@ -626,7 +644,8 @@ class Kernel:
         root's.
         """
         values: Boxes = {}
-        facts, forms = Facts(state, None, self.compress), Forms(self.arith, self.few)
+        forms = Forms(self.arith, self.few)
+        facts = Facts(state, None, self.compress, forms)
         for k in range(len(self.network.nodes) if local else max(self.network.boxed, default=-1) + 1):
             lo, hi = self._forward(k, state, values, forms, facts if local else None)
             if k in state.boxes:
@@ -701,6 +720,9 @@ class Kernel:
             b, r = box[at : at + self.row_chunk], row[at : at + self.row_chunk]
             f, o = self.objective(facts, b, self.objectives.take(r))
             margin[b, r], form[b, r], offset[b, r] = self.lowest(state, b, f, o), f, o
+            if facts.bend.any():
+                high = self.lowest(state, b, *convexity.tangent(facts.bend, f, o, facts.forms, b))
+                margin[b, r] = np.where(high > 0.0, high, margin[b, r])
         return Bounds(margin, self.refuted(state, margin), form, offset)
 
     def refuted(self, state: State, margin: Floats, slack: float | Floats = 0.0) -> Bools:

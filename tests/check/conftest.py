@@ -93,12 +93,21 @@ def certify(model, claim, semantics="float32", arithmetic="rounded", **options):
     return tc.Certificate.of(model, claim, semantics=semantics, trees=trees, writer="test")
 
 
+def factors(node, values):
+    """What each entry of a product multiplies."""
+    sides = zip(node.sources, (node.left.index, node.right.index), strict=True)
+    return zip(*([values[source][i] for i in index] for source, index in sides), strict=True)
+
+
 def exact_run(network, point):
     """Every value of the network at exact rationals: lists of Fraction."""
     values = [[Fraction(p) for p in point]]
     for node in network.nodes[1:]:
         if type(node).__name__ == "Relu":
             values.append([max(v, Fraction(0)) for v in values[node.source]])
+            continue
+        if type(node).__name__ == "Product":
+            values.append([a * b for a, b in factors(node, values)])
             continue
         out = [Fraction(b) for b in node.bias.tolist()]
         for linear, source in node.terms:
@@ -115,6 +124,9 @@ def float32_run(network, point, rng):
     for node in network.nodes[1:]:
         if type(node).__name__ == "Relu":
             values.append(np.maximum(values[node.source], np.float32(0)))
+            continue
+        if type(node).__name__ == "Product":
+            values.append(np.array([a * b for a, b in factors(node, values)], np.float32))
             continue
         parts = []
         for linear, source in node.terms:

@@ -9,7 +9,7 @@ import pytest
 import torchlean_check as tc
 from torchlean_check import forms
 from torchlean_check.forms import Form, Forms
-from torchlean_check.network import Affine, Dense, Scale
+from torchlean_check.network import Affine, Dense, Product, Scale, Select
 from torchlean_check.rules import relu
 
 CLAIM = ["(assert (<= Y_0 0.0))"]
@@ -27,6 +27,12 @@ def networks(tools):
     ]  # fmt: skip
     weights = {"w": f32(rng, 1, 2, 3), "b": f32(rng, 2), "k": f32(rng, 2, 2, 3), "o": f32(rng, 10, 2)}
     yield "transposed", tools.model_bytes(nodes, weights, (1, 1, 4)), 4
+    nodes = [
+        ("Gemm", "xwb", "h", {}), ("Relu", "h", "r", {}), ("Gemm", "ruc", "g", {}), ("Mul", "hg", "p", {}),
+        ("Mul", "pg", "q", {}), ("Relu", "p", "s", {}), ("Add", "qs", "t", {}), ("Gemm", "to", "y", {}),
+    ]  # fmt: skip
+    factors = {"w": f32(rng, 3, 5), "b": f32(rng, 5), "u": f32(rng, 5, 5), "c": f32(rng, 5), "o": f32(rng, 5, 2)}
+    yield "products", tools.model_bytes(nodes, factors, (1, 3)), 3
 
 
 def load(tools, title, semantics, arithmetic, low="-0.4", high="0.3"):
@@ -43,15 +49,22 @@ def carried(kernel, state):
     return found.known
 
 
+def derived(kernel, state):
+    """Those of a derivation, which leans them on the bounds of backward walks."""
+    return kernel.derive(state, local=True).forms.known
+
+
 @pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
 @pytest.mark.parametrize("semantics", ["float32", "real"])
-@pytest.mark.parametrize("title", ["mlp", "wide values", "transposed"])
-def test_every_execution_obeys_the_forms(tools, title, semantics, arithmetic):
+@pytest.mark.parametrize("title", ["mlp", "wide values", "products", "transposed"])
+@pytest.mark.parametrize("forms_of", [carried, derived])
+def test_every_execution_obeys_the_forms(tools, monkeypatch, forms_of, title, semantics, arithmetic):
     """|z - m(e)| <= p(e) at the e of the point itself, in rational numbers."""
+    monkeypatch.setattr(forms, "LEAST", 0)
     kernel = load(tools, title, semantics, arithmetic)
     rng = np.random.default_rng(0)
     state = kernel.split(kernel.start(), np.array([1]))[1]
-    known = carried(kernel, state)
+    known = forms_of(kernel, state)
     lo, hi = state.lo[0].astype(np.float32), state.hi[0].astype(np.float32)
     for n in range(12):
         mix = rng.random(len(lo)) if n % 2 else rng.integers(0, 2, len(lo))
@@ -126,6 +139,77 @@ def test_a_bent_step_holds_both_lines_at_their_worst(kappa):
             for (m, p), (middle, radius) in zip(ends(form, i), ends(made, i), strict=True):
                 assert middle - radius <= slopes[0] * m - abs(slopes[0]) * p + slopes[2] - Fraction(kappa)
                 assert middle + radius >= slopes[1] * m + abs(slopes[1]) * p + slopes[3] + Fraction(kappa)
+
+
+def test_a_product_step_holds_its_factors_at_their_worst():
+    """Both factors at the ends of their forms, at every corner; with a sum of sizes as the only other loss."""
+    rng = np.random.default_rng(4)
+    for scale in (1.0, 2.0**-60, 2.0**30):
+        x, y = random_form(rng, 4, scale), random_form(rng, 5)
+        left, right = np.array([0, 1, 2, 3, 0]), np.array([4, 3, 2, 1, 0])
+        node = Product(Select(left, 4), Select(right, 5), (0, 1), 5, (5,), "y")
+        kappa = 0.3 * scale
+        made = forms.product(node, x, y, kappa)
+        for i in range(5):
+            for (a, p), (b, q), (middle, radius) in zip(
+                ends(x, left[i]), ends(y, right[i]), ends(made, i), strict=True
+            ):
+                for one, other in itertools.product((a - p, a + p), (b - q, b + q)):
+                    assert abs(one * other - middle) + Fraction(kappa) <= radius
+
+
+def test_a_product_step_charges_its_error_and_rounding():
+    """Where all is positive, what is charged is attained: rounding and the error are all that is left."""
+    rng = np.random.default_rng(9)
+    x, y = (Form(np.abs(rng.normal(size=(1, 4, 200))), np.zeros((1, 4, 200))) for _ in range(2))
+    places = Select(np.arange(200), 200)
+    node = Product(places, places, (0, 1), 200, (200,), "y")
+    for kappa in (0.0, 0.25):
+        made = forms.product(node, x, y, kappa)
+        for i in range(200):
+            one, other, middle, radius = (
+                sum(map(Fraction, part[0, :, i].tolist())) for part in (x.m, y.m, made.m, made.p)
+            )
+            assert 0 <= radius - (one * other - middle + Fraction(kappa)) < 2.0**-36
+
+
+def test_bounds_from_both_sides_lean_a_form():
+    """z at either of two given bounds, at every corner, is held by the new form; and the narrower form is kept."""
+    rng = np.random.default_rng(5)
+    lo, hi = -rng.random((1, 4)), rng.random((1, 4))
+    known = Forms(tc.arith.arithmetic("rounded"), np.arange(3))  # the last input varies too, but not in the forms
+    known.known[0] = forms.start(lo, hi, np.arange(3))
+    form, offset = rng.normal(size=(100, 4)), rng.normal(size=100) - 8.0
+    form[50:80] = 0.1 * form[50:80] - form[:30]  # F and G nearly cancel: z >= F x + p, -z >= G x + q
+    form[80:90] = form[30:40]
+
+    def lowest(box, slope, at):
+        exact = [
+            sum(min(Fraction(v) * Fraction(e) for e in (a, b)) for v, a, b in zip(row, lo[0], hi[0], strict=True))
+            + Fraction(t) for row, t in zip(slope.tolist(), at.tolist(), strict=True)]  # fmt: skip
+        return np.array([v if Fraction(v) <= e else np.nextafter(v, -np.inf) for e in exact for v in (float(e),)])
+
+    known.known[1] = Form(np.zeros((1, 4, 50)), np.zeros((1, 4, 50)))
+    known.known[1].p[:, 0] = 60.0
+    known.known[1].p[:, 0, 49] = 0.5
+    known.lean(1, np.zeros(50, np.int64), np.arange(50), form, offset, lowest)
+    made = known.known[1]
+    assert made.p[0, 0, 49] == 0.5 and (made.p[0, 0, :49] < 40.0).all()
+    given, gaps = known.known[0].m[0], []
+    for i in range(49):
+        for corner in itertools.product((0, 1), repeat=4):
+            x = [Fraction(v) for v in np.where(corner, hi[0], lo[0])]
+            e = [(x[j] - Fraction(given[0, j])) / Fraction(given[1 + j, j]) for j in range(3)]
+            middle, radius = (
+                sum(Fraction(a) * b for a, b in zip(part[0, :, i].tolist(), [1, *e], strict=True))
+                for part in (made.m, made.p)
+            )
+            below, above = (
+                sum(Fraction(f) * v for f, v in zip(form[n].tolist(), x, strict=True)) + Fraction(offset[n])
+                for n in (i, i + 50)
+            )
+            gaps += [below - middle + radius, middle + radius + above]
+    assert 0 <= min(gaps) < 2.0**-40
 
 
 def test_the_box_of_a_form_holds_its_corners():

@@ -49,9 +49,8 @@ def root_rule(network: Network, regions: Sequence[Region], strategies: Sequence[
     of few inputs are split and forms of those carried along, since the first box is bounded in full anyway. Curves and
     products are charged for the root's boxes in every subtree, so these are to be tight.
     """
-    width = max(node.size for node in network.nodes)
     carried = all(s.name == "inputs" and s.share is None for s in strategies) and all(
-        few(region.lo, region.hi, width) is not None for region in regions
+        few(region.lo, region.hi, network) is not None for region in regions
     )
     bent = any(isinstance(node, (Curve, Product)) for node in network.nodes)
     return "interval" if carried and not bent else usual_rule(network)

@@ -27,7 +27,8 @@ class Plane:
     c: Floats
 
 
-def _factors(node: Product, x: Box, y: Box) -> tuple[Box, Box]:
+def seen(node: Product, x: Box, y: Box) -> tuple[Box, Box]:
+    """The factors' boxes."""
     left, right = node.left.index, node.right.index
     return (x[0][..., left], x[1][..., left]), (y[0][..., right], y[1][..., right])
 
@@ -43,20 +44,20 @@ def error(node: Product, x: Box, y: Box) -> tuple[Floats, Floats]:
 
     Shapes  [size] each
     """
-    x, y = _factors(node, x, y)
+    x, y = seen(node, x, y)
     size = np.maximum(*(np.abs(v) for v in _interval(x, y)))
     factors = sum(np.maximum(np.abs(v[0]), np.abs(v[1])) for v in (x, y))
     return (node.units * 2.0**-24 * size + 2.0**-126 * (2.0 + factors)) * (1.0 + 2.0**-20), size
 
 
 def enclose(node: Product, x: Box, y: Box, kappa: Floats) -> Box:
-    low, high = _interval(*_factors(node, x, y))
+    low, high = _interval(*seen(node, x, y))
     return low - kappa - 2.0**-50 * np.abs(low), high + kappa + 2.0**-50 * np.abs(high)
 
 
 def lines(node: Product, places: tuple[Floats, Floats], x: Box, y: Box) -> tuple[Plane, Plane]:
     """A plane below and one above; places in [-1, 1]: of the planes between McCormick's two, 0 being the middle one."""
-    x, y = _factors(node, x, y)
+    x, y = seen(node, x, y)
     m, n = 0.5 * x[0] + 0.5 * x[1], 0.5 * y[0] + 0.5 * y[1]
     h, k = (np.maximum(v[1] - c, c - v[0]) for v, c in ((x, m), (y, n)))
     sizes = [np.maximum(np.abs(v[0]), np.abs(v[1])) for v in (x, y)]
