@@ -11,20 +11,22 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Ints
-from torchlean_check.records import RECORD, SPLIT, Record, tables_read
+from torchlean_check.records import RECORD, SPLIT, Entries, Record, Slopes16, SlopeTable, tables_read
 from torchlean_check.tree import Front, Plan, Replay, join, run
 
-FINER = 8  # times less than its share: what a process may get in one piece
+FINER = 4  # times less than its share: what a process may get in one piece
 
 
 def replay_parallel(
@@ -127,8 +129,24 @@ def below(plan: Plan, nodes: Ints) -> Plan:
     used = tables_read(records)
     part = copy(plan)
     part.tree = replace(plan.tree, records=records)
-    part.tables = {i: plan.tables[i] for i in used if i >= 0}
+    part.tables = Tables({i: plan.tables[i] for i in used if i >= 0})
     return part
+
+
+class Tables(dict[int, SlopeTable]):
+    """Some slope tables by their positions: a pipe takes those of one search together."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        sets: dict[int, list[int]] = {}
+        for i, table in self.items():
+            sets.setdefault(id(table.entries), []).append(i)
+        packed = [(ids, self[ids[0]].entries, np.stack([self[i].slopes for i in ids])) for ids in sets.values()]
+        return _unpacked, (packed,)
+
+
+def _unpacked(sets: list[tuple[list[int], Mapping[int, Entries], Slopes16]]) -> Tables:
+    every = [(i, SlopeTable(entries, row)) for ids, entries, rows in sets for i, row in zip(ids, rows, strict=True)]
+    return Tables(every)
 
 
 def deal(work: Ints, shares: int) -> list[Ints]:

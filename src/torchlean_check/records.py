@@ -15,6 +15,7 @@ from torchlean_check.frozen import frozen
 from torchlean_check.network import Floats
 
 Entries = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
+Slopes16 = npt.NDArray[np.int16]
 
 LEAF, HOLE, SPLIT, SPLIT_AT, SPLIT_VALUE, SPLIT_CLAUSE = range(6)
 KIND, DERIVE, EXAMINE, RECORD = 7, 8, 16, 32
@@ -91,7 +92,7 @@ class SlopeTable:
     """
 
     entries: Mapping[int, Entries]
-    slopes: npt.NDArray[np.int16]
+    slopes: Slopes16
 
 
 NONE = SlopeTable({}, np.zeros(0, np.int16))

@@ -14,7 +14,9 @@ from torchlean.verify.attack import attack
 from torchlean.verify.boxes import Search, ask_rounding
 from torchlean.verify.clock import Deadline
 from torchlean.verify.files import read, verify_files
-from torchlean.verify.problem import Budget, Files, Problem, root_rule
+from torchlean.verify.glance import root_rule
+from torchlean.verify.outcome import Budget
+from torchlean.verify.problem import Files, Problem
 from torchlean.verify.strategy import Strategy
 from torchlean.verify.verdict import Status
 from torchlean_check import forms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from torchlean.verify import verify_files
 from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Engine, NumpyMaps, TorchMaps
 from torchlean.verify.nodes import Nodes, Queue
-from torchlean.verify.problem import Budget, Stuck
+from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.relus import Relus
 from torchlean.verify.tables import multipliers
 from torchlean_check.onnx_reader import read_network
@@ -146,6 +147,12 @@ def test_a_tree_in_several_processes_is_the_tree_in_one(mlp, files) -> None:
         front = Front(first.failed.nodes[[i]], first.failed.state.take([i]))
         part = below(plan, front.nodes)
         assert part.kind is plan.kind and len(part.tables) < len(plan.tables)
+        sent = pickle.loads(pickle.dumps(part.tables))  # as a process gets them
+        assert list(sent) == list(part.tables)
+        for i, table in sent.items():
+            whole = plan.tables[i]
+            assert np.array_equal(table.slopes, whole.slopes) and list(table.entries) == list(whole.entries)
+            assert all(np.array_equal(mine, whole.entries[k]) for k, mine in table.entries.items())
         done = run(part, front, 0.0, None, False)
         assert done.failed is None
         leaves += done.leaves
