@@ -27,7 +27,7 @@ from torchlean_check.rules import curve, relu
 Bools = npt.NDArray[np.bool_]
 Box = tuple[Floats, Floats]
 Lowest = Callable[[Ints, Floats, Floats], Floats]  # of boxes, forms and offsets
-UNDERFLOW = 2.0**-700  # over all underflows of one step, as in `kernel`
+UNDERFLOW = 2.0**-700  # over all underflows of one bound or step, each at most 2^-1021 times a magnitude below 2^200
 LOOSE, FLAT = 2.0**-4, 2.0**-60
 MOST, LEAST = 16, 1 << 12  # inputs that vary, and the width of a value from which on it pays
 
@@ -112,9 +112,10 @@ def product(node: Product, x: Form, y: Form, kappa: Floats | float) -> Form:
 
 
 def few(region_lo: Floats, region_hi: Floats, network: Network) -> Ints | None:
-    """The inputs that vary, where forms of them pay: in a network of products, or with a value of many entries."""
+    """The inputs that vary, where forms of them pay: in a network of products, or with a value of many entries, unless
+    these are a lattice's, of which intervals say enough."""
     varying = np.flatnonzero(region_lo < region_hi)
-    pays = any(isinstance(n, Product) or n.size >= LEAST for n in network.nodes)
+    pays = any(isinstance(n, Product) or n.size >= LEAST for n in network.nodes) and not network.lattice
     return varying if pays and 0 < len(varying) <= MOST else None
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from torchlean_check import arith, cases, tiles
 from torchlean_check.errors import CheckError
-from torchlean_check.forms import NO_FORMS, Forms, few
+from torchlean_check.forms import NO_FORMS, UNDERFLOW, Forms, few
 from torchlean_check.frozen import frozen
 from torchlean_check.network import (
     Affine,
@@ -41,7 +41,7 @@ from torchlean_check.network import (
 )
 from torchlean_check.objective import WIDER, Objective
 from torchlean_check.pushes import NO_PUSHES, Pushes
-from torchlean_check.rules import convexity, curve, product, quadratic, relu
+from torchlean_check.rules import convexity, curve, pair, product, quadratic, relu
 from torchlean_check.sparse import Part, Sparse, add, full
 from torchlean_check.vnnlib_reader import Region
 
@@ -54,7 +54,6 @@ Weights = Sequence[tuple[int, float]]  # inequality of a clause, weight
 U32 = 2.0**-24
 TINY32 = 2.0**-126
 HUGE = 2.0**200  # no value may reach it, in either semantics
-UNDERFLOW = 2.0**-700  # over all underflows of one bound in float64, each at most 2^-1021 times a magnitude below HUGE
 SEMANTICS = ("float32", "real")
 MOST_TIGHTENED = 1 << 26  # entries that curves and products read, times all: beyond it only relus' inputs are tightened
 RULES: dict[type, Any] = {Curve: curve, Product: product}
@@ -139,6 +138,7 @@ class Facts:
         self._live: dict[int, Live] = {}
         self._lines: dict[int, Any] = {}
         self._charges: dict[int, Floats] = {}
+        self.output: tuple[Floats, Floats] | None = None  # the output's box, where it was derived
         self.matrices: dict[tuple[int, int, bool], Floats] = {}
         self._whole = None if compress else self
         self.bend = quadratic.NOTHING  # of the last whole walk: what is convex of what its products leave
@@ -249,6 +249,7 @@ class Kernel:
         bent = {j for n in network.nodes if isinstance(n, (Curve, Product)) for j in sources(n)}
         cost = sum(network.nodes[k].size for k in bent) * sum(node.size for node in network.nodes)
         self.bent = bent if cost <= MOST_TIGHTENED else set()
+        self.walked = {k for k in self.bent | set(network.relu_inputs) if not self.tight[k]} - network.lattice
         self.absolute = {
             k: tuple(m.absolute() for m, _ in n.terms) for k, n in enumerate(network.nodes) if isinstance(n, Affine)
         }
@@ -295,11 +296,11 @@ class Kernel:
             self._size(k, values[k])
             if k in self.network.boxed:
                 state.boxes[k] = values[k]
-                if derive and not self.tight[k] and (k in self.bent or k in self.network.relu_inputs):
+                if derive and k in self.walked:
                     self._tighten(facts, k)
                     values[k] = state.boxes[k]
                     self._size(k, values[k])
-        self._root = state
+        self._root, self._output = state, values[self.network.output]
 
     def _size(self, k: int, box: tuple[Floats, Floats]) -> None:
         """Take the magnitudes of value k from its box at the root."""
@@ -420,7 +421,7 @@ class Kernel:
             v = self._localise(k, node, values, facts)
             widen = np.minimum(widen, (facts.local[k] + 2.0**-46 * v) * WIDER)
         radius = radius * (1.0 + 2.0**-20) + widen + UNDERFLOW
-        return y - radius, y + radius
+        return pair.meet(node.pair, (y - radius, y + radius), values, widen)
 
     def _forward(
         self, k: int, state: State, values: Boxes, forms: Forms, facts: Facts | None = None
@@ -650,10 +651,11 @@ class Kernel:
             lo, hi = self._forward(k, state, values, forms, facts if local else None)
             if k in state.boxes:
                 self._settle(state, k, np.maximum(lo, state.boxes[k][0]), np.minimum(hi, state.boxes[k][1]))
-                if not self.tight[k] and (k in self.bent or k in self.network.relu_inputs):
+                if k in self.walked:
                     self._tighten(facts, k)
                 lo, hi = state.boxes[k]
             values[k] = (lo, hi)
+        facts.output = values.get(self.network.output)
         return facts
 
     def derive_at(
@@ -687,8 +689,15 @@ class Kernel:
 
     # -- clauses -----------------------------------------------------------------------------------------------------
 
-    def objective(self, facts: Facts, box: Ints, rows: Objective, push: Pushes = NO_PUSHES) -> tuple[Floats, Floats]:
-        form, offset = self.walk(facts, self.network.output, box, rows.y, push)
+    def objective(
+        self, facts: Facts, box: Ints, rows: Objective, push: Pushes = NO_PUSHES, flat: bool = False
+    ) -> tuple[Floats, Floats]:
+        """Linear lower bounds of the rows; with `flat`, constant ones of the outputs' part, by their box."""
+        form, offset = (
+            (np.zeros((len(box), self.network.inputs)), rows.by_box(facts.output or self._output, box, self.arith))
+            if flat
+            else self.walk(facts, self.network.output, box, rows.y, push)
+        )
         if rows.x.any():
             form = form + rows.x
             offset = offset - self.arith.against(np.abs(form), self.mags[0]) * 2.0**-51
@@ -716,6 +725,11 @@ class Kernel:
             np.full((count, rows), -np.inf),
         )
         box, row = np.nonzero(state.open[:, region.row_clause] & ~state.empty[:, None])
+        if self.network.lattice:  # what the output's box refutes needs no walk
+            margin[box, row] = self.lowest(
+                state, box, *self.objective(facts, box, self.objectives.take(row), flat=True)
+            )
+            box, row = (i[~(margin[box, row] > 0.0)] for i in (box, row))
         for at in range(0, len(box), self.row_chunk):
             b, r = box[at : at + self.row_chunk], row[at : at + self.row_chunk]
             f, o = self.objective(facts, b, self.objectives.take(r))

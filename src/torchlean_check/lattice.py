@@ -13,6 +13,9 @@ at most E_A = g_m V + t_m each, and B adds g_n R + t_n, R <= 2 (V + E_A) being h
 Y reads p / 2, so that its magnitude sum is at least V / 2; 4 (m + n) + 4 leaves cover that, and sixteen times the
 underflow that these have covers 2 t_m (1 + g_n) + t_n, as V <= 2 sum |v_j|. With |v_j| <= 2^120 nothing overflows.
 Over the reals nothing changes. D's own error box is more than it needs, which is none.
+
+Where (p - q) / 2 and (p + q) / 2 are two entries a and b of v, y is their minimum or maximum up to the same error: the
+interval walk then takes it from their boxes. Through p and q apart it would not see that y is one of the two.
 """
 
 from __future__ import annotations
@@ -23,7 +26,20 @@ from dataclasses import replace
 import numpy as np
 
 from torchlean_check.frozen import frozen
-from torchlean_check.network import Affine, AnyNode, Dense, Floats, Input, Ints, Map, Relu, Scale, matrix, sources
+from torchlean_check.network import (
+    Affine,
+    AnyNode,
+    Dense,
+    Floats,
+    Input,
+    Ints,
+    Map,
+    Pair,
+    Relu,
+    Scale,
+    from_entries,
+    sources,
+)
 from torchlean_check.sparse import Sparse
 
 MOST_LEAVES = 64
@@ -41,7 +57,7 @@ def merged(nodes: Sequence[AnyNode], output: int) -> tuple[tuple[AnyNode, ...], 
         group = _group(nodes, k)
         if group is not None and readers[k - 1] == readers[k - 2] == 1 and output not in (k - 1, k - 2):
             del found[-2:]
-            found += _short(group, place[group.source], len(found))
+            found += _short(group, place[group.source], nodes[group.source].size, len(found))
         elif isinstance(node, Affine):
             found.append(replace(node, terms=tuple((linear, place[source]) for linear, source in node.terms)))
         elif isinstance(node, Relu):
@@ -54,8 +70,12 @@ def merged(nodes: Sequence[AnyNode], output: int) -> tuple[tuple[AnyNode, ...], 
 
 @frozen(eq=False)
 class Group:
-    """y = p / 2 - w q + 2 w relu(q) of a value, by the nodes A and B.   Shapes  p, q: [n, size of the value]; w: [n]"""
+    """y = p / 2 - w q + 2 w relu(q) of a value, by the nodes A and B.
 
+    on, p, q   the at most two entries of the value, and their weights      Shapes  [n, 2]; w: [n]
+    """
+
+    on: Ints
     p: Floats
     q: Floats
     w: Floats
@@ -101,25 +121,33 @@ def _group(nodes: Sequence[AnyNode], k: int) -> Group | None:
     signs = (factor[:, 0] == 0.5) & (factor[:, 1] == -0.5) & (factor[:, 2] == factor[:, 3])
     if not (opposite.all() and inside.all() and signs.all()):
         return None
-    source = a.terms[0][1]
-    return Group(_full(on_p, p, nodes[source].size), _full(on_q, q, nodes[source].size), factor[:, 2], source, a, b)
+    return Group(on_p, p, q, factor[:, 2], a.terms[0][1], a, b)
 
 
-def _full(where: Ints, what: Floats, width: int) -> Floats:
-    """Rows of at most two weights, as a matrix."""
-    found = np.zeros((len(where), width + 1))
-    np.put_along_axis(found, where % (width + 1), what, axis=1)
-    return found[:, :width]
+def _map(group: Group, weight: Floats, width: int) -> Dense | Sparse:
+    """Weights of the entries `on`, as a matrix."""
+    row, slot = np.nonzero(weight)
+    return from_entries((len(weight), width), row, group.on[row, slot], weight[row, slot])
 
 
-def _short(group: Group, source: int, at: int) -> tuple[Affine, Relu, Affine]:
-    """D, relu and Y, which become the nodes `at`, `at` + 1 and `at` + 2."""
+def _pair(group: Group, source: int, apart: int) -> Pair | None:
+    """The two entries (p - q) / 2 and (p + q) / 2 of the value, where each of them is one."""
+    ends = [(group.p + sign * group.q) / 2 for sign in (-1.0, 1.0)]
+    if not all(((end == 0.0) | (end == 1.0)).all() and (end.sum(axis=1) == 1.0).all() for end in ends):
+        return None
+    left, right = (np.take_along_axis(group.on, end.argmax(axis=1)[:, None], axis=1)[:, 0] for end in ends)
+    return Pair(source, apart, left, right, group.w > 0.0)
+
+
+def _short(group: Group, source: int, width: int, at: int) -> tuple[Affine, Relu, Affine]:
+    """D, relu and Y, which become the nodes `at`, `at` + 1 and `at` + 2; they read `width` entries of `source`."""
     a, b, zero = group.a, group.b, np.zeros(group.b.size)
     m, n = a.leaves.max(), b.leaves.max()
-    d = replace(b, terms=((matrix(group.q), source),), bias=zero, bias_err=zero, magnitude=zero, leaves=zero + m,
-                where=a.where)  # fmt: skip
+    d = replace(b, terms=((_map(group, group.q, width), source),), bias=zero, bias_err=zero, magnitude=zero,
+                leaves=zero + m, where=a.where)  # fmt: skip
     terms: tuple[tuple[Map, int], ...] = (
-        (matrix(0.5 * group.p), source), (Scale(-group.w), at), (Scale(2.0 * group.w), at + 1),
+        (_map(group, 0.5 * group.p, width), source), (Scale(-group.w), at), (Scale(2.0 * group.w), at + 1),
     )  # fmt: skip
-    y = replace(b, terms=terms, leaves=zero + 4.0 * (m + n) + 4.0, adds=False, most=min(b.most, MOST), scale=16.0)
+    y = replace(b, terms=terms, leaves=zero + 4.0 * (m + n) + 4.0, adds=False, most=min(b.most, MOST), scale=16.0,
+                pair=_pair(group, source, at))  # fmt: skip
     return d, Relu(at, b.size, b.shape, a.where), y

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from torchlean_check.conv import Conv, Turned
 from torchlean_check.frozen import frozen
-from torchlean_check.sparse import Part, Sparse, full, nothing
+from torchlean_check.sparse import Part, Sparse, few, full, nothing
 
 TABLES = "none/1", "tolerances-1"
 Floats = npt.NDArray[np.float64]
@@ -160,9 +160,18 @@ class Select:
 Map = Dense | Rows | Sparse | Scale | Select | Conv | Turned
 
 
-def matrix(weight: Floats) -> Dense | Sparse:
-    """The map y = weight x.   Shapes  weight: [out, in]"""
+def matrix(weight: npt.NDArray[Any]) -> Dense | Sparse:
+    """The map y = weight x, of floats of any format.   Shapes  weight: [out, in]"""
     return Sparse.of(weight) or Dense(weight)
+
+
+def from_entries(shape: tuple[int, int], row: Ints, column: Ints, weight: Floats) -> Dense | Sparse:
+    """The same of its entries, given row by row, none twice."""
+    if few(len(row), math.prod(shape)):
+        return Sparse.made(shape, row, column, weight)
+    whole = np.zeros(shape)
+    whole[row, column] = weight
+    return Dense(whole)
 
 
 def sliding(conv: Conv) -> Conv | Dense:
@@ -180,6 +189,20 @@ class Input:
 
 
 @frozen(eq=False)
+class Pair:
+    """Two entries of value `source`, of which each entry is the smaller or the larger one, up to the error box.
+
+    apart   the value of their differences      Shapes  left, right, larger: [size]
+    """
+
+    source: int
+    apart: int
+    left: Ints
+    right: Ints
+    larger: npt.NDArray[np.bool_]
+
+
+@frozen(eq=False)
 class Affine:
     """y = sum over terms map(x_source) + bias, and the float32 error box that an execution of it needs (SEMANTICS 3).
 
@@ -190,6 +213,7 @@ class Affine:
     magnitude [size] what stands for |bias| in the magnitude sum; at least |bias|
     most      inputs up to this size overflow in no formula that an execution may use, whatever the result's size
     scale     the largest factor by which a formula multiplies what underflowed before, beyond the weights
+    pair      what it is beside, where it is a minimum or maximum written with relus
     """
 
     terms: tuple[tuple[Map, int], ...]
@@ -204,6 +228,7 @@ class Affine:
     where: str
     most: float = math.inf
     scale: float = 1.0
+    pair: Pair | None = None
 
 
 @frozen(eq=False)
@@ -267,19 +292,24 @@ class Ref:
 
 @frozen(eq=False)
 class Network:
-    """boxed: the values that nonlinear nodes read, which have boxes; relu_inputs: those of them that a relu reads."""
+    """boxed: the values that nonlinear nodes read, which have boxes; relu_inputs: those of them that a relu reads.
+
+    lattice   of those, the differences in minima and maxima that intervals are enough for
+    """
 
     nodes: tuple[AnyNode, ...]
     output: int
     input_shape: tuple[int, ...]
     relu_inputs: tuple[int, ...] = field(init=False)
     boxed: tuple[int, ...] = field(init=False)
+    lattice: frozenset[int] = field(init=False)
 
     def __post_init__(self) -> None:
         relus = {source for node in self.nodes if isinstance(node, Relu) for source in sources(node)}
         every = {source for node in self.nodes if isinstance(node, (Relu, Curve, Product)) for source in sources(node)}
         object.__setattr__(self, "relu_inputs", tuple(sorted(relus)))
         object.__setattr__(self, "boxed", tuple(sorted(every)))
+        object.__setattr__(self, "lattice", left_to_intervals(self.nodes))
 
     @property
     def free(self) -> dict[int, int]:
@@ -331,14 +361,30 @@ def as_floats(array: npt.NDArray[Any]) -> Floats:
 
 
 def exact_by_intervals(nodes: Sequence[AnyNode], k: int) -> bool:
-    """Whether the interval walk is already exact at value k: one matrix, and otherwise diagonal maps, between the
-    input and it."""
+    """Whether the interval walk is already exact at value k: one matrix between the input and it, and otherwise maps
+    whose rows read one entry each."""
     matrices = 0
     while k > 0:
         node = nodes[k]
         if not isinstance(node, Affine) or len(node.terms) != 1:
             return False
-        first = node.terms[0][0]
-        matrices += not isinstance(first, Scale) and not (isinstance(first, Select) and first.depth <= 1)
+        matrices += not _moves(node.terms[0][0])
         k = node.terms[0][1]
     return matrices <= 1
+
+
+def _moves(linear: Map) -> bool:
+    if isinstance(linear, (Dense, Sparse)):
+        return bool(linear.leaves().max() <= 1.0)
+    return isinstance(linear, Scale) or (isinstance(linear, Select) and linear.depth <= 1)
+
+
+def left_to_intervals(nodes: Sequence[AnyNode]) -> frozenset[int]:
+    """The values b - a of pairs whose a and b are exact by intervals, or are such minima and maxima themselves."""
+    pairs, found = set[int](), set[int]()
+    for k, node in enumerate(nodes):
+        pair = node.pair if isinstance(node, Affine) else None
+        if pair is not None and (pair.source in pairs or exact_by_intervals(nodes, pair.source)):
+            pairs.add(k)
+            found.add(pair.apart)
+    return frozenset(found)

@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 
+from torchlean_check.arith import Arithmetic, each
 from torchlean_check.frozen import frozen
 from torchlean_check.network import Floats, Ints
 
@@ -27,6 +28,17 @@ class Objective:
 
     def take(self, rows: slice | Ints) -> Objective:
         return Objective(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    def by_box(self, ends: tuple[Floats, Floats], box: Ints, arith: Arithmetic) -> Floats:
+        """At most y Y, by the outputs' least and largest values in each row's box.
+
+        Shapes  ends: [B, outputs] or [1, outputs]; box: [R]; -> [R]
+        """
+        lo, hi = (each(end, box) for end in ends)
+        low = arith.dots(np.maximum(self.y, 0.0), lo) + arith.dots(np.minimum(self.y, 0.0), hi)
+        size = arith.dots(np.abs(self.y), np.maximum(np.abs(lo), np.abs(hi)))
+        found: Floats = low - (arith.gamma(self.y.shape[1]) + 2.0**-50) * size * WIDER
+        return found
 
     @staticmethod
     def join(parts: Sequence[Objective]) -> Objective:

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -180,16 +181,18 @@ class Reader:
         if isinstance(v, Ref):
             return v
         c = self.weights(node, v)
-        nothing = Select(np.full(c.size, -1), self.nodes[0].size)
-        return self.affine(node, ((nothing, 0),), c.shape, bias=c.reshape(-1))
+        return self.affine(node, ((Select(np.full(c.size, -1), self.nodes[0].size), 0),), c.shape, bias=c.reshape(-1))
 
-    def weights(self, node: Node, v: Ref | Array | None) -> Floats:
+    def finite(self, node: Node, v: Ref | Array | None) -> Array:
         what, expected = "a weight must be a constant of finite float32 numbers", "finite float32 constant"
         if isinstance(v, Ref) or (v is not None and v.dtype != np.float32):
             raise self.beyond(node, what, expected, "a computed value" if isinstance(v, Ref) else f"{v.dtype}{v.shape}")
         if v is None or v.size == 0 or not np.isfinite(v).all():
             raise self.bad(node, what, expected, "none" if v is None else f"{v.shape}, empty or with nan or infinity")
-        return v.astype(np.float64)
+        return v
+
+    def weights(self, node: Node, v: Ref | Array | None) -> Floats:
+        return self.finite(node, v).astype(np.float64)
 
     def integers(self, node: Node, v: Any) -> tuple[int, ...]:
         if not isinstance(v, np.ndarray) or v.dtype not in (np.int64, np.int32) or v.ndim > 1:
@@ -293,8 +296,7 @@ class Reader:
         x, s = self.arity(node, 2, 2)
         if self.attr(node, "allowzero", 0) != 0:
             raise self.beyond(node, "allowzero is not supported", "0", "1")
-        given = enumerate(self.integers(node, s))
-        shape = [x.shape[i] if d == 0 and i < len(x.shape) else d for i, d in given]
+        shape = [x.shape[i] if d == 0 and i < len(x.shape) else d for i, d in enumerate(self.integers(node, s))]
         if shape.count(-1) == 1 and all(d > 0 for d in shape if d != -1):
             shape[shape.index(-1)] = math.prod(x.shape) // math.prod(d for d in shape if d != -1)
         return self.view(node, x, tuple(shape))
@@ -396,22 +398,15 @@ class Reader:
         bias = factors[1] * np.broadcast_to(c, shape).reshape(-1)
         before = self.nodes[x.value]
         name = node.inputs[0] if isinstance(a, Ref) else node.inputs[1]
-        plain = (
-            isinstance(before, Affine)
-            and not before.adds
-            and not before.bias.any()
-            and before.bias_err.max() == 0
-            and before.leaves.any()
-        )
         alone = self.first_name.get(x.value) == name and self.uses[name] == 1 and name != self.output_name
-        if plain and alone and factors[0] == 1.0 and x.value == len(self.nodes) - 1:
-            assert isinstance(before, Affine)
+        if (
+            (isinstance(before, Affine) and before.leaves.any() and not before.adds)
+            and not (before.bias.any() or before.bias_err.any())
+            and (alone and factors[0] == 1.0 and x.value == len(self.nodes) - 1)
+        ):
             self.nodes[-1] = replace(before, bias=bias, adds=True, magnitude=np.abs(bias), shape=shape, where=node.name)
             return Ref(x.value, shape)
         return self.affine(node, ((Scale(np.full(bias.size, factors[0])), x.value),), shape, bias=bias, adds=True)
-
-    def sub(self, node: Node) -> Ref | Array:
-        return self.add(node, -1.0)
 
     def broadcast(self, node: Node, shape: tuple[int, ...], other: tuple[int, ...]) -> tuple[int, ...]:
         """The one shape that both repeat to; ONNX's multidirectional broadcasting is numpy's."""
@@ -466,7 +461,7 @@ class Reader:
         if not isinstance(b, Ref) and b.ndim > 2:
             return read_products.matmul(self, node, self.value(node, a), self.value(node, b))
         if not isinstance(b, Ref):
-            x, w = self.value(node, a), self.weights(node, b)
+            x, w = self.value(node, a), self.finite(node, b)
             rows, vector = math.prod(x.shape[:-1]), w.ndim == 1
             w = w[:, None] if vector else w
             if w.ndim != 2 or len(x.shape) < 1 or x.shape[-1] != w.shape[0]:
@@ -474,7 +469,7 @@ class Reader:
                     node, "shapes do not fit", "value [..., k] times constant [k, n]", f"{x.shape} and {w.shape}"
                 )
             shape = x.shape[:-1] if vector else (*x.shape[:-1], w.shape[1])
-            return self.product(node, matrix(as_floats(w.T)) if rows == 1 else Rows(as_floats(w), rows), x, shape)
+            return self.product(node, matrix(w.T) if rows == 1 else Rows(as_floats(w), rows), x, shape)
         x, w = self.value(node, b), self.weights(node, a)
         if w.ndim != 2 or len(x.shape) != 2 or x.shape[0] != w.shape[1] or x.shape[1] ** 2 * w.size > MAX_SIZE:
             raise self.bad(node, "shapes do not fit", "constant [m, k] times value [k, n]", f"{w.shape} and {x.shape}")
@@ -544,7 +539,7 @@ DENSE: dict[str, tuple[Rule, str]] = {
     "Concat": (Reader.concat, "axis"),
     "Relu": (Reader.relu, ""),
     "Add": (Reader.add, ""),
-    "Sub": (Reader.sub, ""),
+    "Sub": (partial(Reader.add, sign=-1.0), ""),
     "Mul": (Reader.mul, ""),
     "Div": (Reader.div, ""),
     "Neg": (Reader.neg, ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,16 +37,20 @@ class Sparse:
     depth: int
 
     @staticmethod
-    def of(weight: Floats) -> Sparse | None:
-        """The matrix, where it has few entries."""
-        if weight.size < LEAST or np.count_nonzero(weight) * SHARE > weight.size:
+    def of(weight: npt.NDArray[Any]) -> Sparse | None:
+        """The matrix of floats of any format, where it has few entries."""
+        some = (weight.T != 0.0).reshape(-1)  # the nonzero places of truths are found five times as fast as of numbers
+        if not few(int(np.count_nonzero(some)), weight.size):
             return None
-        column, row = np.nonzero(weight.T)
+        column, row = np.divmod(np.flatnonzero(some), len(weight))
         order = np.argsort(row, kind="stable")
-        row, column = row[order], column[order]
+        return Sparse.made((weight.shape[0], weight.shape[1]), row[order], column[order], weight[row, column][order])
+
+    @staticmethod
+    def made(shape: tuple[int, int], row: Ints, column: Ints, weight: npt.NDArray[Any]) -> Sparse:
+        """The matrix of entries given row by row, none twice."""
         most = max(int(np.bincount(i, minlength=1).max()) for i in (row, column))
-        down = np.argsort(column, kind="stable")
-        return Sparse((weight.shape[0], weight.shape[1]), row, column, weight[row, column], down, most)
+        return Sparse(shape, row, column, weight.astype(np.float64), np.argsort(column, kind="stable"), most)
 
     def apply(self, x: Floats, product: Multiply) -> Floats:
         return full(*_gather(x, None, self.column, self.row, self.weight, self.shape[1]), self.shape[0])
@@ -62,6 +67,10 @@ class Sparse:
 
     def leaves(self) -> Floats:
         return np.bincount(self.row, minlength=self.shape[0]).astype(np.float64)
+
+
+def few(entries: int, places: int) -> bool:
+    return places >= LEAST and entries * SHARE <= places
 
 
 def _gather(x: Floats, columns: Ints | None, source: Ints, target: Ints, weight: Floats, size: int) -> Some:

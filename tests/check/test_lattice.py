@@ -34,14 +34,14 @@ def group(pairs, signs, width):
     return a, b
 
 
-def onnx(folder, matrices, inputs):
-    """x, then A, relu and B by turns, without biases."""
+def onnx(folder, matrices, inputs, first=0):
+    """x, `first` matrices, then A, relu and B by turns, without biases."""
     g = Builder(ops.ALL)
     value, arrays = g.input("x", f32["batch", inputs]), {}
     for k, w in enumerate(matrices):
         arrays[f"w{k}"] = np.asarray(w.T, np.float32)
         value = g.matmul(value, g.parameter(f"w{k}", f32[arrays[f"w{k}"].shape]))
-        if k % 2 == 0:
+        if k >= first and (k - first) % 2 == 0:
             value = g.relu(value)
     path = folder / "net.onnx"
     write_onnx(Program(g.finish({"y": value}), arrays), path)
@@ -117,6 +117,81 @@ def test_every_execution_lies_in_the_bounds(pair, sign):
         lo, hi = ends(pair[sign], (a, b), "real")
         y = min(Fraction(float(a)), Fraction(float(b))) if sign < 0 else max(Fraction(float(a)), Fraction(float(b)))
         assert lo <= y <= hi and hi - lo <= 2.0**-40 * size + 2.0**-600
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_every_execution_lies_in_the_box_that_its_entries_give(pair, sign):
+    """Beside the walk: the output's own box, at the root and as derived for a smaller one."""
+    for a, b in points():
+        x = np.array([a, b], np.float64)
+        far = np.abs(x).max()
+        for lo, hi in ((x, x), (x - far, x + 0.5 * far)):
+            (region,) = read_property(claim(lo, hi)).regions
+            kernel = tc.Kernel(pair[sign], region, "float32")
+            state = kernel.start()
+            state.lo[0], state.hi[0] = x, x
+            found = [Fraction(float(y)) for y in executions(a, b, np.float32(0.5 * sign))]
+            for low, high in (kernel._output, kernel.derive(state, local=True).output):
+                assert low.item() <= min(found) <= max(found) <= high.item()
+
+
+def lattice(rng, folder):
+    """The largest of four minima of four affine pieces each: the file, and the pieces of each minimum, [4, 4, 2]."""
+    pieces = np.round(rng.standard_normal((8, 2)), 2).astype(np.float32)
+    chosen = rng.integers(0, 8, 16)
+    layers = [group([(2 * k, 2 * k + 1) for k in range(8)], [-1] * 8, 16),
+              group([(2 * k, 2 * k + 1) for k in range(4)], [-1] * 4, 8),
+              group([(0, 1), (2, 3)], [1, 1], 4), group([(0, 1)], [1], 2)]  # fmt: skip
+    matrices = [pieces, np.eye(8)[chosen], *(matrix for layer in layers for matrix in layer)]
+    return onnx(folder, matrices, 2, first=2), pieces.astype(np.float64)[chosen].reshape(4, 4, 2)
+
+
+@pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
+def test_what_the_intervals_of_the_pieces_say_is_proved_without_a_walk(tmp_path, arithmetic, monkeypatch):
+    rng = np.random.default_rng(1)
+    monkeypatch.setattr(tc.Kernel, "walk", None)
+    for _ in range(8):
+        data, pieces = lattice(rng, tmp_path)
+        network, corner = read_network(data), np.round(rng.standard_normal(2), 2)
+        lo, hi = corner - 0.25, corner + 0.25
+        middle, half = pieces @ corner, np.abs(pieces) @ np.full(2, 0.25)
+        high = (middle + half).min(axis=1).max()
+        assert len(network.lattice) == 4
+        (region,) = read_property(claim(lo, hi, ">=", exact(high + 2.0**-12))).regions
+        kernel = tc.Kernel(network, region, "float32", arithmetic)
+        assert kernel.bound(kernel.start(), derive=False).refuted.all()
+        whole = (lo - 1.0, hi + 1.0)
+        (region,) = read_property(claim(*whole, ">=", exact(high + 2.0**-12))).regions
+        kernel = tc.Kernel(network, region, "float32", arithmetic)
+        state = kernel.start()
+        state.lo[0], state.hi[0] = lo, hi
+        assert kernel.bound(state, derive=True).refuted.all()
+        for x in np.float32(rng.uniform(lo, hi, (20, 2))):
+            y = (pieces @ x.astype(np.float64)).min(axis=1).max()
+            for low, up in (kernel.derive(state, local=True).output, kernel._output):
+                assert low.item() <= y <= up.item()
+
+
+def test_what_is_neither_of_two_entries_is_no_pair(tmp_path):
+    """y = (a + b) / 2 - |b - a| / 4 is read with one relu, and is between them."""
+    a, b = group([(0, 1)], [-1], 2)
+    a[2:] *= 0.5
+    network = read_network(onnx(tmp_path, (a, b), 2))
+    assert [node.size for node in network.nodes] == [2, 1, 1, 1] and network.nodes[3].pair is None
+    lo, hi = ends(network, (1.0, 3.0), "real")
+    assert lo <= 1.5 <= hi and not network.lattice
+
+
+def test_differences_of_other_functions_are_still_walked(tmp_path):
+    """Of two outputs of a relu layer intervals do not say all: the walk goes on."""
+    rng = np.random.default_rng(2)
+    a, b = group([(0, 1)], [-1], 2)
+    data = onnx(tmp_path, [rng.standard_normal((6, 2)), rng.standard_normal((2, 6)), a, b], 2)
+    network = read_network(data)
+    (last,) = [node for node in network.nodes if isinstance(node, Affine) and node.pair is not None]
+    assert not network.lattice and last.pair.apart in tc.Kernel(
+        network, read_property(claim((-1.0, -1.0), (1.0, 1.0))).regions[0]
+    ).walked
 
 
 def growth(n):
