@@ -25,10 +25,10 @@ from torchlean_check.frozen import frozen
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.magic import TREE
 from torchlean_check.network import TABLES
+from torchlean_check.packed import MAX_BYTES as MAX_MODEL
+from torchlean_check.packed import Bytes, unpack
 from torchlean_check.records import Bound, Derivation, Record, Refutation, SlopeTable, Tree
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
-from torchlean_check.wire import MAX_BYTES as MAX_MODEL
-from torchlean_check.wire import unpack
 
 MAX_HEADER, MAX_BODY, MAX_TABLES = 1 << 24, 1 << 30, 1 << 22
 LARGE = 1 << 26  # bytes from which on they are packed in a hurry
@@ -61,7 +61,7 @@ KEYS = {
 }
 
 
-def digest(data: bytes) -> str:
+def digest(data: Bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
@@ -80,8 +80,8 @@ class Certificate:
 
     @staticmethod
     def of(
-        model_bytes: bytes,
-        property_bytes: bytes,
+        model_bytes: Bytes,
+        property_bytes: Bytes,
         *,
         semantics: str,
         trees: Sequence[Tree],

@@ -36,6 +36,7 @@ from torchlean_check.network import (
     as_floats,
     matrix,
 )
+from torchlean_check.packed import Bytes
 from torchlean_check.rules import families, read_constants, read_logic, read_products
 from torchlean_check.wire import Array, Node, refuse, unsupported
 
@@ -187,7 +188,7 @@ class Reader:
         what, expected = "a weight must be a constant of finite float32 numbers", "finite float32 constant"
         if isinstance(v, Ref) or (v is not None and v.dtype != np.float32):
             raise self.beyond(node, what, expected, "a computed value" if isinstance(v, Ref) else f"{v.dtype}{v.shape}")
-        if v is None or v.size == 0 or not np.isfinite(v).all():
+        if v is None or v.size == 0 or not np.isfinite([v.min(), v.max()]).all():
             raise self.bad(node, what, expected, "none" if v is None else f"{v.shape}, empty or with nan or infinity")
         return v
 
@@ -553,7 +554,7 @@ def operators() -> list[str]:
     return sorted({*DENSE, *families()})
 
 
-def read_network(data: bytes) -> Network:
+def read_network(data: Bytes) -> Network:
     """The network in the uncompressed bytes of an ONNX file. CheckError names the node that is refused."""
     reader = Reader(wire.parse(data))
     return Network(*merged(reader.nodes, reader.output), reader.input_shape)

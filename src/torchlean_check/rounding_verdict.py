@@ -20,12 +20,12 @@ from torchlean_check.errors import CheckError
 from torchlean_check.format import digest
 from torchlean_check.frozen import frozen
 from torchlean_check.magic import ROUNDING
+from torchlean_check.packed import unpack
 from torchlean_check.rounding import derive
 from torchlean_check.rules.rounding_function import TABLE
 from torchlean_check.twin import Twin
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.vnnlib_reader import read_property
-from torchlean_check.wire import unpack
 
 SEMANTICS, MAX_FILE = "float32/any-order", 1 << 24
 KEYS = {"format": int, "model": str, "region": str, "semantics": str, "table": str, "writer": str, "claims": list}

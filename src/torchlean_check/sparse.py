@@ -15,6 +15,7 @@ Ints = npt.NDArray[np.int64]
 Multiply = Callable[[Floats, Floats], Floats]  # an arithmetic's product, as other maps need it
 Some = tuple[Floats, Ints]  # rows, and which entries their columns are, none twice; the others are 0
 Part = tuple[Floats, Ints | None]  # the same; None: all, in order
+PIECE = 1 << 18
 LEAST, SHARE = 1 << 12, 16  # a matrix of fewer places, or with more than one entry in 16, is multiplied as a whole
 
 
@@ -39,10 +40,11 @@ class Sparse:
     @staticmethod
     def of(weight: npt.NDArray[Any]) -> Sparse | None:
         """The matrix of floats of any format, where it has few entries."""
-        some = (weight.T != 0.0).reshape(-1)  # the nonzero places of truths are found five times as fast as of numbers
-        if not few(int(np.count_nonzero(some)), weight.size):
+        turned = weight.flags.f_contiguous
+        at = _places((weight.T if turned else weight).reshape(-1))
+        if at is None:
             return None
-        column, row = np.divmod(np.flatnonzero(some), len(weight))
+        row, column = np.divmod(at, len(weight))[::-1] if turned else np.divmod(at, weight.shape[1])
         order = np.argsort(row, kind="stable")
         return Sparse.made((weight.shape[0], weight.shape[1]), row[order], column[order], weight[row, column][order])
 
@@ -71,6 +73,16 @@ class Sparse:
 
 def few(entries: int, places: int) -> bool:
     return places >= LEAST and entries * SHARE <= places
+
+
+def _places(flat: npt.NDArray[Any]) -> Ints | None:
+    """Where entries are not 0, if they are few. Piece by piece: the pages of a mask of all would take longer."""
+    found, count, pieces = list[Ints](), 0, range(0, len(flat), PIECE)
+    while few(count, len(flat)) and len(found) < len(pieces):
+        at = pieces[len(found)]
+        found.append(at + np.flatnonzero(flat[at : at + PIECE] != 0.0))
+        count += len(found[-1])
+    return np.concatenate(found) if few(count, len(flat)) else None
 
 
 def _gather(x: Floats, columns: Ints | None, source: Ints, target: Ints, weight: Floats, size: int) -> Some:

@@ -10,9 +10,9 @@ from torchlean_check.frozen import frozen
 from torchlean_check.kernel import Kernel
 from torchlean_check.network import Network
 from torchlean_check.onnx_reader import read_network
+from torchlean_check.packed import Bytes, unpack
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.vnnlib_reader import Region, read_property
-from torchlean_check.wire import unpack
 
 
 @frozen
@@ -38,7 +38,7 @@ class Verdict:
         return f"{self.status:<13}{self.leaves} leaves checked, {self.assumed} assumed"
 
 
-def load(model_bytes: bytes, property_bytes: bytes) -> tuple[Network, tuple[Region, ...]]:
+def load(model_bytes: Bytes, property_bytes: Bytes) -> tuple[Network, tuple[Region, ...]]:
     """The network and the regions of two files, plain or gzip."""
     network = read_network(unpack(model_bytes))
     claim = read_property(unpack(property_bytes, MAX_PROPERTY, "VNN-LIB property"))
@@ -54,7 +54,7 @@ def load(model_bytes: bytes, property_bytes: bytes) -> tuple[Network, tuple[Regi
 
 
 def check(
-    model_bytes: bytes, property_bytes: bytes, cert_bytes: bytes, arithmetic: str = "rounded", workers: int = 1
+    model_bytes: Bytes, property_bytes: Bytes, cert_bytes: bytes, arithmetic: str = "rounded", workers: int = 1
 ) -> Verdict:
     """Derive every bound again and say whether the trees close. CheckError when a file is refused."""
     arith.self_test()

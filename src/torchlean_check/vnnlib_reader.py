@@ -17,6 +17,7 @@ import numpy.typing as npt
 from torchlean_check.errors import CheckError, UnsupportedError
 from torchlean_check.frozen import frozen
 from torchlean_check.hull import Floats, hull, nearest, up
+from torchlean_check.packed import Bytes
 
 MAX_BYTES, MAX_DEPTH, MAX_CLAUSES, MAX_VARIABLES, MAX_DIGITS = 1 << 26, 64, 1 << 14, 1 << 20, 400
 NUMBER = re.compile(r"(-?\d+)(?:\.(\d+))?(?:[eE]([-+]?\d{1,3}))?\Z", re.ASCII)
@@ -348,10 +349,10 @@ def _region(
     )
 
 
-def read_property(data: bytes) -> Property:
+def read_property(data: Bytes) -> Property:
     """The regions in the uncompressed bytes of a VNN-LIB file, in order of first appearance."""
     try:
-        commands = _parse(data.decode("utf-8"))
+        commands = _parse(bytes(data).decode("utf-8"))
     except UnicodeDecodeError:
         raise refuse(
             "the file is not text", at="file", expected="UTF-8", got="other bytes", fix="give the .vnnlib file"

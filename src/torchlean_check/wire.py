@@ -8,7 +8,6 @@ guides/encoding; onnx.proto3 (field numbers).
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,9 +16,9 @@ import numpy.typing as npt
 
 from torchlean_check.errors import CheckError, UnsupportedError
 from torchlean_check.frozen import frozen
+from torchlean_check.packed import MAX_BYTES, Bytes
 
 Array = npt.NDArray[Any]
-MAX_BYTES = 1 << 30
 DTYPES = {
     1: "float32",
     2: "uint8",
@@ -80,40 +79,6 @@ def refuse(what: str, *, at: str, expected: str, got: str, fix: str = "export th
 
 def unsupported(what: str, *, at: str, expected: str, got: str, fix: str = "export the model without it") -> CheckError:
     return UnsupportedError(what, where=f"ONNX model, {at}", expected=expected, got=got, fix=fix)
-
-
-def unpack(data: bytes, limit: int = MAX_BYTES, what: str = "ONNX model") -> bytes:
-    """The uncompressed bytes: a gzip member is expanded up to `limit` bytes, anything else is returned as is."""
-    if data[:2] == b"\x1f\x8b":
-        stream = zlib.decompressobj(31)
-        try:
-            out = stream.decompress(data, limit + 1)
-        except zlib.error as error:
-            raise CheckError(
-                f"the {what} is a damaged gzip file",
-                where=what,
-                expected="a complete gzip member",
-                got=str(error),
-                fix="fetch the file again",
-            ) from None
-        if len(out) <= limit and (not stream.eof or stream.unused_data):
-            raise CheckError(
-                f"the {what} is a truncated gzip file, or has bytes after its end",
-                where=what,
-                expected="one gzip member",
-                got=f"{len(data)} bytes",
-                fix="fetch the file again",
-            )
-        data = out
-    if not 0 < len(data) <= limit:
-        raise CheckError(
-            f"the {what} is {'empty' if not data else 'too large'}",
-            where=what,
-            expected=f"1 to {limit} bytes",
-            got=f"{'0' if not data else 'over ' + str(limit)} bytes",
-            fix="give the right file",
-        )
-    return data
 
 
 Field = tuple[int, int, Any, int]  # number, wire type, value (int, or a memoryview), offset
@@ -373,7 +338,7 @@ def _tensor(data: memoryview, what: str) -> tuple[str, Array]:
             got=str(array.size),
         )
     try:
-        return name, array.astype(dtype).reshape(dims)
+        return name, array.astype(dtype, copy=False).reshape(dims)  # a view of the file where it can be
     except ValueError as error:  # over 64 dimensions, or a size that overflows beside a dimension of 0
         raise refuse(
             f"{what} has an impossible shape", at=what, expected="a shape that numpy holds", got=str(error)
@@ -468,7 +433,7 @@ def _graph(data: memoryview, depth: int) -> Graph:
     return Graph(m.get("name", ""), tuple(_node(raw, depth) for raw in m.get("node")), initializers, inputs, outputs)
 
 
-def parse(data: bytes) -> Model:
+def parse(data: Bytes) -> Model:
     """The model in uncompressed bytes (`unpack` first). CheckError names what is wrong and where."""
     try:
         m = _Message(memoryview(data), "model", _MODEL)
@@ -485,7 +450,7 @@ def parse(data: bytes) -> Model:
             "this is not an ONNX model",
             at="byte 0",
             expected="a ModelProto with ir_version and graph",
-            got=repr(data[:8]),
+            got=repr(bytes(data[:8])),
         )
     if m.get("training") or m.get("functions"):
         raise unsupported(

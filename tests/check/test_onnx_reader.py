@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from torchlean_check import wire
+from torchlean_check import packed
 from torchlean_check.errors import CheckError
 from torchlean_check.network import Affine, Relu
 from torchlean_check.onnx_reader import read_network
+from torchlean_check.packed import unpack
 
 RNG = np.random.default_rng(0)
 
@@ -263,11 +264,22 @@ def test_every_truncation_is_refused(tools):
             read_network(data[:size])
 
 
-def test_gzip_is_bounded_and_whole():
-    packed = gzip.compress(bytes(1000))
-    assert wire.unpack(packed) == bytes(1000)
-    for bad in (packed[:-1], packed + b"x", b""):
-        with pytest.raises(CheckError):
-            wire.unpack(bad)
+@pytest.mark.parametrize("size", [1, 1000, packed.GIVEN - 1, packed.GIVEN, 2 * packed.GIVEN + 7])
+@pytest.mark.parametrize("random", [False, True])
+def test_gzip_is_bounded_and_whole(size, random):
+    content = np.random.default_rng(size).bytes(size) if random else bytes(size)
+    file = gzip.compress(content)
+    assert unpack(file) == content and unpack(unpack(file)) == content
+    longer, shorter = (file[:-4] + (size + d).to_bytes(4, "little") for d in (1, -1))
+    for bad in (file[:-1], file[:-9], file[:9], file + b"x", file + bytes(packed.TAKEN), file + file, longer, shorter):
+        with pytest.raises(CheckError, match="gzip"):
+            unpack(bad)
     with pytest.raises(CheckError, match="too large"):
-        wire.unpack(packed, limit=999)
+        unpack(file, limit=size - 1)
+    assert unpack(file, limit=size) == content
+
+
+def test_an_empty_file_is_refused():
+    for empty in (b"", gzip.compress(b"")):
+        with pytest.raises(CheckError, match="empty"):
+            unpack(empty)

@@ -20,11 +20,11 @@ from torchlean.rounding.subject import stateless
 from torchlean.run.program import Program, sizes_of
 from torchlean_check import wire
 from torchlean_check.errors import CheckError
+from torchlean_check.packed import unpack
 from torchlean_check.rounding import derive
 from torchlean_check.rounding_verdict import claim_of, encode
 from torchlean_check.twin import Twin
 from torchlean_check.vnnlib_reader import read_property
-from torchlean_check.wire import unpack
 
 MARGIN = 1.0 + 2.0**-40  # machines differ in the last bits of a float64 product
 

@@ -18,17 +18,17 @@ from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Curve, Network, Product
+from torchlean_check.packed import Bytes, unpack
 from torchlean_check.process import processors
 from torchlean_check.records import NONE, tables_read
 from torchlean_check.vnnlib_reader import Region
-from torchlean_check.wire import unpack
 
 if TYPE_CHECKING:
     from torchlean.verify.problem import Problem
 
 
 def verify_files(
-    model: bytes,
+    model: Bytes,
     claim: bytes,
     timeout: float = 60.0,
     semantics: str = "float32",
@@ -53,7 +53,7 @@ def verify_files(
     if isinstance(strategy, str):
         check_name(strategy)
     deadline = deadline or Deadline(timeout)
-    model, claim = plain(model, "ONNX model"), plain(claim, "VNN-LIB property")
+    model, claim = plain(model, "ONNX model"), bytes(plain(claim, "VNN-LIB property"))
     tables: list[tc.SlopeTable] = []  # of the certificate: records name them by position
     said, how = semantics, "attack: before any proof"
 
@@ -104,13 +104,13 @@ def verify_files(
                   table=network.table)  # fmt: skip
 
 
-def plain(data: bytes, what: str) -> bytes:
+def plain(data: Bytes, what: str) -> Bytes:
     """What a gzip file holds; any other bytes as they are. Raises FileError."""
     with translated():
         return unpack(data, what=what)
 
 
-def read(model: bytes, claim: bytes) -> tuple[Network, tuple[Region, ...]]:
+def read(model: Bytes, claim: bytes) -> tuple[Network, tuple[Region, ...]]:
     """The checker's reading of the files. Raises FileError or Unsupported with the checker's five parts."""
     with translated():
         return tc.load(model, claim)
@@ -166,7 +166,7 @@ def prove(problem: Problem, strategy: Strategy) -> Proof:
 
 
 def write(
-    model: bytes,
+    model: Bytes,
     claim: bytes,
     semantics: str,
     table: str,

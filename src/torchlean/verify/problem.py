@@ -17,6 +17,7 @@ from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.outcome import Found
 from torchlean.verify.witness import Replay
 from torchlean_check.network import Network
+from torchlean_check.packed import Bytes
 from torchlean_check.process import processors
 from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import Region
@@ -33,7 +34,7 @@ class Files:
     tables   slope tables of the certificate: records name them by position
     """
 
-    model: bytes
+    model: Bytes
     claim: bytes
     tables: list[tc.SlopeTable] = field(default_factory=list)
     refused: int = 0

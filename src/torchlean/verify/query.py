@@ -85,14 +85,14 @@ def verify_query(
     Raises   as verify_files; ShapeError and UsageError where networks and declarations do not fit
     """
     deadline = deadline or Deadline(timeout)
-    lowered = lower(models, plain(claim, "VNN-LIB property"))
+    lowered = lower(models, bytes(plain(claim, "VNN-LIB property")))
     return verify_files(lowered.model, lowered.claim, timeout, semantics, seed, workers, deadline, strategy), lowered
 
 
 def lower(models: Mapping[str, bytes], claim: bytes) -> Lowered:
     """The two files that a query comes to."""
     query = read_query(claim)
-    files = _files(query, {name: plain(data, "ONNX model") for name, data in models.items()})
+    files = _files(query, {name: bytes(plain(data, "ONNX model")) for name, data in models.items()})
     violation, place = merge_equal_inputs(query.violation, "the query")
     parts = [_part(network, files[network.name], place) for network in query.networks]
     (first, *others), width = query.networks, violation.inputs

@@ -6,9 +6,13 @@ import os
 import signal
 import warnings
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torchlean_check.packed import Bytes
 
 F32 = NDArray[np.float32]
 
@@ -22,7 +26,7 @@ class Runtime:
     Shapes   x: [n], as many numbers as the model's input has; a symbolic axis is 1
     """
 
-    def __init__(self, model: bytes, x: F32) -> None:
+    def __init__(self, model: Bytes, x: F32) -> None:
         self._answer: F32 | None = None
         self._process = self._pipe = 0
         if not hasattr(os, "fork"):
@@ -67,7 +71,7 @@ class Runtime:
         self._pipe = 0
 
 
-def run(model: bytes, x: F32) -> F32:
+def run(model: Bytes, x: F32) -> F32:
     """In this process. Raises what onnxruntime does, and ImportError where there is none."""
     import onnxruntime
 
@@ -75,7 +79,7 @@ def run(model: bytes, x: F32) -> F32:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(bytes(model), options, providers=["CPUExecutionProvider"])
     (wanted,) = session.get_inputs()
     sizes = [d if isinstance(d, int) else 1 for d in wanted.shape]
     (y,) = session.run(None, {wanted.name: x.reshape(sizes)})

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torchlean.verify.witness import Witness
+    from torchlean_check.packed import Bytes
 
 
 class Status(StrEnum):
@@ -39,7 +40,8 @@ class Verdict:
     leaves        of the proof's trees      boxes     that were bounded to find them
     seconds       from the files' bytes to the certificate's
     strategy      what decided it, and why that was chosen
-    certificate   the bytes of the proof, for `unsat`       model, claim   the bytes of the two files that it is about
+    certificate   the bytes of the proof, for `unsat`       model, claim   the bytes of the two files that it is about,
+                  the model's as a memoryview where its file was packed
     rules, table  what the proof rests on: families of ops, and the table of tolerances of elementary functions
     """
 
@@ -51,7 +53,7 @@ class Verdict:
     boxes: int = 0
     witness: Witness | None = None
     certificate: bytes | None = None
-    model: bytes = b""
+    model: Bytes = b""
     claim: bytes = b""
     rules: tuple[str, ...] = ()
     table: str = ""
@@ -74,7 +76,7 @@ class Verdict:
             )
         root = make_folder(folder)
         files = root / "model.onnx", root / "claim.vnnlib", root / "proof.tlcert"
-        atomic_write_all(dict(zip(files, (self.model, self.claim, self.certificate), strict=True)))
+        atomic_write_all(dict(zip(files, (bytes(self.model), self.claim, self.certificate), strict=True)))
         return files
 
     @property

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torchlean.bounds.property import Clause
     from torchlean.bounds.region import Box
     from torchlean.run.program import Program
+    from torchlean_check.packed import Bytes
 
 F32 = NDArray[np.float32]
 
@@ -55,7 +56,7 @@ class Witness:
 class Replay:
     """The program and the violation of two files, read once by torchlean's own readers, when the first point comes."""
 
-    def __init__(self, model: bytes, claim: bytes) -> None:
+    def __init__(self, model: Bytes, claim: bytes) -> None:
         self.model, self.claim = model, claim
         self._begun = False
 

@@ -24,12 +24,13 @@ from torchlean.passes import drop_unreachable
 from torchlean.run.program import Program
 from torchlean_check import wire
 from torchlean_check.errors import CheckError, UnsupportedError
+from torchlean_check.packed import Bytes, unpack
 
 Entry: TypeAlias = "Tensor | Known"
 _BY_NUMPY = {d.numpy: d for d in DTYPES.values()}
 
 
-def read_onnx(source: str | os.PathLike[str] | bytes, name: str | None = None) -> Program:
+def read_onnx(source: str | os.PathLike[str] | Bytes, name: str | None = None) -> Program:
     """The program of an ONNX file (path, plain or gzip) or of its bytes.
 
     name     what errors call the file; by default its file name
@@ -38,13 +39,13 @@ def read_onnx(source: str | os.PathLike[str] | bytes, name: str | None = None) -
              Unsupported: every node that cannot be read, listed at once; external data; an opset outside the range
              DataError: NaN among the weights.   ShapeError: shapes that do not fit
     """
-    if isinstance(source, bytes):
+    if isinstance(source, Bytes):
         raw, name = source, name or "ONNX model"
     else:
         path = find(source)
         raw, name = read_bytes(path), name or os.path.basename(path)
     try:
-        model = wire.parse(wire.unpack(raw))
+        model = wire.parse(unpack(raw))
     except CheckError as error:
         kind = Unsupported if isinstance(error, UnsupportedError) else FileError
         raise kind(
@@ -133,7 +134,7 @@ class Importer:
             name, TensorType(array.shape, self._dtype(array.dtype.name, f"initializer {name}"))
         )
         self.builder.line = here
-        self.parameters[name] = array
+        self.parameters[name] = array.copy()  # it may be a view of the file
         self.entries[name] = tensor
         return tensor
 
@@ -355,7 +356,7 @@ class Importer:
             )
 
     def _refuse_nan(self, array: np.ndarray, what: str) -> None:
-        if array.dtype.kind == "f" and bool(np.isnan(array).any()):
+        if array.dtype.kind == "f" and array.size and bool(np.isnan(array.min())):
             raise DataError(
                 "the weights contain NaN",
                 where=f"{self.name}, {what}",

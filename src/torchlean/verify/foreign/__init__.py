@@ -38,8 +38,8 @@ def import_proof(
     Raises     as verify_files; FileError and Unsupported for the artefact
     """
     deadline = deadline or Deadline(timeout)
-    content = plain(artefact, "artefact")
-    network, regions = read(plain(model, "ONNX model"), plain(claim, "VNN-LIB property"))
+    content = bytes(plain(artefact, "artefact"))
+    network, regions = read(plain(model, "ONNX model"), bytes(plain(claim, "VNN-LIB property")))
     files, rng = Files(model, claim), np.random.default_rng(seed)
     # All of the artefact is read before anything is decided: a damaged one is never passed over.
     hints = {}
