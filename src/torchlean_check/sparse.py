@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ Ints = npt.NDArray[np.int64]
 Multiply = Callable[[Floats, Floats], Floats]  # an arithmetic's product, as other maps need it
 Some = tuple[Floats, Ints]  # rows, and which entries their columns are, none twice; the others are 0
 Part = tuple[Floats, Ints | None]  # the same; None: all, in order
-PIECE = 1 << 18
+PIECE, PAIR = 1 << 18, 2  # entries of a pass; of a row, so that gathering one after the other pays
 LEAST, SHARE = 1 << 12, 16  # a matrix of fewer places, or with more than one entry in 16, is multiplied as a whole
 
 
@@ -26,6 +27,7 @@ class Sparse:
     row, column, weight   the entries, row by row
     down                  their order column by column
     depth                 terms in the longest sum that `apply` or `transpose` forms
+    each                  how many entries every row has, where all have the same few; else 0
 
     Sums are elementwise, so both arithmetics take them as they are, and what is 0 in every row costs nothing.
     """
@@ -36,6 +38,7 @@ class Sparse:
     weight: Floats
     down: Ints
     depth: int
+    each: int
 
     @staticmethod
     def of(weight: npt.NDArray[Any]) -> Sparse | None:
@@ -51,10 +54,15 @@ class Sparse:
     @staticmethod
     def made(shape: tuple[int, int], row: Ints, column: Ints, weight: npt.NDArray[Any]) -> Sparse:
         """The matrix of entries given row by row, none twice."""
-        most = max(int(np.bincount(i, minlength=1).max()) for i in (row, column))
-        return Sparse(shape, row, column, weight.astype(np.float64), np.argsort(column, kind="stable"), most)
+        rows, columns = np.bincount(row, minlength=shape[0]), np.bincount(column, minlength=1)
+        most, down = max(int(rows.max()), int(columns.max())), np.argsort(column, kind="stable")
+        each = int(rows[0]) if rows[0] <= PAIR and (rows == rows[0]).all() else 0
+        return Sparse(shape, row, column, weight.astype(np.float64), down, most, each)
 
     def apply(self, x: Floats, product: Multiply) -> Floats:
+        if self.each:
+            terms = (x.take(self.column[i :: self.each], axis=1) * self.weight[i :: self.each] for i in range(self.each))
+            return reduce(np.add, terms)
         return full(*_gather(x, None, self.column, self.row, self.weight, self.shape[1]), self.shape[0])
 
     def transpose(self, rows: Floats, product: Multiply) -> Floats:
@@ -65,7 +73,7 @@ class Sparse:
         return _gather(rows, columns, self.row[i], self.column[i], self.weight[i], self.shape[0])
 
     def absolute(self) -> Sparse:
-        return Sparse(self.shape, self.row, self.column, np.abs(self.weight), self.down, self.depth)
+        return Sparse(self.shape, self.row, self.column, np.abs(self.weight), self.down, self.depth, self.each)
 
     def leaves(self) -> Floats:
         return np.bincount(self.row, minlength=self.shape[0]).astype(np.float64)
@@ -122,7 +130,9 @@ def add(a: Part, b: Part, size: int) -> Part:
     (rows, columns), (more, others) = a, b
     if columns is None or others is None:
         return full(*a, size) + full(*b, size), None
-    both = np.union1d(columns, others)
+    some = np.zeros(size, np.bool_)  # np.union1d would load numpy.ma
+    some[columns] = some[others] = True
+    both = np.flatnonzero(some)
     total = np.zeros((len(rows), len(both)))
     total[:, np.searchsorted(both, columns)] = rows
     total[:, np.searchsorted(both, others)] += more

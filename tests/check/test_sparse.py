@@ -39,6 +39,21 @@ def test_products_are_those_of_the_matrix(always, seed):
     assert not np.delete(rows[:, columns] @ weight[columns], reached, axis=1).any()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_rows_of_one_or_two_entries_are_gathered_one_after_the_other(always, count):
+    rng = np.random.default_rng(count)
+    weight = np.zeros((40, 7))
+    for row in weight:
+        row[rng.choice(7, count, replace=False)] = rng.integers(1, 9, count)
+    map_ = Sparse.of(weight)
+    assert map_.each == (count if count < 3 else 0)
+    x = whole_numbers(rng, 3, 7, share=0.5)
+    assert np.array_equal(map_.apply(x, np.matmul), x @ weight.T)
+    assert np.array_equal(map_.absolute().apply(x, np.matmul), x @ abs(weight).T)
+    weight[3] = 0.0
+    assert Sparse.of(weight).each == 0 and np.array_equal(Sparse.of(weight).apply(x, np.matmul), x @ weight.T)
+
+
 def test_a_coefficient_that_is_not_a_number_stays_in_sight(always):
     map_ = Sparse.of(np.eye(3))
     assert np.isnan(map_.transpose(np.array([[0.0, np.nan, 0.0]]), np.matmul)[0, 1])

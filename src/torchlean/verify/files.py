@@ -76,8 +76,8 @@ def verify_files(
                 first_attacks(problems)
                 strategies = [choose(strategy, problem) for problem in problems]
                 how, root = "; ".join(dict.fromkeys(map(str, strategies))), root_rule(network, regions, strategies)
-                for problem, (_, kernel) in zip(problems, looks, strict=True):
-                    problem.begin(root, kernel)
+                for problem, look in zip(problems, looks, strict=True):
+                    problem.begin(root, *look)
                 try:
                     proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
                 except Budget:

@@ -53,6 +53,7 @@ class Problem:
 
     rng      the only source of chance
     root     the rule of the root's boxes
+    looked   whether the kernel's root is known to leave a clause open
     nearest  the point that came nearest to a violation, [1, n], or none
     asked    the least distance to a violation at which rounding was asked about
     """
@@ -65,6 +66,7 @@ class Problem:
     rng: np.random.Generator
     workers: int = 1
     root: str = ""
+    looked: bool = False
     _kernel: tc.Kernel | None = None
     _real: tc.Kernel | None = None
     target: Target = field(init=False)
@@ -116,10 +118,14 @@ class Problem:
         made._kernel = self._real
         return made
 
-    def begin(self, root: str, glanced: tc.Kernel | None) -> None:
-        """Settle on the rule of the root's boxes. glanced: a kernel by `quick_rule`, for use where that is the rule."""
+    def begin(self, root: str, closed: bool, glanced: tc.Kernel | None) -> None:
+        """Settle on the rule of the root's boxes.
+
+        closed, glanced   what `glance` said: its kernel, by `quick_rule`, is for use where that is the rule
+        """
         self.root = root
         self._kernel = glanced if quick_rule(self.network) == root else None
+        self.looked = self._kernel is not None and not closed
 
     def attack(self, points: int, starts: int, steps: int, deadline: Deadline | None = None) -> None:
         """Attack, and try what looks violating; see `attack.attack`. Raises Found."""
