@@ -61,8 +61,8 @@ class Sparse:
 
     def apply(self, x: Floats, product: Multiply) -> Floats:
         if self.each:
-            terms = (x.take(self.column[i :: self.each], axis=1) * self.weight[i :: self.each] for i in range(self.each))
-            return reduce(np.add, terms)
+            turns = (slice(i, None, self.each) for i in range(self.each))
+            return reduce(np.add, (x.take(self.column[i], axis=1) * self.weight[i] for i in turns))
         return full(*_gather(x, None, self.column, self.row, self.weight, self.shape[1]), self.shape[0])
 
     def transpose(self, rows: Floats, product: Multiply) -> Floats:

@@ -28,6 +28,23 @@ def directed(mode, fmt):
     return {name: through(name) for name in hardware.NUMPY}
 
 
+@formats
+def test_the_hash_is_that_of_software(fmt):
+    assert hardware.fingerprint(fmt, directed(Rounding.NEAREST, fmt)) == hardware.RESULTS[fmt]
+
+
+@formats
+def test_the_hash_sees_every_difference(fmt, monkeypatch):
+    """A machine that differs anywhere is looked at in full, and fails; one NaN is as good as another."""
+    others = [directed(mode, fmt) for mode in Rounding if mode is not Rounding.NEAREST]
+    others += [flushed(True, False), flushed(False, True), fused_products()]
+    for operations in others:
+        monkeypatch.setattr(hardware, "NUMPY", operations)
+        assert hardware.fingerprint(fmt, operations) != hardware.RESULTS[fmt] and hardware.failures.__wrapped__(fmt)
+    other = {"mul": lambda a, b: np.where(np.isnan(a * b), np.copysign(a.dtype.type(np.nan), a), a * b)}
+    assert hardware.fingerprint(fmt, directed(Rounding.NEAREST, fmt) | other) == hardware.RESULTS[fmt]
+
+
 def flushed(operands, results):
     """The operations of a processor that takes subnormals for zeros."""
 

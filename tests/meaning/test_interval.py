@@ -215,6 +215,40 @@ def test_dot_is_nearly_as_tight_as_its_definition_where_one_factor_is_a_point(k,
     assert (got.hi <= defined.hi + slack).all()
 
 
+@pytest.mark.parametrize("N", [IR, IF], ids=["real", "float"])
+def test_a_large_matrix_of_points_is_what_its_elements_are(N):
+    """Its ends are made late, and what a product skips of them is 0."""
+    rng = np.random.default_rng(5)
+    w = np.where(rng.random((300, 256)) < 0.01, rng.standard_normal((300, 256)), 0.0).astype(np.float32)
+    x = rng.standard_normal((2, 256)).astype(np.float32)
+    late, now = N.constant(w), N.enclose(w, w, "float32")
+    small = [N.dot(N.constant(x), N.constant(part)) for part in np.split(w, 3)]
+    product = N.dot(N.constant(x), late)
+    if N is IF:
+        assert product.contains(FLOAT.dot(x, w)).all()
+    else:
+        for i, j in np.ndindex(2, 300):
+            at = np.flatnonzero(w[j])
+            y = sum((Fraction(a) * Fraction(b) for a, b in zip(x[i, at].tolist(), w[j, at].tolist(), strict=True)),
+                    Fraction(0))  # fmt: skip
+            assert product.lo[i, j] <= y <= product.hi[i, j]
+    assert product.shape == (2, 300) and not product.nan.any()
+    around = np.concatenate([part.hi - part.lo for part in small], axis=1)
+    assert (product.hi - product.lo <= around * (1 + 2.0**-40) + 2.0**-140).all()
+    turned = N.permute(N.constant(np.ascontiguousarray(w.T)), (1, 0))
+    again = N.dot(N.constant(x), turned)
+    assert np.array_equal(again.lo, product.lo) and np.array_equal(again.hi, product.hi)
+    for other in (late, turned, N.reshape(N.constant(w.reshape(256, 300)), (300, 256))):
+        assert other.shape == now.shape and other.dtype == "float32"
+        assert all(np.array_equal(getattr(other, end), getattr(now, end)) for end in ("lo", "hi", "nan"))
+    total, same = N.add(late, now), N.add(now, now)
+    assert np.array_equal(total.lo, same.lo) and np.array_equal(total.hi, same.hi)
+    w[7, 9] = np.nan
+    spoiled = N.constant(w)
+    assert spoiled.nan[7, 9] and spoiled.lo[7, 9] == -np.inf and spoiled.hi[7, 9] == np.inf
+    assert N.dot(N.constant(x), spoiled).nan[:, 7].all()
+
+
 def test_a_dot_of_zeros_is_zero():
     zero = IR.constant(np.zeros((2, 3), np.float32))
     box = IR.dot(zero, IR.enclose(-np.ones((1, 3)), np.ones((1, 3))))

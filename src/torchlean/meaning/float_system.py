@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from torchlean import floats
 from torchlean.errors import DomainError
+from torchlean.floats.entries import ROWS, entries
 from torchlean.meaning import structure
 from torchlean.meaning.dtypes import AnyDType, cast_array, kind_of, literal_array, round_array
 from torchlean.meaning.functions import NamedFunctions
-from torchlean.meaning.products import dot_into
+from torchlean.meaning.products import dot_into, dot_of_entries
 
 Value: TypeAlias = NDArray[Any]
 Operand: TypeAlias = "NDArray[Any] | float | int"
@@ -200,7 +201,7 @@ class Float(NamedFunctions):
         """Left to right over k: acc = acc + x[..., m, k] * w[..., n, k], from +0, two roundings a step.
 
         Shapes   x: [*s, m, k], w: [*s, n, k] -> [*s, m, n]; leading axes broadcast
-        Method   meaning.products
+        Method   meaning.products; of a large matrix of few entries, these alone
         """
         lead = np.broadcast_shapes(x.shape[:-2], w.shape[:-2])
         m, n, depth = x.shape[-2], w.shape[-2], x.shape[-1]
@@ -209,7 +210,12 @@ class Float(NamedFunctions):
             return out
         with np.errstate(all="ignore"):
             if w.ndim == 2:  # one matrix serves every leading axis: they are more rows
-                dot_into(x.reshape(-1, depth), w, out.reshape(-1, n))
+                rows = x.reshape(-1, depth)
+                few = entries(w) if len(rows) <= ROWS and np.isfinite(rows).all() else None
+                if few is None:
+                    dot_into(rows, w, out.reshape(-1, n))
+                else:
+                    dot_of_entries(rows, few, out.reshape(-1, n))
             elif lead and m * n >= 256:  # one pair of matrices at a time, each block contiguous
                 xs, ws = np.broadcast_to(x, (*lead, m, depth)), np.broadcast_to(w, (*lead, n, depth))
                 for i in np.ndindex(*lead):

@@ -20,7 +20,7 @@ from torchlean.meaning import structure
 from torchlean.meaning.dtypes import AnyDType, cast_array, integer_range, kind_of, literal_array, name_of, round_array
 from torchlean.meaning.float_system import divide_integers
 from torchlean.meaning.interval_structure import Operand, RangeStructure
-from torchlean.meaning.ranges import Ranges, corners, enclose, integer_arithmetic, of_array, winners
+from torchlean.meaning.ranges import Points, Ranges, corners, enclose, integer_arithmetic, of_array, winners
 
 F64: TypeAlias = NDArray[np.float64]
 
@@ -330,13 +330,13 @@ class IntervalReal(RangeStructure):
                 np.multiply, a.move(lambda v: v[..., :, None, :]), b.move(lambda v: v[..., None, :, :])
             )
             return self.sum(products, (-1,))
-        found = sparse_ends(a.lo, a.hi, b.lo) if b.lo is b.hi else None
-        lo, hi = found or matmul_ends(a.lo, a.hi, np.swapaxes(b.lo, -1, -2), np.swapaxes(b.hi, -1, -2))
-        rows, columns = (
-            np.any(p.nan | np.isinf(p.lo) | np.isinf(p.hi), axis=-1, keepdims=True) for p in (a, b)
-        )
-        nan = rows | np.swapaxes(columns, -1, -2)
-        return self._folded_products(Ranges(lo, hi, np.asarray(nan), a.dtype), a, b)
+        found = sparse_ends(a.lo, a.hi, b.source) if isinstance(b, Points) else None
+        if found is not None:  # all of b is finite
+            nan = np.broadcast_to(_may_be_nan(a), found[0].shape)
+            return self._folded_products(Ranges(*found, nan, a.dtype), a, b)
+        lo, hi = matmul_ends(a.lo, a.hi, np.swapaxes(b.lo, -1, -2), np.swapaxes(b.hi, -1, -2))
+        nan = _may_be_nan(a) | np.swapaxes(_may_be_nan(b), -1, -2)
+        return self._folded_products(Ranges(lo, hi, nan, a.dtype), a, b)
 
     def _folded_products(self, exact: Ranges, a: Ranges, b: Ranges) -> Ranges:
         """Shapes   a: [*s, m, k], b: [*s, n, k], the factors"""
@@ -378,6 +378,11 @@ class IntervalReal(RangeStructure):
 def _defined(lo: F64, hi: F64) -> tuple[F64, F64]:
     """An end inf - inf is open to everything."""
     return np.where(np.isnan(lo), -np.inf, lo), np.where(np.isnan(hi), np.inf, hi)
+
+
+def _may_be_nan(x: Ranges) -> NDArray[np.bool_]:
+    """Rows whose products may be NaN.   Shapes  [*s, m, k] -> [*s, m, 1]"""
+    return np.asarray(np.any(x.nan | np.isinf(x.lo) | np.isinf(x.hi), axis=-1, keepdims=True))
 
 
 def holds_zero(x: Ranges) -> NDArray[np.bool_]:

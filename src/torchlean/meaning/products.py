@@ -32,8 +32,7 @@ def dot_into(x: Value, w: Value, out: Value) -> None:
         x, w, out = w, x, np.swapaxes(out, -1, -2)
         m, n = n, m
     x, w = (a.reshape((1,) * (out.ndim - a.ndim) + a.shape) for a in (x, w))
-    left = np.ascontiguousarray(np.moveaxis(x, -1, 0))  # [k, *s, m]
-    right = np.ascontiguousarray(np.moveaxis(w, -1, 0))  # [k, *s, n]
+    left, right = (np.require(np.moveaxis(a, -1, 0), requirements=("C", "A")) for a in (x, w))  # [k, *s, m], [k, *s, n]
     # An inner axis of length 1 would be dropped, and the loop would run, perhaps reordered, along k.
     fold = by_einsum if n > 1 and folds_left(out.dtype.char) else by_passes
     columns = min(n, _COLUMNS)
@@ -44,6 +43,19 @@ def dot_into(x: Value, w: Value, out: Value) -> None:
             running = np.zeros((*out.shape[:-2], len(range(m)[r : r + rows]), columns), out.dtype)
             fold(left[..., r : r + rows], right[..., c : c + columns], running)
             out[..., r : r + rows, c : c + columns] = running
+
+
+def dot_of_entries(x: Value, few: tuple[Any, Any, Value], out: Value) -> None:
+    """The same bits, where x is finite: from +0 on, adding a product that is +0 or -0 changes no sum.
+
+    few      `floats.entries.entries` of w
+    Shapes   x: [m, k], out: [m, n], zeros, written to
+    """
+    row, column, value = few
+    turn = np.arange(len(row)) - np.searchsorted(row, row)  # each output's terms come in their order
+    for t in range(int(turn.max(initial=-1)) + 1):
+        at = turn == t
+        out[:, row[at]] += x[:, column[at]] * value[at]
 
 
 def by_passes(left: Value, right: Value, out: Value) -> None:

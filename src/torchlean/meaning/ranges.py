@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.errors import UsageError
+from torchlean.floats.entries import LARGE
 from torchlean.frozen import frozen
 from torchlean.meaning.dtypes import AnyDType, integer_range, kind_of, name_of
 
@@ -79,6 +80,33 @@ class Ranges:
         return Ranges(lo, hi, f(self.nan), self.dtype, self.fold and self.fold.move(f))
 
 
+class Points(Ranges):
+    """The elements of an array of float32 or float64, each as the range of itself. The ends are made when they are
+    asked for: of a large matrix they take longer than a product that only looks where it is not 0.
+    """
+
+    source: Array
+
+    def __init__(self, source: Array) -> None:
+        for name, value in (("source", source), ("dtype", source.dtype.name)):
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("lo", "hi", "nan"):
+            raise AttributeError(name)
+        made = ends_of(self.source)
+        for end in ("lo", "hi", "nan"):
+            object.__setattr__(self, end, getattr(made, end))
+        return getattr(made, name)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.source.shape)
+
+    def move(self, f: Callable[[Array], Array]) -> Ranges:
+        return Points(f(self.source))
+
+
 _CARRIERS = {"float": np.float64, "int": np.int64, "bool": np.bool_}
 
 
@@ -101,6 +129,12 @@ def enclose(lo: Array, hi: Array, dtype: AnyDType, nan: Bool | None = None) -> R
 def of_array(array: Array) -> Ranges:
     """Each element as the range of itself; a NaN is any value or NaN."""
     array = np.asarray(array)
+    large = array.ndim == 2 and array.size >= LARGE and array.dtype in (np.float32, np.float64)
+    return Points(array) if large else ends_of(array)
+
+
+def ends_of(array: Array) -> Ranges:
+    """The same with its ends."""
     kind = kind_of(array.dtype)
     values: Array = array.astype(_CARRIERS[kind])
     if kind != "float":

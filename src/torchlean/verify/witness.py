@@ -64,7 +64,7 @@ class Replay:
     def program(self) -> Program:
         from torchlean.io.onnx import read_onnx
 
-        program = read_onnx(self.model).inference()
+        program = read_onnx(self.model, copy=False).inference()
         return program.specialise(**{str(s): 1 for s in program.input_type.shape if not isinstance(s, int)})
 
     @cached_property

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from torchlean.floats.entries import ROWS, entries
 from torchlean.floats.formats import BINARY64
 from torchlean.floats.rounding import F64
 from torchlean.floats.sums.bounds import growth, upper_matmul
 
-LARGE, SHARE, ROWS = 1 << 16, 16, 16  # entries; one of so many is not zero; rows: where sums over entries pay
 _U, _STEP, _TINY = BINARY64.unit_roundoff, 2.0**-52, BINARY64.smallest_subnormal
 
 
@@ -70,18 +72,18 @@ def matmul_ends(alo: F64, ahi: F64, blo: F64, bhi: F64) -> tuple[F64, F64]:
     return lo, hi
 
 
-def sparse_ends(alo: F64, ahi: F64, w: F64) -> tuple[F64, F64] | None:
+def sparse_ends(alo: F64, ahi: F64, w: NDArray[Any]) -> tuple[F64, F64] | None:
     """`matmul_ends` with the transpose of a matrix of points, summed over the entries that are not zero.
 
     None where that does not pay or is not plain: a small matrix, one of many entries, many rows, or what is not finite.
 
-    Shapes    a: [m, k], w: [n, k] -> two of [m, n]
+    Shapes    a: [m, k], w: [n, k] of float32 or float64 -> two of [m, n]
     Error     as `matmul_ends`, k being the most entries of a row of w
     """
-    if alo.ndim != 2 or w.ndim != 2 or w.size < LARGE or len(alo) > ROWS or SHARE * np.count_nonzero(w) > w.size:
+    few = entries(w) if alo.ndim == 2 and len(alo) <= ROWS else None
+    if few is None:
         return None
-    row, column = np.nonzero(w)
-    weight = w[row, column]
+    row, column, weight = few[0], few[1], few[2].astype(np.float64)
     middle, radius, lost = midpoints(alo, ahi)
     if not len(row) or lost.any() or not np.isfinite(weight).all():
         return None

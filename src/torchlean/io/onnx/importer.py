@@ -30,10 +30,11 @@ Entry: TypeAlias = "Tensor | Known"
 _BY_NUMPY = {d.numpy: d for d in DTYPES.values()}
 
 
-def read_onnx(source: str | os.PathLike[str] | Bytes, name: str | None = None) -> Program:
+def read_onnx(source: str | os.PathLike[str] | Bytes, name: str | None = None, *, copy: bool = True) -> Program:
     """The program of an ONNX file (path, plain or gzip) or of its bytes.
 
     name     what errors call the file; by default its file name
+    copy     whether parameters are arrays of their own; else they are views of the bytes, at any address
     Returns  a Program with the file's names for inputs, outputs and parameters; unnamed unknown axes become symbols
     Raises   FileError: missing, truncated, not ONNX, inconsistent
              Unsupported: every node that cannot be read, listed at once; external data; an opset outside the range
@@ -51,7 +52,7 @@ def read_onnx(source: str | os.PathLike[str] | Bytes, name: str | None = None) -
         raise kind(
             error.what, where=f"{name}, {error.where}", expected=error.expected, got=error.got, fix=error.fix
         ) from None
-    program = Importer(model, name).run()
+    program = Importer(model, name, copy).run()
     return Program(drop_unreachable(program.graph), program.parameters)  # a number read at once left its constant
 
 
@@ -61,8 +62,8 @@ class Importer:
     entries   what each value name stands for so far; a name that is absent although it was produced is unsupported
     """
 
-    def __init__(self, model: wire.Model, name: str) -> None:
-        self.name, self.graph = name, model.graph
+    def __init__(self, model: wire.Model, name: str, copy: bool) -> None:
+        self.name, self.graph, self._copy = name, model.graph, copy
         self.opset = opset_of(model, name)
         self.builder = Builder(ops.ALL, where=name)
         self.entries: dict[str, Entry] = {}
@@ -134,7 +135,7 @@ class Importer:
             name, TensorType(array.shape, self._dtype(array.dtype.name, f"initializer {name}"))
         )
         self.builder.line = here
-        self.parameters[name] = array.copy()  # it may be a view of the file
+        self.parameters[name] = array.copy() if self._copy else array
         self.entries[name] = tensor
         return tensor
 
