@@ -279,6 +279,21 @@ def test_gzip_is_bounded_and_whole(size, random):
     assert unpack(file, limit=size) == content
 
 
+def test_gzip_where_pages_do_not_come_at_once_or_not_at_all(monkeypatch):
+    content = np.random.default_rng(0).bytes(1000)
+    file = gzip.compress(content)
+
+    def nothing(*_):
+        raise OSError("cannot allocate")
+
+    monkeypatch.setattr(packed.mmap, "mmap", nothing)
+    monkeypatch.setattr(packed.mmap, "MAP_POPULATE", 0, raising=False)
+    with pytest.raises(MemoryError, match="cannot allocate"):
+        unpack(file)
+    monkeypatch.delattr(packed.mmap, "MAP_POPULATE")
+    assert unpack(file) == content
+
+
 def test_an_empty_file_is_refused():
     for empty in (b"", gzip.compress(b"")):
         with pytest.raises(CheckError, match="empty"):
