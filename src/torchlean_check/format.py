@@ -22,11 +22,11 @@ from torchlean_check import records as trees
 from torchlean_check.cases import Case
 from torchlean_check.errors import CheckError
 from torchlean_check.frozen import frozen
+from torchlean_check.gzipped import MAX_BYTES as MAX_MODEL
+from torchlean_check.gzipped import Bytes, unpack
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.magic import TREE
 from torchlean_check.network import TABLES
-from torchlean_check.packed import MAX_BYTES as MAX_MODEL
-from torchlean_check.packed import Bytes, unpack
 from torchlean_check.records import Bound, Derivation, Record, Refutation, SlopeTable, Tree
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 

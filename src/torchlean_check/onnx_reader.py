@@ -18,6 +18,7 @@ import numpy as np
 
 from torchlean_check import wire
 from torchlean_check.errors import CheckError
+from torchlean_check.gzipped import Bytes
 from torchlean_check.lattice import merged
 from torchlean_check.network import (
     Affine,
@@ -36,7 +37,6 @@ from torchlean_check.network import (
     as_floats,
     matrix,
 )
-from torchlean_check.packed import Bytes
 from torchlean_check.rules import families, read_constants, read_logic, read_products
 from torchlean_check.wire import Array, Node, refuse, unsupported
 

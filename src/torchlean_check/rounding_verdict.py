@@ -19,8 +19,8 @@ from torchlean_check import arith, wire
 from torchlean_check.errors import CheckError
 from torchlean_check.format import digest
 from torchlean_check.frozen import frozen
+from torchlean_check.gzipped import unpack
 from torchlean_check.magic import ROUNDING
-from torchlean_check.packed import unpack
 from torchlean_check.rounding import derive
 from torchlean_check.rules.rounding_function import TABLE
 from torchlean_check.twin import Twin

@@ -7,10 +7,10 @@ import numpy as np
 from torchlean_check import arith, format, tree
 from torchlean_check.errors import CheckError
 from torchlean_check.frozen import frozen
+from torchlean_check.gzipped import Bytes, unpack
 from torchlean_check.kernel import Kernel
 from torchlean_check.network import Network
 from torchlean_check.onnx_reader import read_network
-from torchlean_check.packed import Bytes, unpack
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.vnnlib_reader import Region, read_property
 

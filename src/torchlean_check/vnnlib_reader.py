@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from torchlean_check.errors import CheckError, UnsupportedError
 from torchlean_check.frozen import frozen
+from torchlean_check.gzipped import Bytes
 from torchlean_check.hull import Floats, hull, nearest, up
-from torchlean_check.packed import Bytes
 
 MAX_BYTES, MAX_DEPTH, MAX_CLAUSES, MAX_VARIABLES, MAX_DIGITS = 1 << 26, 64, 1 << 14, 1 << 20, 400
 NUMBER = re.compile(r"(-?\d+)(?:\.(\d+))?(?:[eE]([-+]?\d{1,3}))?\Z", re.ASCII)

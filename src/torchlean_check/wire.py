@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from torchlean_check.errors import CheckError, UnsupportedError
 from torchlean_check.frozen import frozen
-from torchlean_check.packed import MAX_BYTES, Bytes
+from torchlean_check.gzipped import MAX_BYTES, Bytes
 
 Array = npt.NDArray[Any]
 DTYPES = {

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from torchlean_check import packed
+from torchlean_check import gzipped
 from torchlean_check.errors import CheckError
+from torchlean_check.gzipped import unpack
 from torchlean_check.network import Affine, Relu
 from torchlean_check.onnx_reader import read_network
-from torchlean_check.packed import unpack
 
 RNG = np.random.default_rng(0)
 
@@ -264,14 +264,14 @@ def test_every_truncation_is_refused(tools):
             read_network(data[:size])
 
 
-@pytest.mark.parametrize("size", [1, 1000, packed.GIVEN - 1, packed.GIVEN, 2 * packed.GIVEN + 7])
+@pytest.mark.parametrize("size", [1, 1000, gzipped.GIVEN - 1, gzipped.GIVEN, 2 * gzipped.GIVEN + 7])
 @pytest.mark.parametrize("random", [False, True])
 def test_gzip_is_bounded_and_whole(size, random):
     content = np.random.default_rng(size).bytes(size) if random else bytes(size)
     file = gzip.compress(content)
     assert unpack(file) == content and unpack(unpack(file)) == content
     longer, shorter = (file[:-4] + (size + d).to_bytes(4, "little") for d in (1, -1))
-    for bad in (file[:-1], file[:-9], file[:9], file + b"x", file + bytes(packed.TAKEN), file + file, longer, shorter):
+    for bad in (file[:-1], file[:-9], file[:9], file + b"x", file + bytes(gzipped.TAKEN), file + file, longer, shorter):
         with pytest.raises(CheckError, match="gzip"):
             unpack(bad)
     with pytest.raises(CheckError, match="too large"):
@@ -286,11 +286,11 @@ def test_gzip_where_pages_do_not_come_at_once_or_not_at_all(monkeypatch):
     def nothing(*_):
         raise OSError("cannot allocate")
 
-    monkeypatch.setattr(packed.mmap, "mmap", nothing)
-    monkeypatch.setattr(packed.mmap, "MAP_POPULATE", 0, raising=False)
+    monkeypatch.setattr(gzipped.mmap, "mmap", nothing)
+    monkeypatch.setattr(gzipped.mmap, "MAP_POPULATE", 0, raising=False)
     with pytest.raises(MemoryError, match="cannot allocate"):
         unpack(file)
-    monkeypatch.delattr(packed.mmap, "MAP_POPULATE")
+    monkeypatch.delattr(gzipped.mmap, "MAP_POPULATE")
     assert unpack(file) == content
 
 

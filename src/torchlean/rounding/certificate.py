@@ -20,7 +20,7 @@ from torchlean.rounding.subject import stateless
 from torchlean.run.program import Program, sizes_of
 from torchlean_check import wire
 from torchlean_check.errors import CheckError
-from torchlean_check.packed import unpack
+from torchlean_check.gzipped import unpack
 from torchlean_check.rounding import derive
 from torchlean_check.rounding_verdict import claim_of, encode
 from torchlean_check.twin import Twin

@@ -16,9 +16,9 @@ from torchlean.verify.glance import glance, quick_rule, root_rule
 from torchlean.verify.outcome import Budget, Found, Proof, Stuck
 from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
+from torchlean_check.gzipped import Bytes, unpack
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Curve, Network, Product
-from torchlean_check.packed import Bytes, unpack
 from torchlean_check.process import processors
 from torchlean_check.records import NONE, tables_read
 from torchlean_check.vnnlib_reader import Region

@@ -16,8 +16,8 @@ from torchlean.verify.glance import quick_rule, slack, usual_rule
 from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.outcome import Found
 from torchlean.verify.witness import Replay
+from torchlean_check.gzipped import Bytes
 from torchlean_check.network import Network
-from torchlean_check.packed import Bytes
 from torchlean_check.process import processors
 from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import Region

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from torchlean_check.packed import Bytes
+    from torchlean_check.gzipped import Bytes
 
 F32 = NDArray[np.float32]
 

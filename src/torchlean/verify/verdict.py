@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torchlean.verify.witness import Witness
-    from torchlean_check.packed import Bytes
+    from torchlean_check.gzipped import Bytes
 
 
 class Status(StrEnum):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torchlean.bounds.property import Clause
     from torchlean.bounds.region import Box
     from torchlean.run.program import Program
-    from torchlean_check.packed import Bytes
+    from torchlean_check.gzipped import Bytes
 
 F32 = NDArray[np.float32]
 

@@ -24,7 +24,7 @@ from torchlean.passes import drop_unreachable
 from torchlean.run.program import Program
 from torchlean_check import wire
 from torchlean_check.errors import CheckError, UnsupportedError
-from torchlean_check.packed import Bytes, unpack
+from torchlean_check.gzipped import Bytes, unpack
 
 Entry: TypeAlias = "Tensor | Known"
 _BY_NUMPY = {d.numpy: d for d in DTYPES.values()}
