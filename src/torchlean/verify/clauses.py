@@ -22,7 +22,8 @@ from torchlean.verify.tighten import Tightening
 
 TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
 NEAR, TINY = 0.1, 64  # a tree is tried where this share of the clause's first bound lacks, or neurons are so few
-FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; none did
+FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; few did
+FEW = 0.25  # of the trees
 LEAVES_ROOT, LEAVES = 16, 8  # of the trees that the bounds of hidden neurons have of their own
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TRIED = 0.5  # of the time of tightening: what trees may have at least
@@ -30,7 +31,7 @@ LEVELS = 2.0  # seconds that they have at least on a device, where each level of
 MOST_NODES, MOST_NODES_CASES = 1 << 18, 1 << 15  # of a tree: fewer where tightening, with trees of its own, does more
 REST = 16  # leaves that are left of a tree that was not closed in its time: what is closed is kept
 TOGETHER = 4  # batches of neurons that are tightened in one pass, on a device
-MOST = 128  # cases of a pass
+MOST = 512  # cases of a pass
 SHARES = 16  # of the memory, of which the multipliers that waiting cases start from may take one
 
 
@@ -49,7 +50,6 @@ class ClauseSearch:
         self.tightening = Tightening(relus, scales)
         self.leaves = LEAVES if cases else 1
         self.credit = 0.0  # seconds that tightening took and trees did not waste: a tree may have them
-        self.patience = np.inf  # the most seconds that trees may have, which follows what they need
         self.near = NEAR
 
     def run(self, starts: Sequence[tuple[int, int, float]]) -> int:
@@ -105,20 +105,18 @@ class ClauseSearch:
     def _try(self, tries: list[Case], ends: dict[Case, tuple[Bounded, int]], took: float) -> list[Case]:
         """Trees for cases, the last first; closed ones leave `ends`. Of those that are closed in part, what is left."""
         relus, begun = self.relus, self.deadline.spent
-        least = max(TRIED * took, LEVELS if relus.engine.device else 0.0)
-        seconds = max(least, min(self.credit, self.patience))
+        seconds = max(TRIED * took, self.credit, LEVELS if relus.engine.device else 0.0)
         visited = relus.visited
         relus.enter(tries)
         most = MOST_NODES_CASES if self.cases else MOST_NODES
         trees = forest(relus, Bounded.join([ends[case] for case in tries], relus.maps), seconds, most)
         used = self.deadline.spent - begun + relus.replay_of(relus.visited - visited)
-        self.credit -= used * (1 - len(trees.closed) / len(tries))
-        if len(trees.closed) == len(tries):
-            self.near *= FARTHER if used < 0.5 * seconds else 1
-            self.patience = max(self.patience, 2 * used)
-        elif not trees.closed:
-            self.near *= 1 if trees.left else NEARER
-            self.patience = 0.5 * seconds
+        closed = len(trees.closed) / len(tries)
+        self.credit -= used * (1 - closed)
+        if closed < FEW:
+            self.near *= NEARER
+        elif closed == 1 and used < 0.5 * seconds:
+            self.near *= FARTHER
         out = []
         for i, case in enumerate(tries):
             left = trees.left.get(i, {})

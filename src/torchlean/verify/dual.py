@@ -134,7 +134,7 @@ class Dual:
         hold    whether the slopes stay as they are
         """
         given = Given(forms, side, alpha, beta, weight, (self.lo, self.hi) if box is None else box, hold)
-        if self.recorder is not None and LEAST <= len(side) <= MOST:
+        if self.recorder is not None and len(side) >= LEAST and len(side) * len(self.neurons) <= MOST:
             return self.recorder.ascend(given, steps, target)
         return ascend(Ascent(self, given), schedule(steps), target)
 

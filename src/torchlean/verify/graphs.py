@@ -19,7 +19,8 @@ from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
 
-LEAST, MOST = 16, 1 << 12  # problems: fewer are rare, and with more the operations take longer than their launches
+LEAST = 16  # problems: fewer are rare
+MOST = 1 << 23  # problems times neurons: with more, the operations take longer than their launches
 OFTEN = 4  # times that a shape has come before it is worth a recording
 
 
