@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from torchlean_check.bush import levels
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Ints
 from torchlean_check.records import RECORD, SPLIT, Entries, Record, Slopes16, SlopeTable, tables_read
@@ -105,14 +106,9 @@ def work(plan: Plan) -> Ints:
 
 def subtrees(plan: Plan) -> Ints:
     """The work at and below each node."""
-    inner = plan.kind >= SPLIT
-    parents = np.cumsum(inner)
-    ends = [1]  # of the levels: nodes are numbered level by level
-    while ends[-1] < len(inner):
-        ends.append(1 + 2 * int(parents[ends[-1] - 1]))
-    found = work(plan)
-    for begin, end in reversed(list(zip([0, *ends], ends, strict=False))):
-        at = begin + np.nonzero(inner[begin:end])[0]
+    inner, found = plan.kind >= SPLIT, work(plan)
+    for level in reversed(levels(plan.child, inner)):
+        at = level.start + np.flatnonzero(inner[level])
         found[at] += found[plan.child[at]] + found[plan.child[at] + 1]
     return found
 
