@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from torchlean_check.cuts import Cuts
-from torchlean_check.duals import duals
+from torchlean_check import steps
 from torchlean_check.network import Ints
 from torchlean_check.pushes import Splits
 from torchlean_check.records import LEAF, RECORD, SPLIT, SPLIT_VALUE
@@ -36,7 +35,7 @@ def levels(child: Ints, inner: Bools) -> list[slice]:
 def sizes(plan: Plan) -> Ints:
     """How many leaves the bush at each node has; 0 where none is."""
     op = plan.tree.op
-    plain = np.array([not record.derivations for record in plan.tree.records], np.bool_)
+    plain = np.diff(plan.columns.derivations) == 0
     found = np.zeros(len(op), np.int64)
     found[np.flatnonzero(op & RECORD)[plain]] = 1
     found[op != LEAF | RECORD] = 0
@@ -78,22 +77,8 @@ def _leaves(plan: Plan, nodes: Ints) -> tuple[Ints, Ints, Splits]:
 
 def replay(plan: Plan, nodes: Ints, state: State) -> tuple[int, list[tuple[int, State]]]:
     """How many nodes are done with the bushes at some; the leaves that are not refuted, each with its state."""
-    kernel, tree = plan.kernel, plan.tree
     leaf, home, below = _leaves(plan, nodes)
-    above = splits_of(state)
-    left = state.open[home]
-    steps = [(i, r) for i, at in enumerate(plan.record_at[leaf].tolist()) for r in tree.records[at].refutations]
-    for start in range(0, len(steps), kernel.row_chunk):
-        at, asked = zip(*steps[start : start + kernel.row_chunk], strict=True)
-        rows = np.array(at)
-        mine, here = np.unique(home[rows], return_inverse=True)
-        splits = below.take(rows)
-        given = duals(kernel.network, plan.tables, splits + above.take(home[rows]), leaf[rows].tolist(), asked)
-        part = state if len(mine) == len(state) else state.take(mine)
-        cuts = Cuts.of(part, here, splits)
-        refuted = kernel.refute(part, [(r.clause, r.weights) for r in asked], *given, cuts)
-        left[rows[refuted], np.array([r.clause for r in asked])[refuted]] = False
-    failed = np.flatnonzero(left.any(axis=1))
+    failed = np.flatnonzero(steps.refute(plan, leaf, state, home, below).any(axis=1))
     states = [_state(plan, state.take(home[i : i + 1]), below.take(failed[n : n + 1])) for n, i in enumerate(failed)]
     done = 2 * len(leaf) - len(nodes) - len(failed)
     return done, list(zip(leaf[failed].tolist(), states, strict=True))
@@ -106,8 +91,3 @@ def _state(plan: Plan, state: State, splits: Splits) -> State:
     ):
         state = plan.kernel.split_value(state, value, entry, at)[side > 0]
     return state
-
-
-def splits_of(state: State) -> Splits:
-    """The value splits above each row of a state."""
-    return Splits.of([(row, *split) for row, path in enumerate(state.paths) for split in path])

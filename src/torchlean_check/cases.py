@@ -38,14 +38,28 @@ def leaves(cases: Sequence[Case]) -> list[tuple[Cut, ...]]:
         else:
             waiting += [(*path, (*case, 1)), (*path, (*case, -1))]
     if waiting or len(cases or (None,)) != 2 * len(found) - 1:
-        raise CheckError(
-            "the cases of a bound are not a full binary tree, or too many",
-            where="record",
-            expected=f"splits and leaves in preorder, at most {MOST} leaves",
-            got=f"{len(cases)} cases",
-            fix="write the certificate again",
-        )
+        raise _bad(len(cases))
     return found
+
+
+def check(inner: Any, sizes: Ints) -> None:
+    """CheckError unless each run of nodes is such a tree, or empty.   inner: which nodes split; sizes: of the runs"""
+    total, ends = np.cumsum(np.where(inner, 1, -1)), np.cumsum(sizes)
+    before = np.repeat(np.concatenate([[0], total])[ends - sizes], sizes)
+    last = np.zeros(len(total), np.bool_)
+    last[ends[sizes > 0] - 1] = True
+    if ((total - before == -1) != last).any() or (sizes >= 2 * MOST).any():  # no node waits after the last alone
+        raise _bad(int(sizes.max()))
+
+
+def _bad(nodes: int) -> CheckError:
+    return CheckError(
+        "the cases of a bound are not a full binary tree, or too many",
+        where="record",
+        expected=f"splits and leaves in preorder, at most {MOST} leaves",
+        got=f"{nodes} cases",
+        fix="write the certificate again",
+    )
 
 
 def spread(job: Callable[[Any], Any], parts: Sequence[Any], threads: int) -> Iterable[Any]:

@@ -10,23 +10,21 @@ import numpy as np
 
 from torchlean_check.fit import bad
 from torchlean_check.network import Floats, Ints, Network
+from torchlean_check.packed import Steps
 from torchlean_check.pushes import Pushes, Splits
-from torchlean_check.records import NONE, Bound, Refutation, SlopeTable, slope_rows
+from torchlean_check.records import NONE, SlopeTable, slope_rows
 
 
 def duals(
-    network: Network,
-    tables: Sequence[SlopeTable] | Mapping[int, SlopeTable],
-    splits: Splits,
-    nodes: Sequence[int],
-    steps: Sequence[Bound | Refutation],
-) -> tuple[dict[int, Floats], Pushes]:
+    network: Network, tables: Sequence[SlopeTable] | Mapping[int, SlopeTable], steps: Steps, i: Ints,
+    splits: Splits, nodes: Ints,
+) -> tuple[dict[int, Floats], Pushes]:  # fmt: skip
     """Slopes and split multipliers, one row a step; a multiplier takes the threshold of the tightest such split.
 
-    splits   above each step; nodes: the tree node of each, for the error where a multiplier names none of them
+    splits   above each of the steps i; nodes: the tree node of each, for the error where a multiplier names none
     """
-    given = Splits.of([(j, v, i, s, m) for j, step in enumerate(steps) for v, i, s, m in step.multipliers])
-    slopes = slope_rows([tables[step.table] if step.table >= 0 else NONE for step in steps], network.free)
+    given = steps.multipliers(i)
+    slopes = slope_rows([tables[table] if table >= 0 else NONE for table in steps.table[i].tolist()], network.free)
     above, asked = _keys(network, splits), _keys(network, given)
     order = np.lexsort((splits.at * splits.side, above))  # the last of equal keys is the tightest
     found = np.searchsorted(above[order], asked, side="right") - 1

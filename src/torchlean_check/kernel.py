@@ -770,13 +770,6 @@ class Kernel:
         strict: Bools = np.asarray((self.region.row_strict[rows] & (w > 0.0)).any(axis=1))
         return self.objectives.take(rows).combine(w), strict
 
-    def _asked(self, clause: int, weights: Weights) -> tuple[Objective, Bools]:
-        """What refutes a clause when its bound is > 0, or >= 0 where strict: each inequality, or their sum with the
-        weights given."""
-        rows = np.nonzero(self.region.row_clause == clause)[0]
-        each = self.objectives.take(rows), self.region.row_strict[rows]
-        return self.weighed(clause, [weights]) if weights else each
-
     def refute(
         self,
         state: State,
@@ -790,10 +783,18 @@ class Kernel:
         Shapes   rows are the state's or, with `cuts`, those below it; slopes: [rows, size] or [1, size]; push: by row;
         -> [rows]
         """
-        plain = {clause: self._asked(clause, ()) for clause in {clause for clause, weights in asked if not weights}}
-        found = [self._asked(clause, weights) if weights else plain[clause] for clause, weights in asked]
-        box = np.repeat(np.arange(len(asked)), [len(strict) for _, strict in found])
-        rows, strict = Objective.join([o for o, _ in found]), np.concatenate([s for _, s in found])
+        clauses, plain = np.array([c for c, _ in asked]), np.array([not w for _, w in asked])
+        found: list[tuple[Ints, Objective, Bools]] = []
+        for clause in np.unique(clauses).tolist():
+            each, summed = (np.flatnonzero((clauses == clause) & kind) for kind in (plain, ~plain))
+            rows = np.flatnonzero(self.region.row_clause == clause)
+            every = np.tile(rows, len(each))
+            found += [
+                (np.repeat(each, len(rows)), self.objectives.take(every), self.region.row_strict[every]),
+                (summed, *self.weighed(clause, [asked[i][1] for i in summed.tolist()])),
+            ]
+        box = np.concatenate([part[0] for part in found])
+        objectives, strict = Objective.join([part[1] for part in found]), np.concatenate([part[2] for part in found])
         home, empty = (np.arange(len(state)), state.empty) if cuts is None else (cuts.home, cuts.empty)
         out = empty.copy()
         with np.errstate(all="ignore"):
@@ -801,7 +802,9 @@ class Kernel:
             facts = Facts(state, slopes, self.compress and len(box) > 1, None, cuts)
             for at in range(0, len(box), self.row_chunk):
                 k = slice(at, at + self.row_chunk)
-                low = self.lowest(state, home[box[k]], *self.objective(facts, box[k], rows.take(k), push.take(box[k])))
+                low = self.lowest(
+                    state, home[box[k]], *self.objective(facts, box[k], objectives.take(k), push.take(box[k]))
+                )
                 np.logical_or.at(out, box[k], (low > 0.0) | (strict[k] & (low >= 0.0)))
         return out
 

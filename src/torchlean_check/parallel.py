@@ -24,7 +24,7 @@ import numpy as np
 from torchlean_check.bush import levels
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Ints
-from torchlean_check.records import RECORD, SPLIT, Entries, Record, Slopes16, SlopeTable, tables_read
+from torchlean_check.records import RECORD, SPLIT, Entries, Slopes16, SlopeTable
 from torchlean_check.tree import Front, Plan, Replay, join, run
 
 FINER = 4  # times less than its share: what a process may get in one piece
@@ -100,7 +100,7 @@ def replay_parallel(
 def work(plan: Plan) -> Ints:
     """How many rows each node bounds, roughly."""
     found = np.ones(len(plan.kind), np.int64)
-    found[(plan.tree.op & RECORD) > 0] += np.array([record.rows for record in plan.tree.records], np.int64)
+    found[(plan.tree.op & RECORD) > 0] += plan.columns.rows()
     return found
 
 
@@ -120,12 +120,10 @@ def below(plan: Plan, nodes: Ints) -> Plan:
         read[nodes] = True
         inner = nodes[plan.kind[nodes] >= SPLIT]
         nodes = np.concatenate([plan.child[inner], plan.child[inner] + 1])
-    kept = read[(plan.tree.op & RECORD) > 0].tolist()
-    records = tuple(r if keep else Record() for r, keep in zip(plan.tree.records, kept, strict=True))
-    used = tables_read(records)
     part = copy(plan)
-    part.tree = replace(plan.tree, records=records)
-    part.tables = Tables({i: plan.tables[i] for i in used if i >= 0})
+    part.records = plan.records.kept(read[(plan.tree.op & RECORD) > 0])
+    part.tree = replace(plan.tree, records=())
+    part.tables = Tables({i: plan.tables[i] for i in np.unique(part.columns.steps.table).tolist() if i >= 0})
     return part
 
 

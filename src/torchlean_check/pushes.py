@@ -46,6 +46,9 @@ class Splits:
         return Splits(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(Splits)))
 
 
+NO_SPLITS = Splits.of(())
+
+
 @frozen(eq=False)
 class Pushes:
     """Terms factor (z - at), z an entry of a value, that are added to the bounds of a batch of rows.

@@ -12,13 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from torchlean_check import bush, cases, fit
-from torchlean_check.cuts import Cuts
-from torchlean_check.duals import duals
+from torchlean_check import bush, fit, steps
 from torchlean_check.fit import bad
 from torchlean_check.frozen import frozen
 from torchlean_check.kernel import Bools, Ints, Kernel, State
 from torchlean_check.network import Floats
+from torchlean_check.packed import Columns, Records
+from torchlean_check.pushes import NO_SPLITS
 from torchlean_check.records import (
     DERIVE,
     EXAMINE,
@@ -32,7 +32,6 @@ from torchlean_check.records import (
     SPLIT_AT,
     SPLIT_CLAUSE,
     SPLIT_VALUE,
-    Derivation,
     SlopeTable,
     Tree,
 )
@@ -114,13 +113,18 @@ class Plan:
             raise bad("a split names an input or a clause that does not exist", "tree", f"below {most}", tree.axis)
         if not (np.isfinite(tree.at).all() and np.isfinite(tree.value_at).all()):
             raise bad("a threshold is nan or infinite", "tree", "finite thresholds", "nan or infinity")
-        fit.check(kernel.network, kernel.region, tree, len(tables))
+        self.records = Records.of(tree.records)
+        fit.check(kernel.network, kernel.region, tree, self.records, len(tables))
         self.tree, self.kernel, self.kind = tree, kernel, kind
         self.tables: Sequence[SlopeTable] | Mapping[int, SlopeTable] = tables
         self.axis_at, self.at_at, self.value_at, self.record_at = (
             _ranks(m) for m in (by_axis, by_at, by_value, by_record)
         )
         self.bush = bush.sizes(self)
+
+    @property
+    def columns(self) -> Columns:
+        return self.records.columns
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
@@ -160,44 +164,17 @@ class Plan:
 
     def _records(self, nodes: Ints, state: State) -> State:
         """Do the derivations of each node, in order, then the refutations of all."""
-        kernel = self.kernel
-        found = {
-            i: self.tree.records[self.record_at[node]]
-            for i, node in enumerate(nodes.tolist())
-            if self.tree.op[node] & RECORD
-        }
-        if any(record.derivations for record in found.values()):
+        rows = np.flatnonzero(self.tree.op[nodes] & RECORD)
+        record, before = self.record_at[nodes[rows]], self.columns.derivations
+        if (before[record + 1] > before[record]).any():
             parts = [state.take([i]) for i in range(len(nodes))]
-            for i, record in found.items():
-                for d in record.derivations:
-                    self._derive(parts[i], int(nodes[i]), d)
+            for i, k in zip(rows.tolist(), record.tolist(), strict=True):
+                for d in range(before[k], before[k + 1]):
+                    steps.derive(self, int(nodes[i]), parts[i], d)
             state = State.join(parts)
-        else:
-            state = replace(state, open=state.open.copy())
-        steps = [(i, r) for i, record in found.items() for r in record.refutations]
-        splits = bush.splits_of(state)
-        for at in range(0, len(steps), kernel.row_chunk):
-            chosen, asked = zip(*steps[at : at + kernel.row_chunk], strict=True)
-            rows = np.array(chosen)
-            given = duals(kernel.network, self.tables, splits.take(rows), nodes[rows].tolist(), asked)
-            cuts = Cuts.of(state, rows, splits.take(rows[:0]))
-            refuted = kernel.refute(state, [(r.clause, r.weights) for r in asked], *given, cuts)
-            state.open[rows[refuted], np.array([r.clause for r in asked])[refuted]] = False
-        return state
-
-    def _derive(self, state: State, node: int, d: Derivation) -> None:
-        """One derivation at a state of one row, unless no execution in question is left there."""
-        if state.empty[0] or not state.open.any():
-            return
-        if d.clause >= 0 and np.nonzero(state.open[0])[0].tolist() != [d.clause]:
-            raise bad("a derivation uses a clause that is not the only one open", f"node {node}", "it alone", d.clause)
-        if not d.bounds:
-            return self.kernel.derive_at(state, d.value)
-        asked = [(b.index, b.side, b.weights) for b in d.bounds]
-        splits = bush.splits_of(state).take(np.zeros(len(asked), np.int64))
-        given = duals(self.kernel.network, self.tables, splits, [node] * len(asked), d.bounds)
-        cuts = [cases.leaves(b.cases) for b in d.bounds] if any(b.cases for b in d.bounds) else None
-        self.kernel.derive_at(state, d.value, asked, *given, None if d.clause < 0 else d.clause, cuts)
+        opened = state.open.copy()
+        opened[rows] = steps.refute(self, nodes[rows], state, rows, NO_SPLITS)
+        return replace(state, open=opened)
 
     def _children(self, nodes: Ints, state: State) -> list[Front]:
         tree, kind = self.tree, self.kind[nodes]
@@ -254,7 +231,7 @@ def replay(
     """
     plan = Plan(tree, kernel, tables)
     start = front if front is not None else Front(np.zeros(1, np.int64), kernel.start())
-    if workers > 1 and len(tree.op) + sum(record.rows for record in tree.records) > MUCH:
+    if workers > 1 and len(tree.op) + plan.columns.rows().sum() > MUCH:
         from torchlean_check.parallel import replay_parallel
 
         return replay_parallel(plan, start, slack, workers, deadline, stop_at_failure)

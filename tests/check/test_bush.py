@@ -7,6 +7,7 @@ import torchlean_check as tc
 from torchlean_check import bush, tree
 from torchlean_check.cuts import Cuts
 from torchlean_check.duals import duals
+from torchlean_check.packed import Records
 from torchlean_check.pushes import Splits
 from torchlean_check.records import Bound, Refutation, SlopeTable
 
@@ -170,7 +171,8 @@ def test_a_multiplier_has_the_threshold_of_the_tightest_such_split_above_its_own
             named = [path[i][1:4] for i in rng.integers(0, len(path), 5)] if path else []
             steps.append(Bound(0, 1, (), -1, tuple((*split, float(rng.normal())) for split in named)))
         splits = Splits.of([(row, *split[1:]) for row, path in enumerate(above) for split in path])
-        slopes, pushes = duals(network, (), splits, [7] * 4, steps)
+        columns = Records.of([tc.Record((tc.Derivation(1, tuple(steps)),))]).columns
+        slopes, pushes = duals(network, (), columns.steps, np.arange(4), splits, np.zeros(4, np.int64))
         expected = {}
         for row, (path, step) in enumerate(zip(above, steps, strict=True)):
             for value, index, side, m in step.multipliers:
