@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from torchlean_check.packed import Records
 from torchlean_check.records import (
     HOLE,
     KIND,
@@ -191,7 +192,7 @@ class TreeBuilder:
         )
         pairs: Sequence[tuple[int, int]] = [self._values[i] for i in self._axis[values].tolist()]
         table = np.array(pairs, np.uint32).reshape(-1, 2)
-        records = tuple(self._records[i] for i in order[(op & RECORD) > 0].tolist())
+        records = Records.of([self._records[i] for i in order[(op & RECORD) > 0].tolist()])
         tree = Tree(
             op,
             self._axis[by_axis].astype(np.uint16),

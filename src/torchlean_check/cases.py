@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torchlean_check.cuts import Cuts
 from torchlean_check.errors import CheckError
 from torchlean_check.network import Floats, Ints
-from torchlean_check.pushes import Pushes
+from torchlean_check.pushes import Pushes, Splits
 
 if TYPE_CHECKING:
     from torchlean_check.kernel import Kernel, Slopes, State
@@ -37,29 +38,28 @@ def leaves(cases: Sequence[Case]) -> list[tuple[Cut, ...]]:
         else:
             waiting += [(*path, (*case, 1)), (*path, (*case, -1))]
     if waiting or len(cases or (None,)) != 2 * len(found) - 1:
-        raise CheckError(
-            "the cases of a bound are not a full binary tree, or too many",
-            where="record",
-            expected=f"splits and leaves in preorder, at most {MOST} leaves",
-            got=f"{len(cases)} cases",
-            fix="write the certificate again",
-        )
+        raise _bad(len(cases))
     return found
 
 
-def cut(state: State, paths: Sequence[tuple[Cut, ...]]) -> Any:
-    """Narrow row i of the state by the cuts of paths[i], in place.   -> [B] rows where no execution is left"""
-    empty = np.zeros(len(paths), np.bool_)
-    cuts = np.array([(row, *c) for row, path in enumerate(paths) for c in path], np.int64).reshape(-1, 4)
-    for value in np.unique(cuts[:, 1]).tolist():
-        row, _, index, side = cuts[cuts[:, 1] == value].T
-        lo, hi = state.boxes[value]
-        above, below = (row[side > 0], index[side > 0]), (row[side < 0], index[side < 0])
-        lo[above], hi[below] = np.maximum(lo[above], 0.0), np.minimum(hi[below], 0.0)
-        gone = lo[row, index] > hi[row, index]
-        empty[row[gone]] = True
-        hi[row, index] = np.maximum(lo[row, index], hi[row, index])
-    return empty
+def check(inner: Any, sizes: Ints) -> None:
+    """CheckError unless each run of nodes is such a tree, or empty.   inner: which nodes split; sizes: of the runs"""
+    total, ends = np.cumsum(np.where(inner, 1, -1)), np.cumsum(sizes)
+    before = np.repeat(np.concatenate([[0], total])[ends - sizes], sizes)
+    last = np.zeros(len(total), np.bool_)
+    last[ends[sizes > 0] - 1] = True
+    if ((total - before == -1) != last).any() or (sizes >= 2 * MOST).any():  # no node waits after the last alone
+        raise _bad(int(sizes.max()))
+
+
+def _bad(nodes: int) -> CheckError:
+    return CheckError(
+        "the cases of a bound are not a full binary tree, or too many",
+        where="record",
+        expected=f"splits and leaves in preorder, at most {MOST} leaves",
+        got=f"{nodes} cases",
+        fix="write the certificate again",
+    )
 
 
 def spread(job: Callable[[Any], Any], parts: Sequence[Any], threads: int) -> Iterable[Any]:
@@ -84,38 +84,36 @@ def least(
     slopes: Slopes | None,
     push: Pushes,
     clause: int | None,
-    cuts: Sequence[Sequence[tuple[Cut, ...]]] | None,
+    forks: Sequence[Sequence[tuple[Cut, ...]]] | None,
 ) -> Floats:
     """Lower bounds of side z for entries of a value at a state of one row, each the least over its leaves.
 
-    cuts    per bound asked, those of each leaf (`leaves`); None: no bound has cases
+    forks   per bound asked, the cuts of each leaf (`leaves`); None: no bound has cases
     Shapes  slopes per value: [len(asked), size] or [1, size]; push: by row of `asked`   -> [len(asked)]
     """
     from torchlean_check.kernel import HUGE, Facts
-    from torchlean_check.objective import Objective
 
-    paths = [path for one in cuts for path in one] if cuts is not None else [()] * len(asked)
-    of: Ints = np.repeat(np.arange(len(asked)), [len(one) for one in cuts] if cuts is not None else 1)
+    paths = [path for one in forks for path in one] if forks is not None else [()] * len(asked)
+    of: Ints = np.repeat(np.arange(len(asked)), [len(one) for one in forks] if forks is not None else 1)
     entry, side = (np.array(column, np.int64) for column in zip(*(a[:2] for a in asked), strict=True))
     out = np.full(len(asked), HUGE)  # more than any value: no execution is there
-    chunk = kernel.row_chunk
+    chunk, facts = kernel.row_chunk, Facts(state, None, kernel.compress)
 
     def low(at: int) -> tuple[Ints, Floats]:
         mine = of[at : at + chunk]
         row = np.arange(len(mine))
-        part = state.take(0 * mine)
-        empty = cut(part, paths[at : at + chunk])
+        split = [(i, *cut, 0.0) for i, path in enumerate(paths[at : at + chunk]) for cut in path]
+        cuts = Cuts.of(state, 0 * mine, Splits.of(split))
         given = None if slopes is None else {k: s if len(s) == 1 else s[mine] for k, s in slopes.items()}
-        facts = Facts(part, given, kernel.compress)
-        toward = side[mine].astype(np.float64)
+        here, toward = facts.below(cuts, given), side[mine].astype(np.float64)
         if clause is None:
-            form, offset = kernel.walk(facts, value, row, (entry[mine], toward), push.take(mine))
+            form, offset = kernel.walk(here, value, row, (entry[mine], toward), push.take(mine))
         else:
             each, which = np.unique(mine, return_inverse=True)  # leaves of one bound have the same weights
-            weighed = Objective.join([kernel.weighed(clause, asked[j][2])[0] for j in each.tolist()]).take(which)
+            weighed = kernel.weighed(clause, [asked[j][2] for j in each.tolist()])[0].take(which)
             seed = Pushes(row, 0 * row + value, entry[mine], toward, np.zeros(len(row)))
-            form, offset = kernel.objective(facts, row, weighed, push.take(mine) + seed)
-        return mine, np.where(empty, HUGE, kernel.lowest(part, row, form, offset))
+            form, offset = kernel.objective(here, row, weighed, push.take(mine) + seed)
+        return mine, np.where(cuts.empty, HUGE, kernel.lowest(state, cuts.home, form, offset))
 
     for mine, found in spread(low, range(0, len(of), chunk), kernel.threads):
         np.minimum.at(out, mine, found)

@@ -2,7 +2,9 @@
 
 The padded input is cut into phases, of places that agree modulo the strides, and each phase is flattened. Rows of
 outputs are made as long as a phase's rows; so a kernel position reads one run of one phase, in the order of the
-outputs. The surplus ends of those rows are 0 on the way back, and left out on the way forth.
+outputs. The surplus ends of those rows are left out on the way forth. On the way back they are 0, and it is the phases
+that read: place P of one gets the outputs P - m, m being one of few shifts, each of which is again one run. The batch
+comes last in memory, so that runs are long.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ CHUNK = 1 << 18  # entries of a product at once: few enough for the cache
 class Frame:
     """Where things lie.
 
-    sizes    of a phase, one more than it needs along the first axis, so that surplus reads stay inside
+    sizes    of a phase
     rows     of the outputs, surplus included
     kept     the outputs in them
-    taps     per kernel position: its phase, and where its run starts
+    taps     per kernel position: its phase, and its shift
+    shifts   how far into a phase its run starts
     phases   those that are read, each: the part of the input that it has, and where that lies in it
     """
 
@@ -37,32 +40,32 @@ class Frame:
     rows: tuple[int, ...]
     kept: Slices
     taps: tuple[tuple[int, int], ...]
+    shifts: tuple[int, ...]
     phases: tuple[tuple[Slices, Slices], ...]
 
     @staticmethod
     def of(c: Conv) -> Frame:
         axes = tuple(zip(c.in_shape[1:], c.pads, c.strides, strict=False))
         ends = [n + low + high - 1 for (n, low, _), high in zip(axes, c.pads[len(axes) :], strict=True)]
-        sizes = tuple(end // s + 1 + (i == 0) for i, (end, s) in enumerate(zip(ends, c.strides, strict=True)))
+        sizes = tuple(end // s + 1 for end, s in zip(ends, c.strides, strict=True))
         taps = []
         places: dict[tuple[int, ...], int] = {}
+        shifts: dict[tuple[int, ...], int] = {}
         for position in np.ndindex(*c.weight.shape[2:]):
             moved = [k * d for k, d in zip(position, c.dilations, strict=True)]
             rest = tuple(m % s for m, s in zip(moved, c.strides, strict=True))
-            places.setdefault(rest, len(places))
-            start = 0
-            for m, s, size in zip(moved, c.strides, sizes, strict=True):
-                start = start * size + m // s
-            taps.append((places[rest], start))
+            shift = tuple(m // s for m, s in zip(moved, c.strides, strict=True))
+            taps.append((places.setdefault(rest, len(places)), shifts.setdefault(shift, len(shifts))))
         phases = []
         for rest in places:
             first = [(r - low) % s for r, (_, low, s) in zip(rest, axes, strict=True)]
             there = [slice(f, None, s) for f, s in zip(first, c.strides, strict=True)]
             at = [(f + low) // s for f, (_, low, s) in zip(first, axes, strict=True)]
             ends = [a + len(range(f, n, s)) for a, f, (n, _, s) in zip(at, first, axes, strict=True)]
-            phases.append(((*ALL, *there), (*ALL, *map(slice, at, ends))))
-        kept = (*ALL, *(slice(n) for n in c.out_shape[1:]))
-        return Frame(sizes, (c.out_shape[1], *sizes[1:]), kept, tuple(taps), tuple(phases))
+            phases.append(((*ALL, *there), (slice(None), *map(slice, at, ends))))
+        kept = (slice(None), *(slice(n) for n in c.out_shape[1:]))
+        starts = tuple(sum(m * math.prod(sizes[i + 1 :]) for i, m in enumerate(shift)) for shift in shifts)
+        return Frame(sizes, (c.out_shape[1], *sizes[1:]), kept, tuple(taps), starts, tuple(phases))
 
 
 @frozen(eq=False)
@@ -80,25 +83,30 @@ class Conv:
     groups: int
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
-    kernels: tuple[Floats, ...] = field(init=False)  # per group [out channels, in channels * kernel]
-    forward: tuple[Floats, ...] = field(init=False)
+    forward: tuple[Floats, ...] = field(init=False)  # per group [in channels * kernel, out channels]
+    backward: tuple[Floats, ...] = field(init=False)  # per group [out channels * shifts, phases * in channels]
     frame: Frame = field(init=False)
 
     def __post_init__(self) -> None:
-        grouped = np.ascontiguousarray(self.weight).reshape(self.groups, self.out_shape[0] // self.groups, -1)
-        object.__setattr__(self, "kernels", tuple(np.ascontiguousarray(k) for k in grouped))
-        object.__setattr__(self, "forward", tuple(np.ascontiguousarray(k.T) for k in grouped))
-        object.__setattr__(self, "frame", Frame.of(self))
+        frame = Frame.of(self)
+        grouped = np.ascontiguousarray(self.weight).reshape(self.groups, -1, self.weight.shape[1], len(frame.taps))
+        forward = tuple(np.ascontiguousarray(k.reshape(len(k), -1).T) for k in grouped)
+        back = np.zeros((self.groups, grouped.shape[1], len(frame.shifts), len(frame.phases), self.weight.shape[1]))
+        for k, (phase, shift) in enumerate(frame.taps):
+            back[:, :, shift, phase] = grouped[..., k]
+        backward = tuple(k.reshape(-1, len(frame.phases) * self.weight.shape[1]) for k in back)
+        for name, value in (("forward", forward), ("backward", backward), ("frame", frame)):
+            object.__setattr__(self, name, value)
 
     def apply(self, x: Floats, product: Multiply) -> Floats:
         y = np.empty((len(x), *self.out_shape))
-        for part in self._parts(len(x)):
+        for part in _parts(len(x), self.in_shape[0] * len(self.frame.taps) * math.prod(self.frame.rows)):
             self._forth(x[part].reshape(-1, *self.in_shape), y[part], product)
         return y.reshape(len(x), -1)
 
     def transpose(self, rows: Floats, product: Multiply) -> Floats:
         y = np.zeros((len(rows), *self.in_shape))
-        for part in self._parts(len(rows)):
+        for part in _parts(len(rows), self.out_shape[0] * len(self.frame.shifts) * math.prod(self.frame.sizes)):
             self._back(rows[part].reshape(-1, *self.out_shape), y[part], product)
         return y.reshape(len(rows), -1)
 
@@ -110,37 +118,31 @@ class Conv:
             return nothing(rows)
         return part.conv.transpose(place(rows, columns, part.outputs), product), part.inputs
 
-    def _parts(self, batch: int) -> list[slice]:
-        step = max(1, CHUNK // (self.in_shape[0] * len(self.frame.taps) * math.prod(self.frame.rows)))
-        return [slice(at, at + step) for at in range(0, batch, step)]
-
     def _forth(self, x: Floats, y: Floats, product: Multiply) -> None:
-        f, batch, run = self.frame, len(x), math.prod(self.frame.rows)
-        image = np.zeros((len(f.phases), self.in_shape[0], batch, *f.sizes))
+        f, batch, run, size = self.frame, len(x), math.prod(self.frame.rows), math.prod(self.frame.sizes)
+        image = np.zeros((len(f.phases), self.in_shape[0], max(size, max(f.shifts) + run), batch))
         for phase, (there, here) in zip(image, f.phases, strict=True):
-            phase[here] = x[there].swapaxes(0, 1)
-        image = image.reshape(len(f.phases), self.in_shape[0], batch, -1)
-        columns = np.empty((self.in_shape[0], len(f.taps), batch, run))
-        for k, (at, start) in enumerate(f.taps):
-            columns[:, k] = image[at, :, :, start : start + run]
-        flat = columns.reshape(self.groups, -1, batch * run)
+            phase[:, :size].reshape(-1, *f.sizes, batch)[here] = np.moveaxis(x[there], 0, -1)
+        columns = np.empty((self.in_shape[0], len(f.taps), run, batch))
+        for k, (at, shift) in enumerate(f.taps):
+            columns[:, k] = image[at, :, f.shifts[shift] : f.shifts[shift] + run]
+        flat = columns.reshape(self.groups, -1, run * batch)
         for i, weight in enumerate(self.forward):
-            found = product(flat[i].T, weight).T.reshape(-1, batch, *f.rows)
-            y[:, i * len(found) : (i + 1) * len(found)] = found[f.kept].swapaxes(0, 1)
+            found = product(flat[i].T, weight).T.reshape(-1, *f.rows, batch)
+            y[:, i * len(found) : (i + 1) * len(found)] = np.moveaxis(found[f.kept], -1, 0)
 
     def _back(self, rows: Floats, y: Floats, product: Multiply) -> None:
-        f, batch, run, per = self.frame, len(rows), math.prod(self.frame.rows), self.in_shape[0] // self.groups
-        framed = np.zeros((self.out_shape[0], batch, *f.rows))
-        framed[f.kept] = rows.swapaxes(0, 1)
-        flat = framed.reshape(self.groups, -1, batch * run)
-        image = np.zeros((len(f.phases), self.groups, per, batch, math.prod(f.sizes)))
-        for i, weight in enumerate(self.kernels):
-            found = product(flat[i].T, weight).T.reshape(per, -1, batch, run)
-            for k, (at, start) in enumerate(f.taps):
-                image[at, i, :, :, start : start + run] += found[:, k]
-        phases = image.reshape(len(f.phases), self.in_shape[0], batch, *f.sizes)
-        for phase, (there, here) in zip(phases, f.phases, strict=True):
-            y[there] = phase[here].swapaxes(0, 1)
+        f, batch, run, first = self.frame, len(rows), math.prod(self.frame.sizes), max(self.frame.shifts)
+        framed = np.zeros((self.out_shape[0], first + run, batch))
+        framed[:, first:].reshape(-1, *f.sizes, batch)[f.kept] = np.moveaxis(rows, 0, -1)
+        columns = np.empty((self.out_shape[0], len(f.shifts), run, batch))
+        for k, shift in enumerate(f.shifts):
+            columns[:, k] = framed[:, first - shift : first - shift + run]
+        flat, per = columns.reshape(self.groups, -1, run * batch), self.in_shape[0] // self.groups
+        for i, weight in enumerate(self.backward):
+            found = product(flat[i].T, weight).T.reshape(len(f.phases), per, *f.sizes, batch)
+            for phase, (there, here) in zip(found, f.phases, strict=True):
+                y[:, i * per : (i + 1) * per][there] = np.moveaxis(phase[here], -1, 0)
 
     def absolute(self) -> Conv:
         return replace(self, weight=np.abs(self.weight))
@@ -154,7 +156,7 @@ class Conv:
 
     @property
     def depth(self) -> int:
-        return math.prod(self.weight.shape[1:]) + self.weight.shape[0] + math.prod(self.weight.shape[2:])
+        return max(math.prod(self.weight.shape[1:]), max(map(len, self.backward)))
 
 
 @frozen(eq=False)
@@ -186,6 +188,11 @@ class Turned:
     @property
     def depth(self) -> int:
         return self.conv.depth
+
+
+def _parts(batch: int, each: int) -> list[slice]:
+    step = max(1, CHUNK // each)
+    return [slice(at, at + step) for at in range(0, batch, step)]
 
 
 # -- windows ---------------------------------------------------------------------------------------------------------

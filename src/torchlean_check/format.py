@@ -12,14 +12,13 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from torchlean_check import records as trees
-from torchlean_check.cases import Case
 from torchlean_check.errors import CheckError
 from torchlean_check.frozen import frozen
 from torchlean_check.gzipped import MAX_BYTES as MAX_MODEL
@@ -27,7 +26,8 @@ from torchlean_check.gzipped import Bytes, unpack
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.magic import TREE
 from torchlean_check.network import TABLES
-from torchlean_check.records import Bound, Derivation, Record, Refutation, SlopeTable, Tree
+from torchlean_check.packed import Records, read
+from torchlean_check.records import SlopeTable, Tree
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 
 MAX_HEADER, MAX_BODY, MAX_TABLES = 1 << 24, 1 << 30, 1 << 22
@@ -98,29 +98,6 @@ class Certificate:
         return Certificate(digest(model), digest(claim), semantics, root, writer, tuple(trees), tuple(tables), table)
 
 
-def _bits(x: float) -> int:
-    return int(struct.unpack("<q", struct.pack("<d", x))[0])
-
-
-def _flatten(records: Sequence[Record]) -> list[int]:
-    out: list[int] = []
-
-    def duals(step: Bound | Refutation) -> list[int]:
-        words = [len(step.weights), *(x for i, w in step.weights for x in (i, _bits(w))), step.table]
-        return [*words, len(step.multipliers), *(x for v, i, s, m in step.multipliers for x in (v, i, s, _bits(m)))]
-
-    for record in records:
-        out += [len(record.derivations), len(record.refutations)]
-        for d in record.derivations:
-            out += [d.value, d.clause, len(d.bounds or ())]
-            for b in d.bounds or ():
-                split = [-1 if case is None else case[0] << 32 | case[1] for case in b.cases]
-                out += [b.index, b.side, *duals(b), len(split), *split]
-        for r in record.refutations:
-            out += [r.clause, *duals(r)]
-    return out
-
-
 def encode(certificate: Certificate) -> bytes:
     """The file's bytes. CheckError where it would be too large to be read."""
     c = certificate
@@ -128,7 +105,7 @@ def encode(certificate: Certificate) -> bytes:
     for tree in c.trees:
         for name in ("op", "axis", "at", "value", "index", "value_at"):
             columns[name].append(getattr(tree, name))
-        columns["record"].append(np.array(_flatten(tree.records), np.int64))
+        columns["record"].append(Records.of(tree.records).words)
     sets = {id(table.entries): table.entries for table in c.tables}
     for entries in sets.values():
         columns["set"].append([len(entries)])
@@ -312,14 +289,15 @@ def _trees(arrays: dict[str, npt.NDArray[Any]], sizes: list[int]) -> tuple[Tree,
             raise refuse(f"column {name} is too short", f"{used[key] + count} entries", len(arrays[name]))
         return part
 
-    words = iter(arrays["record"].tolist())
+    words = arrays["record"].astype(np.int64)
     out = []
     for size in sizes:
         op = cut("op", size, "op")
         kind = op & trees.KIND
         n = {"op": size, "at": int((kind == trees.SPLIT_AT).sum()), "value": int((kind == trees.SPLIT_VALUE).sum())}
         n["axis"] = int((kind == trees.SPLIT).sum()) + int((kind == trees.SPLIT_CLAUSE).sum()) + n["at"]
-        records = tuple(_record(words) for _ in range(int(((op & trees.RECORD) > 0).sum())))
+        records = read(words, int(((op & trees.RECORD) > 0).sum()))
+        words = words[records.starts[-1] :]
         out.append(
             Tree(
                 op,
@@ -334,50 +312,11 @@ def _trees(arrays: dict[str, npt.NDArray[Any]], sizes: list[int]) -> tuple[Tree,
         for key in used:
             used[key] += n[key]
     ends = {"axis": "axis", "at": "at", "value": "value", "index": "value", "value_at": "value"}
-    if any(len(arrays[name]) != used[key] for name, key in ends.items()) or next(words, None) is not None:
+    if any(len(arrays[name]) != used[key] for name, key in ends.items()) or len(words):
         raise refuse(
             "a column is longer than the trees need", "no spare entries", {name: len(arrays[name]) for name in ends}
         )
     return tuple(out)
-
-
-def _record(words: Iterator[int]) -> Record:
-    def take() -> int:
-        word = next(words, None)
-        if word is None:
-            raise refuse("the records are cut off", "more words", "the end")
-        return word
-
-    def count() -> int:
-        n = take()
-        if not 0 <= n <= MAX_BODY:
-            raise refuse("a count in a record is out of range", f"0 to {MAX_BODY}", n)
-        return n
-
-    def number() -> float:
-        return float(struct.unpack("<d", struct.pack("<q", take()))[0])
-
-    def duals() -> tuple[Any, ...]:
-        weights, table = tuple((take(), number()) for _ in range(count())), take()
-        return weights, table, tuple((take(), take(), take(), number()) for _ in range(count()))
-
-    def cases() -> tuple[Case, ...]:
-        words = [take() for _ in range(count())]
-        return tuple(None if word == -1 else (word >> 32, word & 0xFFFFFFFF) for word in words)
-
-    def bound() -> Bound:
-        index, side, (weights, table, multipliers) = take(), take(), duals()
-        return Bound(index, side, weights, table, multipliers, cases())
-
-    derivations, refutations = [], []
-    first, second = count(), count()
-    for _ in range(first):
-        value, clause, size = take(), take(), count()
-        bounds = tuple(bound() for _ in range(size))
-        derivations.append(Derivation(value, bounds or None, clause))
-    for _ in range(second):
-        refutations.append(Refutation(take(), *duals()))
-    return Record(tuple(derivations), tuple(refutations))
 
 
 def _tables(arrays: dict[str, npt.NDArray[Any]], count: int) -> tuple[SlopeTable, ...]:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torchlean_check import arith, cases, tiles
+from torchlean_check.cuts import Cuts
 from torchlean_check.errors import CheckError
 from torchlean_check.forms import NO_FORMS, UNDERFLOW, Forms, few
 from torchlean_check.frozen import frozen
@@ -129,12 +130,22 @@ class Live:
 
 
 class Facts:
-    """The lines of nonlinear nodes for one state, made when needed: by then the boxes they read are final."""
+    """The lines of nonlinear nodes for one state, made when needed: by then the boxes they read are final.
+
+    cuts   None, or rows below the state: then lines and slopes are theirs
+    """
 
     def __init__(
-        self, state: State, slopes: Slopes | None = None, compress: bool = False, forms: Forms | None = None
+        self,
+        state: State,
+        slopes: Slopes | None = None,
+        compress: bool = False,
+        forms: Forms | None = None,
+        cuts: Cuts | None = None,
     ) -> None:
         self.state, self.slopes, self.compress, self.forms = state, slopes, compress, forms or NO_FORMS
+        self.cuts = cuts
+        self._columns: dict[int, tuple[Ints, Ints]] = {}
         self._live: dict[int, Live] = {}
         self._lines: dict[int, Any] = {}
         self._charges: dict[int, Floats] = {}
@@ -143,6 +154,19 @@ class Facts:
         self._whole = None if compress else self
         self.bend = quadratic.NOTHING  # of the last whole walk: what is convex of what its products leave
         self.local: dict[int, Floats] = {}  # kappa of affine nodes, for each row's own boxes: [B, size]
+
+    def below(self, cuts: Cuts, slopes: Slopes | None) -> Facts:
+        """The same for rows below the state: columns and matrices are shared."""
+        facts = Facts(self.state, slopes, self.compress, None, cuts)
+        facts._columns, facts.matrices = self._columns, self.matrices
+        return facts
+
+    def boxes(self, value: int, columns: Ints | None = None) -> tuple[Floats, Floats]:
+        """Of each row, for some entries or all."""
+        lo, hi = self.state.boxes[value]
+        if self.cuts is not None:
+            return self.cuts.boxes(value, (lo, hi), columns)
+        return (lo, hi) if columns is None else (lo.take(columns, axis=1), hi.take(columns, axis=1))
 
     def whole(self) -> Facts:
         """The same without compression."""
@@ -163,18 +187,19 @@ class Facts:
     def live(self, value: int, columns: Ints | None = None) -> Live:
         """The live entries; without compression, those of `columns`."""
         if value not in self._live:
-            lo, hi = self.state.boxes[value]
             slope = None if self.slopes is None else self.slopes.get(value)
             if self.compress:
-                low, high = lo.min(axis=0) < 0.0, hi.max(axis=0) > 0.0
-                some = np.nonzero(low & high)[0]
-                columns = np.concatenate([some, np.nonzero(~low & high)[0]])
-                lines = relu.lines(
-                    lo.take(some, axis=1), hi.take(some, axis=1), None if slope is None else slope.take(some, axis=1)
-                )
-                self._live[value] = Live(columns, len(some), lines)
+                if value not in self._columns:
+                    lo, hi = self.state.boxes[value]
+                    low, high = lo.min(axis=0) < 0.0, hi.max(axis=0) > 0.0
+                    some = np.flatnonzero(low & high)
+                    self._columns[value] = some, np.concatenate([some, np.flatnonzero(~low & high)])
+                some, kept = self._columns[value]
+                lines = relu.lines(*self.boxes(value, some), None if slope is None else slope.take(some, axis=1))
+                self._live[value] = Live(kept, len(some), lines)
             else:
-                self._live[value] = Live(None, lo.shape[1], relu.lines(lo, hi, slope))
+                lines = relu.lines(*self.boxes(value), slope)
+                self._live[value] = Live(None, lines.t.shape[1], lines)
         if columns is not None and not self.compress:
             return Live(columns, len(columns), self._live[value].lines.take(columns))
         return self._live[value]
@@ -182,7 +207,7 @@ class Facts:
     def lines(self, k: int, node: Curve | Product, first: int) -> Any:
         """What bounds a curve or a product. first: the key of its places below and above, each in [-1, 1]."""
         if k not in self._lines:
-            boxes = [self.state.boxes[source] for source in sources(node)]
+            boxes = [self.boxes(source) for source in sources(node)]
             given, forms = (self.slopes or {}).get, self.forms
             places = [np.clip(np.nan_to_num(given(key, np.zeros((1, node.size)))), -1, 1) for key in (first, first + 1)]
             self._lines[k] = (
@@ -239,8 +264,9 @@ class Kernel:
         self.arith = arith.arithmetic(arithmetic)
         # Relu and moves have no error box: what they flush counts where it is read, or here where it is the output.
         flushed = np.abs(region.rows_y).sum(axis=1) * (TINY32 * WIDER if semantics == "float32" else 0.0)
+        x = slice(None if region.rows_x.any() or region.err_x.any() else 0)
         self.objectives = Objective(
-            region.rows_y, region.rows_x, region.rows_c, region.err_y, region.err_x, region.err_c + flushed
+            region.rows_y, region.rows_x[:, x], region.rows_c, region.err_y, region.err_x[:, x], region.err_c + flushed
         )
         self.charges: dict[int, Charges] = {}
         self.mags: list[Floats] = []
@@ -575,12 +601,16 @@ class Kernel:
             lo, hi, box = lo.take(box, axis=0), hi.take(box, axis=0), np.arange(len(box))
         centre = 0.5 * lo + 0.5 * hi
         half = np.maximum(hi - centre, centre - lo) * WIDER + (self.arith.gamma(lo.shape[1]) + 2.0**-50) * self.mags[0]
-        low = (
-            self.arith.dots(form, centre.take(box, axis=0))
-            - self.arith.dots(np.abs(form), half.take(box, axis=0)) * WIDER
-        )
+        middle, reach = self._dots(form, centre, box), self._dots(np.abs(form), half, box)
+        low = middle - reach * WIDER
         low = low + offset - 2.0**-50 * (np.abs(low) + np.abs(offset)) - UNDERFLOW
         return np.where(np.isfinite(low), low, -np.inf)
+
+    def _dots(self, rows: Floats, values: Floats, box: Ints) -> Floats:
+        """Dot products with what belongs to each row's box.   Shapes  [R, n], [B, n], [R] -> [R]"""
+        if len(values) == 1:
+            return self.arith.against(rows, values[0])
+        return self.arith.dots(rows, values.take(box, axis=0))
 
     # -- derived boxes -----------------------------------------------------------------------------------------------
 
@@ -698,14 +728,11 @@ class Kernel:
             if flat
             else self.walk(facts, self.network.output, box, rows.y, push)
         )
-        if rows.x.any():
+        loss = self.arith.against(rows.err_y, self.mags[self.network.output]) + rows.err_c
+        if rows.x.shape[1]:
             form = form + rows.x
             offset = offset - self.arith.against(np.abs(form), self.mags[0]) * 2.0**-51
-        loss = (
-            self.arith.against(rows.err_y, self.mags[self.network.output])
-            + self.arith.against(rows.err_x, self.mags[0])
-            + rows.err_c
-        )
+            loss = loss + self.arith.against(rows.err_x, self.mags[0])
         offset = offset + rows.c - loss * WIDER
         return form, offset - 2.0**-50 * (np.abs(offset) + np.abs(rows.c) + loss) - UNDERFLOW
 
@@ -748,20 +775,14 @@ class Kernel:
             out[:, clause] |= good[:, r]
         return out
 
-    def weighed(self, clause: int, weights: Weights) -> tuple[Objective, Bools]:
-        """The sum of a clause's inequalities with these weights, of which negative ones count as 0; is it strict?"""
+    def weighed(self, clause: int, weights: Sequence[Weights]) -> tuple[Objective, Bools]:
+        """Sums of a clause's inequalities with these weights, of which negative ones count as 0; are they strict?"""
         rows = np.nonzero(self.region.row_clause == clause)[0]
-        w = np.zeros(len(rows))
-        w[[i for i, _ in weights]] = [max(x, 0.0) for _, x in weights]
-        strict = (self.region.row_strict[rows] & (w > 0.0)).any()
-        return self.objectives.take(rows).combine(w), np.array([strict])
-
-    def _asked(self, clause: int, weights: Weights) -> tuple[Objective, Bools]:
-        """What refutes a clause when its bound is > 0, or >= 0 where strict: each inequality, or their sum with the
-        weights given."""
-        rows = np.nonzero(self.region.row_clause == clause)[0]
-        each = self.objectives.take(rows), self.region.row_strict[rows]
-        return self.weighed(clause, weights) if weights else each
+        w = np.zeros((len(weights), len(rows)))
+        for k, pairs in enumerate(weights):
+            w[k, [i for i, _ in pairs]] = [max(x, 0.0) for _, x in pairs]
+        strict: Bools = np.asarray((self.region.row_strict[rows] & (w > 0.0)).any(axis=1))
+        return self.objectives.take(rows).combine(w), strict
 
     def refute(
         self,
@@ -769,21 +790,35 @@ class Kernel:
         asked: Sequence[tuple[int, Weights]],
         slopes: Slopes | None = None,
         push: Pushes = NO_PUSHES,
+        cuts: Cuts | None = None,
     ) -> Bools:
         """Whether row i refutes the clause asked[i] by one of its inequalities, or by their sum with the weights given.
 
-        Shapes   slopes: [B, size] or [1, size]; push: by row of the state; -> [B]
+        Shapes   rows are the state's or, with `cuts`, those below it; slopes: [rows, size] or [1, size]; push: by row;
+        -> [rows]
         """
-        plain = {clause: self._asked(clause, ()) for clause in {clause for clause, weights in asked if not weights}}
-        found = [self._asked(clause, weights) if weights else plain[clause] for clause, weights in asked]
-        box = np.repeat(np.arange(len(state)), [len(strict) for _, strict in found])
-        rows, strict = Objective.join([o for o, _ in found]), np.concatenate([s for _, s in found])
-        out = state.empty.copy()
+        clauses, plain = np.array([c for c, _ in asked]), np.array([not w for _, w in asked])
+        found: list[tuple[Ints, Objective, Bools]] = []
+        for clause in np.unique(clauses).tolist():
+            each, summed = (np.flatnonzero((clauses == clause) & kind) for kind in (plain, ~plain))
+            rows = np.flatnonzero(self.region.row_clause == clause)
+            every = np.tile(rows, len(each))
+            found += [
+                (np.repeat(each, len(rows)), self.objectives.take(every), self.region.row_strict[every]),
+                (summed, *self.weighed(clause, [asked[i][1] for i in summed.tolist()])),
+            ]
+        box = np.concatenate([part[0] for part in found])
+        objectives, strict = Objective.join([part[1] for part in found]), np.concatenate([part[2] for part in found])
+        home, empty = (np.arange(len(state)), state.empty) if cuts is None else (cuts.home, cuts.empty)
+        out = empty.copy()
         with np.errstate(all="ignore"):
-            facts = Facts(state, slopes, self.compress and len(box) > 1)  # one row is no dearer than the weights' copy
+            # one row is no dearer than the weights' copy
+            facts = Facts(state, slopes, self.compress and len(box) > 1, None, cuts)
             for at in range(0, len(box), self.row_chunk):
                 k = slice(at, at + self.row_chunk)
-                low = self.lowest(state, box[k], *self.objective(facts, box[k], rows.take(k), push.take(box[k])))
+                low = self.lowest(
+                    state, home[box[k]], *self.objective(facts, box[k], objectives.take(k), push.take(box[k]))
+                )
                 np.logical_or.at(out, box[k], (low > 0.0) | (strict[k] & (low >= 0.0)))
         return out
 

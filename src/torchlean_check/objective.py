@@ -16,8 +16,10 @@ WIDER = 1.0 + 2.0**-32  # covers the rounding of sums of up to 2^20 terms of one
 
 @frozen(eq=False)
 class Objective:
-    """Rows g = y Y + x X + c with what their floats differ from the exact numbers.   Shapes  [R, outputs], [R,
-    inputs], [R]"""
+    """Rows g = y Y + x X + c with what their floats differ from the exact numbers.
+
+    Shapes  [R, outputs], [R, inputs], [R]; x and err_x have no columns where no inequality reads an input
+    """
 
     y: Floats
     x: Floats
@@ -45,16 +47,17 @@ class Objective:
         return Objective(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Objective)))
 
     def combine(self, weights: Floats) -> Objective:
-        """The one row sum of weights * rows, weights >= 0; its own rounding goes into the errors."""
-        w, slack = weights[:, None], 2.0**-52 * (len(weights) + 4)
+        """Sums of weights * rows, weights >= 0; their own rounding goes into the errors.   Shapes  [sums, R]"""
+        slack = 2.0**-52 * (weights.shape[1] + 4)
 
         def total(a: Floats) -> Floats:
-            return (w * a.reshape(len(weights), -1)).sum(axis=0)
+            found = np.zeros((len(weights), *a.shape[1:]))
+            for w, row in zip(weights.T, a, strict=True):
+                found = found + np.multiply.outer(w, row)
+            return found
 
         errors = [
             total(e) * WIDER + slack * total(np.abs(a))
             for e, a in ((self.err_y, self.y), (self.err_x, self.x), (self.err_c, self.c))
         ]
-        return Objective(
-            total(self.y)[None], total(self.x)[None], total(self.c), errors[0][None], errors[1][None], errors[2]
-        )
+        return Objective(total(self.y), total(self.x), total(self.c), *errors)

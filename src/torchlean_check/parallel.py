@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from torchlean_check.bush import levels
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Ints
-from torchlean_check.records import RECORD, SPLIT, Entries, Record, Slopes16, SlopeTable, tables_read
+from torchlean_check.records import RECORD, SPLIT, Entries, Slopes16, SlopeTable
 from torchlean_check.tree import Front, Plan, Replay, join, run
 
 FINER = 4  # times less than its share: what a process may get in one piece
@@ -99,20 +100,15 @@ def replay_parallel(
 def work(plan: Plan) -> Ints:
     """How many rows each node bounds, roughly."""
     found = np.ones(len(plan.kind), np.int64)
-    found[(plan.tree.op & RECORD) > 0] += np.array([record.rows for record in plan.tree.records], np.int64)
+    found[(plan.tree.op & RECORD) > 0] += plan.columns.rows()
     return found
 
 
 def subtrees(plan: Plan) -> Ints:
     """The work at and below each node."""
-    inner = plan.kind >= SPLIT
-    parents = np.cumsum(inner)
-    ends = [1]  # of the levels: nodes are numbered level by level
-    while ends[-1] < len(inner):
-        ends.append(1 + 2 * int(parents[ends[-1] - 1]))
-    found = work(plan)
-    for begin, end in reversed(list(zip([0, *ends], ends, strict=False))):
-        at = begin + np.nonzero(inner[begin:end])[0]
+    inner, found = plan.kind >= SPLIT, work(plan)
+    for level in reversed(levels(plan.child, inner)):
+        at = level.start + np.flatnonzero(inner[level])
         found[at] += found[plan.child[at]] + found[plan.child[at] + 1]
     return found
 
@@ -124,12 +120,10 @@ def below(plan: Plan, nodes: Ints) -> Plan:
         read[nodes] = True
         inner = nodes[plan.kind[nodes] >= SPLIT]
         nodes = np.concatenate([plan.child[inner], plan.child[inner] + 1])
-    kept = read[(plan.tree.op & RECORD) > 0].tolist()
-    records = tuple(r if keep else Record() for r, keep in zip(plan.tree.records, kept, strict=True))
-    used = tables_read(records)
     part = copy(plan)
-    part.tree = replace(plan.tree, records=records)
-    part.tables = Tables({i: plan.tables[i] for i in used if i >= 0})
+    part.records = plan.records.kept(read[(plan.tree.op & RECORD) > 0])
+    part.tree = replace(plan.tree, records=())
+    part.tables = Tables({i: plan.tables[i] for i in np.unique(part.columns.steps.table).tolist() if i >= 0})
     return part
 
 

@@ -1,4 +1,4 @@
-"""What is added to bounds: multiples of values that a split keeps on one side, and the values that are bounded."""
+"""Splits of values, and what is added to bounds: multiples of what splits keep on one side, and what is bounded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,44 @@ import numpy as np
 
 from torchlean_check.frozen import frozen
 from torchlean_check.network import Floats, Ints
+
+
+def of_rows(row: Ints, box: Ints) -> tuple[Ints, Ints]:
+    """Of things that belong to rows: those of the rows `box`, one after the other, as positions in `box` and in `row`.
+
+    Shapes  row: [E], sorted
+    """
+    first = np.searchsorted(row, box)
+    count = np.searchsorted(row, box, side="right") - first
+    new = np.repeat(np.arange(len(box)), count)
+    return new, first[new] + np.arange(len(new)) - (np.cumsum(count) - count)[new]
+
+
+@frozen(eq=False)
+class Splits:
+    """z <= at (side -1) or z >= at (side 1), z an entry of a value, for a batch of rows.   Shapes  [E] each"""
+
+    row: Ints
+    value: Ints
+    entry: Ints
+    side: Ints
+    at: Floats
+
+    @staticmethod
+    def of(rows: Sequence[tuple[int, int, int, int, float]]) -> Splits:
+        row, value, entry, side, at = np.array(rows, np.float64).reshape(-1, 5).T  # whole numbers below 2^53
+        return Splits(row.astype(np.int64), value.astype(np.int64), entry.astype(np.int64), side.astype(np.int64), at)
+
+    def take(self, box: Ints) -> Splits:
+        """Those of the rows `box`, as rows 0, 1, ...; rows are sorted."""
+        row, i = of_rows(self.row, box)
+        return Splits(row, self.value[i], self.entry[i], self.side[i], self.at[i])
+
+    def __add__(self, other: Splits) -> Splits:
+        return Splits(*(np.concatenate([getattr(self, f.name), getattr(other, f.name)]) for f in fields(Splits)))
+
+
+NO_SPLITS = Splits.of(())
 
 
 @frozen(eq=False)
@@ -35,10 +73,7 @@ class Pushes:
 
     def take(self, box: Ints) -> Pushes:
         """Those of the rows `box`, as rows 0, 1, ..."""
-        first = np.searchsorted(self.row, box)
-        count = np.searchsorted(self.row, box, side="right") - first
-        row = np.repeat(np.arange(len(box)), count)
-        i = first[row] + np.arange(len(row)) - (np.cumsum(count) - count)[row]
+        row, i = of_rows(self.row, box)
         return Pushes(row, self.value[i], self.entry[i], self.factor[i], self.at[i])
 
     def __add__(self, other: Pushes) -> Pushes:

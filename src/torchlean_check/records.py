@@ -70,18 +70,6 @@ class Record:
     derivations: tuple[Derivation, ...] = ()
     refutations: tuple[Refutation, ...] = ()
 
-    @property
-    def rows(self) -> int:
-        """How many rows it asks to bound: of a bound, one for each leaf of its cases."""
-        bounds = [b.cases for d in self.derivations for b in d.bounds or ()]
-        return len(self.refutations) + sum(len(cases) // 2 + 1 for cases in bounds)
-
-
-def tables_read(records: Sequence[Record]) -> set[int]:
-    """Positions of the slope tables that they name; -1 among them where one names none."""
-    bounds = {b.table for r in records for d in r.derivations for b in d.bounds or ()}
-    return bounds | {refutation.table for r in records for refutation in r.refutations}
-
 
 @frozen(eq=False)
 class SlopeTable:
@@ -124,4 +112,4 @@ class Tree:
     value: npt.NDArray[np.uint32]
     index: npt.NDArray[np.uint32]
     value_at: Floats
-    records: tuple[Record, ...]
+    records: Sequence[Record]

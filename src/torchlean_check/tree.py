@@ -12,12 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from torchlean_check import cases
-from torchlean_check.errors import CheckError
+from torchlean_check import bush, fit, steps
+from torchlean_check.fit import bad
 from torchlean_check.frozen import frozen
-from torchlean_check.kernel import Bools, Ints, Kernel, Path, Slopes, State
+from torchlean_check.kernel import Bools, Ints, Kernel, State
 from torchlean_check.network import Floats
-from torchlean_check.pushes import Pushes
+from torchlean_check.packed import Columns, Records
+from torchlean_check.pushes import NO_SPLITS
 from torchlean_check.records import (
     DERIVE,
     EXAMINE,
@@ -26,19 +27,13 @@ from torchlean_check.records import (
     LEAF,
     MAX_DEPTH,
     MAX_NODES,
-    NONE,
     RECORD,
     SPLIT,
     SPLIT_AT,
     SPLIT_CLAUSE,
     SPLIT_VALUE,
-    Bound,
-    Derivation,
-    Record,
-    Refutation,
     SlopeTable,
     Tree,
-    slope_rows,
 )
 
 MUCH = 4096  # rows to bound, beyond which other processes take part
@@ -64,10 +59,6 @@ class Replay:
     failed: Front | None
     nodes: int
     finished: bool
-
-
-def bad(what: str, where: str, expected: str, got: object) -> CheckError:
-    return CheckError(what, where=where, expected=expected, got=str(got), fix="write the certificate again")
 
 
 def _ranks(mask: Bools) -> Ints:
@@ -122,71 +113,18 @@ class Plan:
             raise bad("a split names an input or a clause that does not exist", "tree", f"below {most}", tree.axis)
         if not (np.isfinite(tree.at).all() and np.isfinite(tree.value_at).all()):
             raise bad("a threshold is nan or infinite", "tree", "finite thresholds", "nan or infinity")
-        for value, index in zip(tree.value.tolist(), tree.index.tolist(), strict=True):
-            self._neuron(kernel, value, index)
-        for record in tree.records:
-            self._record(kernel, record, len(tables))
+        self.records = Records.of(tree.records)
+        fit.check(kernel.network, kernel.region, tree, self.records, len(tables))
         self.tree, self.kernel, self.kind = tree, kernel, kind
         self.tables: Sequence[SlopeTable] | Mapping[int, SlopeTable] = tables
         self.axis_at, self.at_at, self.value_at, self.record_at = (
             _ranks(m) for m in (by_axis, by_at, by_value, by_record)
         )
+        self.bush = bush.sizes(self)
 
-    @staticmethod
-    def _neuron(kernel: Kernel, value: int, index: int) -> None:
-        if value not in kernel.network.boxed or not 0 <= index < kernel.network.nodes[value].size:
-            raise bad(
-                "a neuron does not exist",
-                "tree",
-                "a value that a nonlinear node reads, an index inside it",
-                f"value {value}, index {index}",
-            )
-
-    def _record(self, kernel: Kernel, record: Record, tables: int) -> None:
-        clauses = kernel.region.clauses
-        steps: list[tuple[int, Bound | Refutation]] = [(r.clause, r) for r in record.refutations]
-        for d in record.derivations:
-            bounds = d.bounds or ()
-            self._neuron(kernel, d.value, 0)
-            for b in bounds:
-                self._neuron(kernel, d.value, b.index)
-                for split in {c[:2] for path in cases.leaves(b.cases) for c in path}:
-                    self._neuron(kernel, *split)
-            if not -1 <= d.clause < len(clauses) or any(b.side not in (-1, 1) for b in bounds):
-                raise bad("a derivation is not understood", "record", "bounds of side 1 or -1, a clause or -1", d)
-            steps += [(d.clause, b) for b in bounds]
-        for clause, step in steps:
-            if not 0 <= clause < len(clauses) and (isinstance(step, Refutation) or step.weights):
-                raise bad("a clause does not exist", "record", f"below {len(clauses)}", clause)
-            if any(not 0 <= i < len(clauses[clause]) or not np.isfinite(w) for i, w in step.weights):
-                raise bad("a clause weight names no inequality, or is not finite", "record", "others", step.weights)
-            if not -1 <= step.table < tables:
-                raise bad("a slope table does not exist", "record", f"-1 to {tables - 1}", step.table)
-            for value, index, side, m in step.multipliers:
-                self._neuron(kernel, value, index)
-                if side not in (-1, 1) or not np.isfinite(m):
-                    raise bad("a split multiplier is not understood", "record", "side 1 or -1, finite", f"{side}, {m}")
-
-    def _duals(
-        self, paths: Sequence[Path], nodes: Sequence[int], steps: Sequence[Bound | Refutation]
-    ) -> tuple[Slopes, Pushes]:
-        """Slopes and split multipliers, one row a step; a multiplier takes the threshold of the tightest such split."""
-        splits: dict[tuple[int, int, int, int, float], float] = {}
-        for j, step in enumerate(steps):
-            for value, index, side, m in step.multipliers:
-                found = [at for v, i, s, at in paths[j] if (v, i, s) == (value, index, side)]
-                if not found:
-                    raise bad(
-                        "a multiplier names a split that is not on its path",
-                        f"node {nodes[j]}",
-                        "a value split above",
-                        f"{value}, {index}, {side}",
-                    )
-                key = j, value, index, side, max(found) if side > 0 else min(found)
-                splits[key] = splits.get(key, 0.0) + max(m, 0.0)
-        pushes = Pushes.split([(*key, m) for key, m in splits.items()])
-        tables = (self.tables[step.table] if step.table >= 0 else NONE for step in steps)
-        return slope_rows(tuple(tables), self.kernel.network.free), pushes
+    @property
+    def columns(self) -> Columns:
+        return self.records.columns
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 
@@ -226,41 +164,17 @@ class Plan:
 
     def _records(self, nodes: Ints, state: State) -> State:
         """Do the derivations of each node, in order, then the refutations of all."""
-        kernel = self.kernel
-        found = {
-            i: self.tree.records[self.record_at[node]]
-            for i, node in enumerate(nodes.tolist())
-            if self.tree.op[node] & RECORD
-        }
-        if any(record.derivations for record in found.values()):
+        rows = np.flatnonzero(self.tree.op[nodes] & RECORD)
+        record, before = self.record_at[nodes[rows]], self.columns.derivations
+        if (before[record + 1] > before[record]).any():
             parts = [state.take([i]) for i in range(len(nodes))]
-            for i, record in found.items():
-                for d in record.derivations:
-                    self._derive(parts[i], int(nodes[i]), d)
+            for i, k in zip(rows.tolist(), record.tolist(), strict=True):
+                for d in range(before[k], before[k + 1]):
+                    steps.derive(self, int(nodes[i]), parts[i], d)
             state = State.join(parts)
-        else:
-            state = replace(state, open=state.open.copy())
-        steps = [(i, r) for i, record in found.items() for r in record.refutations]
-        for at in range(0, len(steps), kernel.chunk):
-            rows, asked = zip(*steps[at : at + kernel.chunk], strict=True)
-            part = state.take(rows)
-            duals = self._duals(part.paths, nodes[list(rows)].tolist(), asked)
-            refuted = kernel.refute(part, [(r.clause, r.weights) for r in asked], *duals)
-            state.open[np.array(rows)[refuted], np.array([r.clause for r in asked])[refuted]] = False
-        return state
-
-    def _derive(self, state: State, node: int, d: Derivation) -> None:
-        """One derivation at a state of one row, unless no execution in question is left there."""
-        if state.empty[0] or not state.open.any():
-            return
-        if d.clause >= 0 and np.nonzero(state.open[0])[0].tolist() != [d.clause]:
-            raise bad("a derivation uses a clause that is not the only one open", f"node {node}", "it alone", d.clause)
-        if not d.bounds:
-            return self.kernel.derive_at(state, d.value)
-        asked = [(b.index, b.side, b.weights) for b in d.bounds]
-        duals = self._duals(state.paths * len(asked), [node] * len(asked), d.bounds)
-        cuts = [cases.leaves(b.cases) for b in d.bounds] if any(b.cases for b in d.bounds) else None
-        self.kernel.derive_at(state, d.value, asked, *duals, None if d.clause < 0 else d.clause, cuts)
+        opened = state.open.copy()
+        opened[rows] = steps.refute(self, nodes[rows], state, rows, NO_SPLITS)
+        return replace(state, open=opened)
 
     def _children(self, nodes: Ints, state: State) -> list[Front]:
         tree, kind = self.tree, self.kind[nodes]
@@ -317,7 +231,7 @@ def replay(
     """
     plan = Plan(tree, kernel, tables)
     start = front if front is not None else Front(np.zeros(1, np.int64), kernel.start())
-    if workers > 1 and len(tree.op) + sum(record.rows for record in tree.records) > MUCH:
+    if workers > 1 and len(tree.op) + plan.columns.rows().sum() > MUCH:
         from torchlean_check.parallel import replay_parallel
 
         return replay_parallel(plan, start, slack, workers, deadline, stop_at_failure)
@@ -350,6 +264,15 @@ def run(
             last = np.arange(len(now.nodes)) >= len(now.nodes) - kernel.chunk
             waiting.append(now.take(~last))
             now = now.take(last)
+        if only is None and (bushes := bush.some(plan, now.nodes, now.state)).any():
+            if not bushes.all():
+                waiting.append(now.take(~bushes))
+            now = now.take(bushes)
+            done, others = bush.replay(plan, now.nodes, now.state)
+            waiting += [Front(np.array([node]), state) for node, state in others]
+            visited += done
+            leaves += int(plan.bush[now.nodes].sum()) - len(others)
+            continue
         closed, fronts, at_holes = plan.visit(now.nodes, now.state, scale)
         going, left = _parted(fronts, only)
         waiting += going

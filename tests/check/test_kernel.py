@@ -10,6 +10,7 @@ import pytest
 import torchlean_check as tc
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Facts
+from torchlean_check.objective import Objective
 
 CLAIM = ["(assert (or (and (>= Y_0 1.5) (<= Y_1 0.25)) (and (< (+ Y_0 (* 0.3 X_1)) Y_1))))"]
 f32 = lambda rng, *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
@@ -309,3 +310,24 @@ def test_a_strict_inequality_is_refuted_by_a_bound_of_zero_and_a_closed_one_is_n
             not kernel.refuted(state, np.full((1, 1), np.nan))[0, 0]
             and not kernel.refuted(state, np.full((1, 1), -5e-324))[0, 0]
         )
+
+
+def test_sums_of_inequalities_are_within_their_errors():
+    """Of any rows within the errors of each, exactly; the sum's own rounding is among them."""
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        count = int(rng.integers(1, 5))
+        y, x, c = rng.normal(size=(count, 3)), rng.normal(size=(count, 2)), rng.normal(size=count)
+        errors = [rng.random(a.shape) * 2.0 ** -float(rng.integers(10, 60)) for a in (y, x, c)]
+        weights = rng.random((3, count)) * 2.0 ** rng.integers(-30, 30)
+        total = Objective(y, x, c, *errors).combine(weights)
+        for rows, off, found, allowed in zip((y, x, c), errors, (total.y, total.x, total.c),
+                                             (total.err_y, total.err_x, total.err_c), strict=True):  # fmt: skip
+            for k, w in enumerate(weights.tolist()):
+                for at in np.ndindex(*rows.shape[1:]):
+                    for sign in (-1, 1):
+                        exact = sum(
+                            Fraction(w[i]) * (Fraction(rows[(i, *at)]) + sign * Fraction(off[(i, *at)]))
+                            for i in range(count)
+                        )
+                        assert abs(exact - Fraction(found[(k, *at)])) <= Fraction(allowed[(k, *at)])

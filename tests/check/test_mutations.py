@@ -14,6 +14,7 @@ import pytest
 import torchlean_check as tc
 from torchlean_check import format
 from torchlean_check.errors import CheckError
+from torchlean_check.packed import Records
 from torchlean_check.records import Bound, Derivation, Record, Refutation, SlopeTable
 
 ODD = [0, 1, -1, 2**31, -(2**31), 2**63 - 1, -(2**63)]
@@ -125,7 +126,7 @@ def test_numbers_of_certificates(rich, seed):
     rng = np.random.default_rng(seed)
     seen = {"valid": 0, "holey": 0, "invalid": 0, None: 0}
     arrays = [(n, t) for t in certificate.trees for n in ("op", "axis", "at", "value", "index", "value_at")]
-    words = format._flatten(certificate.trees[0].records)
+    words = Records.of(certificate.trees[0].records).words.tolist()
     for _ in range(175):
         kind = rng.integers(0, 4)
         if kind < 2:
@@ -165,13 +166,11 @@ def test_numbers_of_certificates(rich, seed):
 
 def encode_raw(certificate, words=None):
     """Encode with the record words replaced."""
-    original = format._flatten
-    try:
-        if words is not None:
-            format._flatten = lambda records: words
-        return tc.encode(certificate)
-    finally:
-        format._flatten = original
+    if words is not None:
+        tree = certificate.trees[0]
+        records = Records(np.array(words, np.int64), np.zeros(len(tree.records) + 1, np.int64))
+        certificate = replace(certificate, trees=(replace(tree, records=records),))
+    return tc.encode(certificate)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -225,7 +224,7 @@ def test_false_claims_are_never_accepted(rich, tools):
     claim = tools.property_text(
         2, 2, [f"(assert (or (and (>= Y_0 {float(best) - 1e-6:.9f}) (<= Y_1 99)) (and (> (- Y_0 Y_1) 99))))"]
     )
-    words = format._flatten(certificate.trees[0].records)
+    words = Records.of(certificate.trees[0].records).words.tolist()
     for _ in range(100):
         mutant = list(words)
         for _ in range(3):

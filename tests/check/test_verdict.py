@@ -8,6 +8,7 @@ import pytest
 import torchlean_check as tc
 from torchlean_check import format, records
 from torchlean_check.errors import CheckError
+from torchlean_check.packed import Records
 from torchlean_check.records import (
     HOLE,
     KIND,
@@ -153,7 +154,7 @@ def test_shares_are_dealt_by_the_work_of_subtrees(small):
     value, cases = network.relu_inputs[0], ((network.relu_inputs[0], 1), None, (network.relu_inputs[0], 3), None, None)
     bounds = Bound(0, 1), Bound(1, 1, (), -1, (), cases)
     record = Record((Derivation(value, bounds), Derivation(value)), (Refutation(0),))
-    assert record.rows == 1 + 3 + 1
+    assert Records.of([record]).columns.rows().tolist() == [1 + 3 + 1]
     tree = small.certificate.trees[0]
     op = tree.op.copy()
     op[3] |= RECORD

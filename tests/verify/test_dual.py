@@ -149,6 +149,23 @@ def test_optimising_never_loses(kernel_of) -> None:
     assert (after >= before).all() and (after > before + 1e-3).any()
 
 
+@pytest.mark.parametrize("kind", [NumpyMaps, lambda network: TorchMaps(network, "cpu")])
+def test_slopes_that_are_held_stay_and_multipliers_gain(kind, kernel_of) -> None:
+    kernel = kernel_of("mlp", 1)
+    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
+    neurons, maps = Neurons.of(boxes), kind(kernel.network)
+    dual, rng = Dual(kernel, boxes, neurons, maps), np.random.default_rng(0)
+    side = np.zeros((6, len(neurons)))
+    side[:, :3] = rng.choice([-1.0, 1.0], (6, 3))
+    rows = maps.put(np.eye(2)[[0, 1] * 3])
+    given = Forms(kernel.network.output, rows, None, maps.zeros(6)), maps.put(side), maps.put(rng.random(side.shape))
+    before = dual.maximise(*given, 0 * given[2], 0)
+    after = dual.maximise(*given, 0 * given[2], 30, target=np.inf, hold=True)
+    assert np.array_equal(maps.get(after.alpha), maps.get(given[2]))  # bit for bit
+    gain = maps.get(after.value) - maps.get(before.value)
+    assert (gain >= 0).all() and (gain > 1e-3).any() and (maps.get(after.beta) > 0).any()
+
+
 @pytest.mark.parametrize("name", ["mlp", "residual"])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_torch_walks_as_numpy_does(name, device, kernel_of) -> None:
@@ -193,17 +210,19 @@ def test_a_recorded_ascent_is_the_ascent(name, kernel_of, monkeypatch) -> None:
         rows, nothing = put(rng.standard_normal((count, kernel.network.outputs))), put(np.zeros(count))
         box = put(neurons.lo * rng.random(side.shape)), put(np.tile(neurons.hi, (count, 1)))
         kinds = (0, False, False), (6, False, False), (0, True, True), (6, True, True), (1, True, False)
-        for steps, own, weight in kinds:
-            seed = Forms(kernel.network.output, rows, None, nothing, clause if weight else None)
+        mask = put(rng.integers(0, 2, (count, 1)).astype(np.float64))
+        for steps, own, weight, hold in [(*kind, hold) for kind in kinds for hold in (False, True)]:
+            joins = (clause, mask) if weight else (None, None)
+            seed = Forms(kernel.network.output, rows, None, nothing, *joins)
             ends = box if own else (dual.lo, dual.hi)
-            given = Given(seed, *start, put(0.1 * np.ones((count, 1))) if weight else None, ends)
+            given = Given(seed, *start, 0.1 * mask if weight else None, ends, hold)
             for target in (np.inf, -0.2):
                 theirs = ascend(Ascent(dual, given), schedule(steps), target)
                 mine = dual.recorder.ascend(given, steps, target)
                 for name_ in ("value", "alpha", "beta", "cost", "point"):
                     ours, plain = (maps.get(getattr(best, name_)) for best in (mine, theirs))
                     assert len(ours) == count and (name_ == "point" or np.allclose(ours, plain, rtol=1e-3, atol=1e-4))
-    assert len(dual.recorder.kept) == 5 * 2
+    assert len(dual.recorder.kept) == 5 * 2 * 2
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 100.0])

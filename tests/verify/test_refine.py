@@ -67,8 +67,8 @@ def tightening_of(problem, state, scale, splits=(), trust=True):
     """A case at the state, and what tightens it by the one clause."""
     relus = Relus(problem, state, Engine(problem.network), splits, trust)
     neurons = relus.neurons
-    case = Case(0, neurons.side(splits), neurons.lo.copy(), neurons.hi.copy(), 0.0)
-    return Tightening(relus, 0, scale), case, relus
+    case = Case(0, 0, neurons.side(splits), neurons.lo.copy(), neurons.hi.copy(), 0.0)
+    return Tightening(relus, {0: scale}), case, relus
 
 
 def after(relus, case):
@@ -257,10 +257,10 @@ def test_boxes_that_are_trusted_hold_those_of_the_checker(mlp, files, monkeypatc
     engine = Engine(problem.network, heavy=kind == "torch")
     relus = Relus(problem, start, engine, (), trust=True)
     neuron = int(np.flatnonzero((relus.neurons.value == value) & (relus.neurons.entry == index))[0])
-    root = Case(0, relus.neurons.side(()), relus.neurons.lo.copy(), relus.neurons.hi.copy(), 0.0)
+    root = Case(0, 0, relus.neurons.side(()), relus.neurons.lo.copy(), relus.neurons.hi.copy(), 0.0)
     builder, parts = halves(problem, value, index)
     cases = [root.child(node, [(neuron, side)], None) for side, (_, _, node) in zip((-1, 1), parts, strict=True)]
-    tightening = Tightening(relus, 0, 5.0)
+    tightening = Tightening(relus, {0: 5.0})
     for _ in range(2):
         tightening.cycle(cases, Deadline(60))
     for case in cases:
@@ -273,6 +273,45 @@ def test_boxes_that_are_trusted_hold_those_of_the_checker(mlp, files, monkeypatc
     for position, case in last.items():
         trusted = after(relus, case).boxes
         ends = iter(seen[position])
+        for k in sorted(trusted):
+            assert (next(ends)[0] >= trusted[k][0][0]).all() and (next(ends)[0] <= trusted[k][1][0]).all()
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_clauses_are_tightened_side_by_side_each_by_its_own(mlp, files, monkeypatch, kind) -> None:
+    """A case alone has the same boxes as beside another clause's; the checker's are at least as narrow."""
+    model, high = mlp(SIZES, 0)[1], greatest(mlp, 0)
+    lines = f"(and (>= Y_0 (+ Y_1 {0.7 * high:.4f}))) (and (>= Y_1 (+ Y_0 {0.2 * high:.4f})) (<= Y_0 0.0))"
+    claim = files[1](["-0.5"] * 24, ["0.5"] * 24, 2, [f"(assert (or {lines}))"])
+    network, (region,) = tc.load(model, claim)
+    problem = Problem(Files(model, claim), network, region, "float32", Deadline(60), np.random.default_rng(0))
+    relus = Relus(problem, problem.kernel.start(), Engine(network, heavy=kind == "torch"), (), trust=True)
+    builder, n = tc.TreeBuilder(), relus.neurons
+    first, second = (int(i[0]) for i in builder.split_clause(0, 0))
+
+    def tightened(clauses):
+        ids = {0: first, 1: second}
+        cases = [Case(ids[c], c, n.side(()), n.lo.copy(), n.hi.copy(), 0.0) for c in clauses]
+        tightening = Tightening(relus, {0: 5.0, 1: 2.0})
+        for _ in range(2):
+            tightening.cycle(cases, Deadline(60))
+        return cases
+
+    both, (alone,) = tightened([0, 1]), tightened([1])
+    assert not np.allclose(both[0].lo, both[1].lo, atol=1e-3)
+    np.testing.assert_allclose(both[1].lo, alone.lo, atol=2e-3)
+    np.testing.assert_allclose(both[1].hi, alone.hi, atol=2e-3)
+    for case, inequalities in zip(both, (1, 2), strict=True):
+        builder.record(case.number, tc.Record(tuple(case.found)))
+        bounds = [b for d in case.found for b in d.bounds]
+        assert all(d.clause == case.clause for d in case.found) and any(w for b in bounds for _, w in b.weights)
+        assert {i for b in bounds for i, _ in b.weights} == set(range(inequalities))
+    seen = derived(monkeypatch)
+    tc.replay(problem.kernel, builder.build()[0], tables=tuple(problem.files.tables))
+    last = {len(both[0].found) - 1: both[0], len(seen) - 1: both[1]}
+    assert len(seen) == sum(len(case.found) for case in both)
+    for position, case in last.items():
+        trusted, ends = after(relus, case).boxes, iter(seen[position])
         for k in sorted(trusted):
             assert (next(ends)[0] >= trusted[k][0][0]).all() and (next(ends)[0] <= trusted[k][1][0]).all()
 

@@ -64,7 +64,7 @@ def test_a_tree_that_is_given_up_after_it_went_over_to_torch(mlp, files, monkeyp
     """What was bounded before it, in numpy's arrays, is bounded again in torch's, and split."""
     given_up = []
 
-    def goes_over(self, builder, nodes, seconds):
+    def goes_over(self, builder, nodes, seconds, most):
         given_up.append(self.engine.move(np.inf))
         self.take_maps()
         return nodes.put(self.maps.put) if given_up[-1] else nodes
@@ -78,6 +78,35 @@ def test_a_tree_that_is_given_up_after_it_went_over_to_torch(mlp, files, monkeyp
     verdict = verify_files(model, claim, 300.0, strategy="neurons")
     assert verdict.status.value == "unsat" and given_up[0]
     assert tc.check(model, claim, verdict.certificate).status == "valid"
+
+
+def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypatch) -> None:
+    """Between the levels where slopes are optimised, a table holds those of many leaves; the checker agrees."""
+    held, own = [], Relus.bound
+
+    def bound(self, nodes, steps, hold=False):
+        found = own(self, nodes, steps, hold)
+        if hold:
+            last = found.own  # no split was left to gain by
+            same = np.asarray(found.best.alpha == nodes.alpha).all(axis=1)
+            assert same[~last].all()
+            held.append(len(nodes) - int(last.sum()))
+        return found
+
+    monkeypatch.setattr(Relus, "bound", bound)
+    monkeypatch.setattr("torchlean.verify.relus.LEVELS", 4)
+    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
+    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
+    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
+    monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
+    model, claim = claim_of(mlp, files, 1, 1.15)
+    verdict = verify_files(model, claim, 300.0, strategy="neurons")
+    assert verdict.status.value == "unsat" and sum(held) > 100
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+    certificate = tc.decode(verdict.certificate)
+    refutations = [r for tree in certificate.trees for record in tree.records for r in record.refutations]
+    tables = {r.table for r in refutations}
+    assert 2 < len(tables) < len(refutations) / 2
 
 
 def test_what_a_tree_closed_before_it_was_given_up_is_kept(mlp, files, monkeypatch) -> None:
@@ -162,7 +191,7 @@ def test_a_tree_in_several_processes_is_the_tree_in_one(mlp, files) -> None:
 def some_nodes(rng, count, first=0):
     side, alpha, beta = (rng.standard_normal((count, 5)).astype(np.float32).astype(np.float64) for _ in range(3))
     number = first + np.arange(count)
-    return Nodes(number, number % 3, number % 2, number % 7, side, alpha, beta)
+    return Nodes(number, number % 3, number % 2, number % 7, number % 5, side, alpha, beta)
 
 
 @pytest.mark.parametrize("memory", [1, 1 << 35])

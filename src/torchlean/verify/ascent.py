@@ -26,7 +26,11 @@ NARROW = 1e-9  # the least width that a multiplier's steps are measured by
 
 @frozen(eq=False)
 class Given:
-    """Problems, and where to start.   Shapes  side, alpha, beta: [P, U], weight: [P, r] or None, box: [P, U] or [U]"""
+    """Problems, and where to start.
+
+    hold     whether the slopes stay as they are
+    Shapes   side, alpha, beta: [P, U], weight: [P, r] or None, box: [P, U] or [U]
+    """
 
     forms: Forms
     side: Any
@@ -34,6 +38,7 @@ class Given:
     beta: Any
     weight: Any | None
     box: tuple[Any, Any]
+    hold: bool = False
 
 
 @dataclass(eq=False)
@@ -80,6 +85,8 @@ class Ascent:
         walk = self._walk()
         point = self._point(walk)
         self.kept = [v + 0 for v in self._now(walk, point)]
+        if self.given.hold:
+            self.kept[2] = self.free[0]
         return walk, point
 
     def begin(self, now: Sequence[Any]) -> None:
@@ -88,7 +95,8 @@ class Ascent:
         walk, point = self.look()
         width = xp.clip(self.lines.hi - self.lines.lo, NARROW, None)
         self.rates = [RATE, RATE * (abs(walk.upper) + abs(walk.total)[:, None] / width), 0.5 * RATE]
-        self.moments = [(xp.zeros_like(v), xp.zeros_like(v)) for v in self.free]
+        self.moving = range(int(self.given.hold), len(self.free))
+        self.moments = {i: (xp.zeros_like(self.free[i]), xp.zeros_like(self.free[i])) for i in self.moving}
         self._move(walk, point, now)
 
     def step(self, now: Sequence[Any]) -> None:
@@ -122,12 +130,15 @@ class Ascent:
         if self.lazy and not bool(better.any()):
             return
         for kept, new in zip(self.kept, self._now(walk, point), strict=True):
+            if kept is new:
+                continue  # it does not move
             kept[...] = self.xp.where(better if kept.ndim == 1 else better[:, None], new, kept)
 
     def _move(self, walk: Walk, point: Any, now: Sequence[Any]) -> None:
         xp = self.xp
         gradients = walk.gradients(point)
-        for i, (v, g, (first, second)) in enumerate(zip(self.free, gradients, self.moments, strict=True)):
+        for i in self.moving:
+            v, g, (first, second) = self.free[i], gradients[i], self.moments[i]
             first += 0.2 * (g - first)
             second += 0.05 * (g * g - second)
             move = (first * now[0]) / (xp.sqrt(second * now[1]) + 1e-12)

@@ -46,7 +46,8 @@ class Start:
 class Case:
     """An open tree node.
 
-    number     the tree node                      side     [U] the splits above it: -1, +1, or 0
+    number     the tree node                      clause   the only one that is open there
+    side       [U] the splits above it: -1, +1, or 0
     lo, hi     [U] boxes                          empty    whether two of its bounds contradict each other
     bound      of its clause, as far as it is known: at first its parent's
     start      of the bound, or None
@@ -55,6 +56,7 @@ class Case:
     """
 
     number: int
+    clause: int
     side: NDArray[np.int8]
     lo: F64
     hi: F64
@@ -74,7 +76,7 @@ class Case:
         for n, side in splits:
             sides[n] = side
             lo[n], hi[n] = (max(lo[n], 0.0), hi[n]) if side > 0 else (lo[n], min(hi[n], 0.0))
-        return Case(number, sides, lo, hi, self.bound, start, dict(self.warm))
+        return Case(number, self.clause, sides, lo, hi, self.bound, start, dict(self.warm))
 
 
 def states(root: tc.State, neurons: Neurons, lo: F64, hi: F64) -> tc.State:

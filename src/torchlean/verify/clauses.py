@@ -1,4 +1,4 @@
-"""One clause below one state, searched by splitting relus.
+"""Clauses below one state, each alone in cases of its own, searched by splitting relus.
 
 Boxes are tightened by the clause (tighten.py) while that helps, for many nodes at once. Where little is missing then, a
 tree is tried whose boxes change only where a split says so (relus.py); what stays open is split, and its halves are
@@ -7,6 +7,7 @@ tightened again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -21,37 +22,46 @@ from torchlean.verify.tighten import Tightening
 
 TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
 NEAR, TINY = 0.1, 64  # a tree is tried where this share of the clause's first bound lacks, or neurons are so few
-FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; none did
+FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; few did
+FEW = 0.25  # of the trees
 LEAVES_ROOT, LEAVES = 16, 8  # of the trees that the bounds of hidden neurons have of their own
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TRIED = 0.5  # of the time of tightening: what trees may have at least
+LEVELS = 2.0  # seconds that they have at least on a device, where each level of a tree takes its time
+MOST_NODES, MOST_NODES_CASES = 1 << 18, 1 << 15  # of a tree: fewer where tightening, with trees of its own, does more
 REST = 16  # leaves that are left of a tree that was not closed in its time: what is closed is kept
 TOGETHER = 4  # batches of neurons that are tightened in one pass, on a device
-MOST = 128  # cases of a pass
+MOST = 512  # cases of a pass
 SHARES = 16  # of the memory, of which the multipliers that waiting cases start from may take one
 
 
 class ClauseSearch:
-    """The search for one clause, whose g is of the size `scale`, below the state of `relus`, where it alone is open.
+    """The search for clauses below the state of `relus`.
 
-    cases   whether the bounds of hidden neurons are worth trees of their own below the root, too
+    scales   clause -> the size of its g
+    cases    whether the bounds of hidden neurons are worth trees of their own below the root, too
     """
 
-    def __init__(self, builder: tc.TreeBuilder, relus: Relus, clause: int, scale: float, cases: bool = False) -> None:
-        self.builder, self.relus, self.clause, self.scale = builder, relus, clause, scale
+    def __init__(
+        self, builder: tc.TreeBuilder, relus: Relus, scales: Mapping[int, float], cases: bool = False
+    ) -> None:
+        self.builder, self.relus, self.scales, self.cases = builder, relus, scales, cases
         self.deadline = relus.problem.deadline
-        self.tightening = Tightening(relus, clause, scale)
+        self.tightening = Tightening(relus, scales)
         self.leaves = LEAVES if cases else 1
-        self.credit = 0.0  # seconds that tightening took and trees did not: a tree may have them
+        self.credit = 0.0  # seconds that tightening took and trees did not waste: a tree may have them
         self.near = NEAR
 
-    def run(self, number: int, bound: float) -> int:
-        """Close the tree node `number`; how many nodes were bounded.
+    def run(self, starts: Sequence[tuple[int, int, float]]) -> int:
+        """Close tree nodes, the last first; how many nodes were bounded.
 
-        bound   of the clause, as far as it is known
+        starts   of each: its number, the only clause that is open there, and its bound as far as it is known
         """
         relus, neurons = self.relus, self.relus.neurons
-        waiting = [Case(number, neurons.side(relus.splits), neurons.lo.copy(), neurons.hi.copy(), bound)]
+        waiting = [
+            Case(number, clause, neurons.side(relus.splits), neurons.lo.copy(), neurons.hi.copy(), bound)
+            for number, clause, bound in starts
+        ]
         while waiting:
             self.deadline.check()
             if relus.engine.move(self.deadline.spent):
@@ -88,21 +98,24 @@ class ClauseSearch:
         for case in ends:
             if case.found:
                 self.builder.record(case.number, tc.Record(tuple(case.found)))
-        tries = [case for case in ends if case.bound > -self.near * self.scale or case.unstable <= TINY]
+        tries = [c for c in ends if c.bound > -self.near * self.scales[c.clause] or c.unstable <= TINY]
         cut = self._try(sorted(tries, key=lambda case: case.bound), ends, took) if tries else []
         return cut + (self._split(ends) if ends else [])
 
     def _try(self, tries: list[Case], ends: dict[Case, tuple[Bounded, int]], took: float) -> list[Case]:
         """Trees for cases, the last first; closed ones leave `ends`. Of those that are closed in part, what is left."""
-        relus, begun, seconds = self.relus, self.deadline.spent, max(TRIED * took, self.credit)
+        relus, begun = self.relus, self.deadline.spent
+        seconds = max(TRIED * took, self.credit, LEVELS if relus.engine.device else 0.0)
         visited = relus.visited
         relus.enter(tries)
-        trees = forest(relus, Bounded.join([ends[case] for case in tries], relus.maps), seconds)
+        most = MOST_NODES_CASES if self.cases else MOST_NODES
+        trees = forest(relus, Bounded.join([ends[case] for case in tries], relus.maps), seconds, most)
         used = self.deadline.spent - begun + relus.replay_of(relus.visited - visited)
-        self.credit -= used
-        if not trees.closed and not trees.left:
+        closed = len(trees.closed) / len(tries)
+        self.credit -= used * (1 - closed)
+        if closed < FEW:
             self.near *= NEARER
-        elif len(trees.closed) == len(tries) and used < 0.5 * seconds:
+        elif closed == 1 and used < 0.5 * seconds:
             self.near *= FARTHER
         out = []
         for i, case in enumerate(tries):
@@ -131,7 +144,7 @@ class ClauseSearch:
             if not going:
                 break
             relus.enter(going)
-            found = relus.bound(relus.roots(going, self.clause), STEPS_ROOT)
+            found = relus.bound(relus.roots(going), STEPS_ROOT)
             relus.descend(found)
             helped = []
             for j, (case, refutation) in enumerate(zip(going, relus.refute(found), strict=True)):
@@ -142,7 +155,7 @@ class ClauseSearch:
                 gain, case.bound = float(found.value[j]) - case.bound, float(found.value[j])
                 case.start = Start(relus.maps, found.best.alpha[j], found.best.beta[j])
                 ends[case] = found, j
-                if gain >= PROGRESS * self.scale and share.left >= 0:
+                if gain >= PROGRESS * self.scales[case.clause] and share.left >= 0:
                     helped.append(case)
             going = helped
         return ends
@@ -179,15 +192,15 @@ class Forest:
     left: dict[int, dict[int, tuple[Split, ...]]]
 
 
-def forest(relus: Relus, found: Bounded, seconds: float) -> Forest:
-    """Trees for bounded nodes, each in a home of its own, the last first. Raises Budget."""
+def forest(relus: Relus, found: Bounded, seconds: float, most: int = MOST_NODES) -> Forest:
+    """Trees for bounded nodes, each in a home of its own, the last first, given up as `Relus.grow` has it."""
     every, builder, roots, other = np.arange(len(found.nodes)), tc.TreeBuilder(), [], 0
     for _ in every:
         alone, other = (int(n[0]) for n in builder.split_clause(other, 0))
         roots.append(alone)
     try:
         children = relus.children(builder, found.at(np.array(roots), every), every)
-        left = relus.grow(builder, children, seconds)
+        left = relus.grow(builder, children, seconds, most)
     except Stuck:
         return Forest(builder, roots, [], {})
     if left is None:

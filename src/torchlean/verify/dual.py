@@ -124,15 +124,17 @@ class Dual:
         target: float = 0.0,
         weight: Any | None = None,
         box: tuple[Any, Any] | None = None,
+        hold: bool = False,
     ) -> Best:
         """The best bounds after so many steps of ascent.py; it stops when every problem's bound is above `target`.
 
         side    [P, U]: -1 where z <= 0 was split, +1 where z >= 0, else 0
         alpha, beta   [P, U]: where to start; weight   [P, r]: the same for the clause's multipliers
         box     lo, hi of the neurons, each [P, U] or [U]; None: the root's
+        hold    whether the slopes stay as they are
         """
-        given = Given(forms, side, alpha, beta, weight, (self.lo, self.hi) if box is None else box)
-        if self.recorder is not None and LEAST <= len(side) <= MOST:
+        given = Given(forms, side, alpha, beta, weight, (self.lo, self.hi) if box is None else box, hold)
+        if self.recorder is not None and len(side) >= LEAST and len(side) * len(self.neurons) <= MOST:
             return self.recorder.ascend(given, steps, target)
         return ascend(Ascent(self, given), schedule(steps), target)
 

@@ -19,8 +19,9 @@ from torchlean.verify.verdict import Status, Verdict
 from torchlean_check.gzipped import Bytes, unpack
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Curve, Network, Product
+from torchlean_check.packed import Records
 from torchlean_check.process import processors
-from torchlean_check.records import NONE, tables_read
+from torchlean_check.records import NONE
 from torchlean_check.vnnlib_reader import Region
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def write(
     """
     from torchlean import __version__
 
-    read = tables_read([record for proof in proofs for record in proof.tree.records])
+    read = {i for proof in proofs for i in Records.of(proof.tree.records).columns.steps.table.tolist()}
     certificate = tc.Certificate.of(
         model,
         claim,

@@ -77,7 +77,9 @@ def fork(
         children = total + 2 * np.arange(len(at))
         chosen[node[at]], low[node[at]] = best[at], children
         total += 2 * len(at)
-        kept = np.setdiff1d(np.arange(len(of)), at)
+        stay = np.ones(len(of), np.bool_)
+        stay[at] = False
+        kept = np.flatnonzero(stay)
         side = maps.xp.concatenate([side[maps.index(kept)], both])
         of, node = np.concatenate([of[kept], owner]), np.concatenate([node[kept], children, children + 1])
         value, best = np.concatenate([value[kept], more]), np.concatenate([best[kept], next_])

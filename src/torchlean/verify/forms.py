@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 @frozen(eq=False)
 class Clause:
-    """A clause of the violation: every execution in question has rows . output + direct . x + bias <= 0.
+    """Clauses of the violation: where one holds, its rows . output + direct . x + bias <= 0.
 
     Shapes  [r, outputs], [r, n] or None, [r]
     """
@@ -31,6 +31,7 @@ class Forms:
     """What is bounded: seed . value(target) + direct . x + bias.   Shapes  [P, size], [P, n] or None, [P]
 
     clause   what may be added to it with multipliers >= 0, because it is <= 0 (INVPROP)
+    own      [P, r] which of the clause's rows each problem may add: 1, or 0; None: all
     """
 
     target: int
@@ -38,10 +39,13 @@ class Forms:
     direct: Any | None
     bias: Any
     clause: Clause | None = None
+    own: Any | None = None
 
     @staticmethod
-    def entries(maps: Maps, value: int, size: int, entry: Ints, factor: F64, clause: Clause | None = None) -> Forms:
+    def entries(
+        maps: Maps, value: int, size: int, entry: Ints, factor: F64, clause: Clause | None = None, own: Any = None
+    ) -> Forms:
         """factor times one entry of a value of this size, a problem each.   Shapes  entry, factor: [P]"""
         seed = maps.zeros(len(entry), size)
         seed[maps.index(np.arange(len(entry))), maps.index(entry)] = maps.put(factor)
-        return Forms(value, seed, None, maps.zeros(len(entry)), clause)
+        return Forms(value, seed, None, maps.zeros(len(entry)), clause, own)

@@ -19,7 +19,8 @@ from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
 
-LEAST, MOST = 16, 1 << 12  # problems: fewer are rare, and with more the operations take longer than their launches
+LEAST = 16  # problems: fewer are rare
+MOST = 1 << 23  # problems times neurons: with more, the operations take longer than their launches
 OFTEN = 4  # times that a shape has come before it is worth a recording
 
 
@@ -79,8 +80,8 @@ class Recorder:
         """The one for these shapes; None where they are rare."""
         forms = given.forms
         rows = max(LEAST, 1 << (len(given.side) - 1).bit_length())
-        optional = forms.direct is None, given.weight is None, given.box[0].ndim, steps == 0
-        key = (rows, forms.target, id(forms.clause), *optional)
+        optional = forms.direct is None, forms.own is None, given.weight is None, given.box[0].ndim
+        key = (rows, forms.target, id(forms.clause), *optional, steps == 0, given.hold)
         self.seen[key] += 1
         if key not in self.kept and self.seen[key] >= OFTEN and not self.failed:
             try:
@@ -119,7 +120,8 @@ class Recorder:
 
 def _arrays(given: Given) -> list[Any]:
     forms = given.forms
-    found = (forms.seed, forms.direct, forms.bias, given.side, given.alpha, given.beta, given.weight, *given.box)
+    per = forms.seed, forms.direct, forms.bias, forms.own
+    found = (*per, given.side, given.alpha, given.beta, given.weight, *given.box)
     return [a for a in found if a is not None]
 
 
@@ -130,6 +132,8 @@ def _room(given: Given, rows: int) -> Given:
         return None if a is None else a.new_zeros((rows, *a.shape[1:]))
 
     forms = given.forms
-    forms = replace(forms, seed=room(forms.seed), direct=room(forms.direct), bias=room(forms.bias))
+    per = {name: room(getattr(forms, name)) for name in ("seed", "direct", "bias", "own")}
+    forms = replace(forms, **per)
     box = tuple(a.new_zeros(a.shape) if a.ndim == 1 else room(a) for a in given.box)
-    return Given(forms, room(given.side), room(given.alpha), room(given.beta), room(given.weight), (box[0], box[1]))
+    start = room(given.side), room(given.alpha), room(given.beta), room(given.weight)
+    return Given(forms, *start, (box[0], box[1]), given.hold)

@@ -24,6 +24,7 @@ LEAVES = 1, 16, 64, 256, 1024, 4096  # of the trees of hidden bounds, pass by pa
 FIRST, WORTH = 16, 0.3  # leaves; what a pass with so many must bring, of what is missing, to have trees everywhere
 LONG = 1024  # leaves, after which another pass must be worth it: this one has halved what is missing
 SMALL, TRIED = 256, 0.3  # unstable neurons where a tree of all clauses is tried, for this share of the pass before it
+TOGETHER = 16  # clauses that are searched side by side
 FEW = 64  # inputs up to which a network without unstable neurons is searched over its inputs
 
 
@@ -89,14 +90,15 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
             break  # with more leaves the next pass takes longer still, and would end before it is through
     if refinement.found or refutations:
         builder.record(number, tc.Record(tuple(refinement.found), tuple(refutations)))
-    nodes = relus.visited
-    items = np.flatnonzero(state.open[0, found.nodes.clause])
-    for j in items[np.argsort(found.value[items], kind="stable")].tolist():  # the last `number` has no open clause
+    items, starts = np.flatnonzero(state.open[0, found.nodes.clause]), []
+    for j in items[np.argsort(-found.value[items], kind="stable")].tolist():  # the last `number` has no open clause
         clause, bound = int(found.nodes.clause[j]), float(found.value[j])
         alone, number = (int(n[0]) for n in builder.split_clause(number, clause))
-        below = Relus(problem, only(state, clause), relus.engine, (), relus.trust)
-        nodes += ClauseSearch(builder, below, clause, abs(bound), worth).run(alone, bound)
-    return nodes
+        starts.append((alone, clause, bound))
+    for first in range(0, len(starts), TOGETHER):
+        some = starts[first : first + TOGETHER]
+        ClauseSearch(builder, relus, {clause: abs(bound) for _, clause, bound in some}, worth).run(some)
+    return relus.visited
 
 
 def _missing(relus: Relus, found: Bounded) -> float:
@@ -122,7 +124,8 @@ def _again(problem: Problem, builder: tc.TreeBuilder, number: int, state: tc.Sta
     for clause in np.flatnonzero(state.open[0]).tolist():
         alone, other = (int(n[0]) for n in builder.split_clause(other, clause))
         relus = Relus(problem, only(state, clause), engine, splits, trust=False)
-        nodes += ClauseSearch(builder, relus, clause, float(problem.slack().max() / SLACK)).run(alone, 0.0)
+        scale = float(problem.slack().max() / SLACK)
+        nodes += ClauseSearch(builder, relus, {clause: scale}).run([(alone, clause, 0.0)])
     return nodes
 
 

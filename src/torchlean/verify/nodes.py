@@ -27,6 +27,7 @@ class Nodes:
                      for each
     home             the case below which it stands: its boxes are that case's
     depth            splits below the root of the tree
+    source           what the slopes come from, which nodes may share: a number for each
     side             -1 where z <= 0 was split, +1 where z >= 0, else 0
     alpha, beta      slopes and split multipliers to start from
     Shapes           [N]; side, alpha, beta: [N, U], arrays of a search's maps
@@ -36,6 +37,7 @@ class Nodes:
     clause: Ints
     home: Ints
     depth: Ints
+    source: Ints
     side: Any
     alpha: Any
     beta: Any
@@ -66,7 +68,7 @@ class Nodes:
         return replace(self, **{name: move(getattr(self, name)) for name in DEVICE})
 
 
-HOST, DEVICE = ("number", "clause", "home", "depth"), ("side", "alpha", "beta")
+HOST, DEVICE = ("number", "clause", "home", "depth", "source"), ("side", "alpha", "beta")
 
 
 class Queue:

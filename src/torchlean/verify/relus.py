@@ -28,7 +28,7 @@ from torchlean.verify.cases import Case, stacked, states
 from torchlean.verify.dual import Boxes, Dual, Neurons, Split
 from torchlean.verify.forms import Forms
 from torchlean.verify.maps import Engine, Maps
-from torchlean.verify.nodes import Nodes, Queue
+from torchlean.verify.nodes import HOST, Nodes, Queue
 from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import Multipliers, multipliers, slope_tables
@@ -37,9 +37,9 @@ from torchlean_check.records import slope_rows
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-STEPS_ROOT, STEPS, STEPS_LAST = 60, 16, 60
+STEPS_ROOT, STEPS, STEPS_OWN, STEPS_LAST = 60, 10, 16, 60
+LEVELS = 16  # of a tree with the same slopes: a table in the certificate holds them for all leaves below
 TRIAL = 400  # nodes of a tree that is tried, at least
-DEAR = 1 << 15  # nodes that a case is worth: each stands in the certificate, and is replayed
 CANDIDATES = 16  # neurons that are tried on both sides
 LEAST = 1e-9  # what a side gains at least, where gains are multiplied
 HOPE = 8  # times what its lines may cost a bound: what splits may give it
@@ -51,19 +51,27 @@ DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
 class Bounded:
     """Nodes with the bounds of their clauses, each by the one inequality in `row`, in the arrays of these maps.
 
-    Shapes  row, value: [N]
+    own     whether each has slopes of its own: else it has those of its nodes
+    Shapes  row, value, own: [N]
     """
 
     nodes: Nodes
     row: Ints
     best: Best
     value: F64
+    own: NDArray[np.bool_]
     maps: Maps
 
     def at(self, number: Ints, home: Ints | None = None) -> Bounded:
         """The same at other tree nodes, and in other homes."""
         home = self.nodes.home if home is None else home
         return replace(self, nodes=replace(self.nodes, number=number, home=home))
+
+    def improved(self, items: Ints) -> Nodes:
+        """Some of the nodes, starting from where their bounds were reached."""
+        i = self.maps.index(items)
+        host = {name: getattr(self.nodes, name)[items] for name in HOST}
+        return Nodes(**host, side=self.nodes.side[i], alpha=self.best.alpha[i], beta=self.best.beta[i])
 
     @staticmethod
     def join(parts: Sequence[tuple[Bounded, int]], maps: Maps) -> Bounded:
@@ -80,8 +88,10 @@ class Bounded:
             mine = [(found, getattr(found.best, name), j) for found, j in parts]
             none = mine[0][1] is None
             columns[name] = None if none else maps.xp.stack([moved(found, a[j : j + 1])[0] for found, a, j in mine])
-        row, value = (np.array([getattr(found, name)[j] for found, j in parts]) for name in ("row", "value"))
-        return Bounded(nodes, row, Best(**columns), value, maps)
+        row, value, own = (
+            np.array([getattr(found, name)[j] for found, j in parts]) for name in ("row", "value", "own")
+        )
+        return Bounded(nodes, row, Best(**columns), value, own, maps)
 
 
 class Left(NamedTuple):
@@ -110,7 +120,7 @@ class Relus:
         region = problem.region
         self.clause_rows = [np.flatnonzero(region.row_clause == c) for c in range(len(region.clauses))]
         self.target = 4 * float(problem.slack().max())
-        self.visited = self._batches = 0
+        self.visited = self._batches = self._source = 0
         self._agreed, self._took = 0, 0.0  # leaves that the kernel has seen, and the seconds that it took
         self.settle()
 
@@ -137,6 +147,8 @@ class Relus:
         self._live_in(*(np.repeat(end[None], count, axis=0) for end in (self.neurons.lo, self.neurons.hi)))
 
     def _live_in(self, lo: F64, hi: F64) -> None:
+        self._shared: dict[int, tc.SlopeTable] = {}  # by source
+        self._placed: dict[int, int] = {}  # source -> where the problem's tables hold it
         self.lo, self.hi = lo, hi  # [homes, U]
         self._put = self.maps.put(lo), self.maps.put(hi)
 
@@ -153,10 +165,11 @@ class Relus:
         side = np.repeat(self.neurons.side(self.splits)[None], len(clauses), axis=0)
         return self._nodes(np.full(len(clauses), number), clauses, np.zeros(len(clauses), np.int64), side)
 
-    def roots(self, cases: Sequence[Case], clause: int) -> Nodes:
-        """The cases that were entered, where this clause is open."""
+    def roots(self, cases: Sequence[Case]) -> Nodes:
+        """The cases that were entered."""
         number = np.array([case.number for case in cases])
-        nodes = self._nodes(number, np.full(len(cases), clause), np.arange(len(cases)), stacked(cases, "side"))
+        clause = np.array([case.clause for case in cases])
+        nodes = self._nodes(number, clause, np.arange(len(cases)), stacked(cases, "side"))
         for j, case in enumerate(cases):
             if case.start is not None and case.start.maps is self.maps:
                 nodes.alpha[j], nodes.beta[j] = case.start.alpha, case.start.beta
@@ -164,14 +177,21 @@ class Relus:
 
     def _nodes(self, number: Ints, clause: Ints, home: Ints, side: NDArray[np.int8]) -> Nodes:
         alpha = self.maps.put(np.repeat(self.neurons.default()[None], len(number), axis=0))
-        return Nodes(number, clause, home, 0 * number, self.maps.put(side), alpha, 0 * alpha)
+        host = number, clause, home, 0 * number, self._sources(len(number))
+        return Nodes(*host, self.maps.put(side), alpha, 0 * alpha)
 
-    def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float) -> Left | None:
+    def _sources(self, count: int) -> Ints:
+        """New ones."""
+        self._source += count
+        return np.arange(self._source - count, self._source)
+
+    def grow(self, builder: tc.TreeBuilder, nodes: Nodes, seconds: float, most: int) -> Left | None:
         """Visit nodes, those of the last home first, until none is open; returns what is left, and what no split helps.
 
         Their boxes may be at fault, which were narrowed for other splits: a search may narrow them for these.
         seconds   with the replay's, after which the tree is given up, if TRIAL nodes were visited: earlier where little
-                  is closed, later where most is; and so after DEAR nodes in each home
+                  is closed, later where most is
+        most      nodes in each home, after which it is given up in the same way
         """
         clock, memory, visited = self.problem.deadline, self.problem.deadline.memory, self.visited
         self._aside: list[tuple[Ints, Ints]] = []
@@ -179,7 +199,7 @@ class Relus:
         while len(queue):
             clock.check()
             more = self.visited - visited
-            used = max((clock.spent - start + self.replay_of(more)) / max(seconds, 1e-9), more / (DEAR * homes))
+            used = max((clock.spent - start + self.replay_of(more)) / max(seconds, 1e-9), more / (most * homes))
             if more > TRIAL and _given_up(used, queue.closed()):
                 left = queue.all()
                 self._aside.append((left.number, left.home))
@@ -194,16 +214,25 @@ class Relus:
 
     def _visit(self, builder: tc.TreeBuilder, batch: Nodes) -> Nodes:
         """Bound a batch of nodes; returns the children of those that stay open."""
-        found = self.bound(batch, STEPS)
+        found = self.bound(batch, STEPS, hold=True)
         if self._batches % DESCENTS == 0:
             self.descend(found)
         self._batches += 1
+        left = self._record(builder, found)
+        due = batch.depth[left] % LEVELS == 0
+        parts = self._halves(builder, found, left[~due])
+        if due.any():
+            again = self.bound(found.improved(left[due]), STEPS_OWN)
+            parts += self._halves(builder, again, self._record(builder, again))
+        return Nodes.join(parts, self.maps.xp)
+
+    def _record(self, builder: tc.TreeBuilder, found: Bounded) -> Ints:
+        """Record the refutations of nodes; returns the positions of the others."""
         refutations = self.refute(found)
-        for number, refutation in zip(batch.number.tolist(), refutations, strict=True):
+        for number, refutation in zip(found.nodes.number.tolist(), refutations, strict=True):
             if refutation is not None:
                 builder.record(number, tc.Record((), (refutation,)))
-        left = np.flatnonzero([r is None for r in refutations])
-        return Nodes.join(self._halves(builder, found, left), self.maps.xp)
+        return np.flatnonzero([r is None for r in refutations])
 
     def _halves(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> list[Nodes]:
         """The children of some of the bounded nodes; those that no split can help here are put aside."""
@@ -216,20 +245,24 @@ class Relus:
             self._aside.append((found.nodes.number[items], found.nodes.home[items]))
             return [found.nodes.take(slice(0, 0))]
 
-    def bound(self, nodes: Nodes, steps: int) -> Bounded:
-        """The best bound of each node's clause."""
+    def bound(self, nodes: Nodes, steps: int, hold: bool = False) -> Bounded:
+        """The best bound of each node's clause.
+
+        hold    whether the slopes stay as they are
+        """
         self.visited += len(nodes)
-        given = nodes.side, nodes.alpha, nodes.beta
-        row = self._rows(nodes)
-        best = self.dual.maximise(self._forms(row), *given, steps, target=self.target, box=self._box(nodes.home))
+        given, row, box = (nodes.side, nodes.alpha, nodes.beta), self._rows(nodes), self._box(nodes.home)
+        best = self.dual.maximise(self._forms(row), *given, steps, target=self.target, box=box, hold=hold)
+        own = np.full(len(nodes), not hold)
         last = np.flatnonzero(self.maps.get((best.cost <= 0).all(-1) & (best.value <= self.target)))
         if len(last):  # no split is left to gain by: only better multipliers
             i = self.maps.index(last)
             start, box = (given[0][i], best.alpha[i], best.beta[i]), self._box(nodes.home[last])
             more = self.dual.maximise(self._forms(row[last]), *start, STEPS_LAST, target=self.target, box=box)
+            own[last] = True
             for name in ("value", "charge", "alpha", "beta", "upper", "point"):
                 getattr(best, name)[i] = getattr(more, name)
-        return Bounded(nodes, row, best, self.maps.get(best.value), self.maps)
+        return Bounded(nodes, row, best, self.maps.get(best.value), own, self.maps)
 
     def _rows(self, nodes: Nodes) -> Ints:
         """Of each clause's inequalities, the one whose bound is best before any optimisation."""
@@ -279,19 +312,35 @@ class Relus:
     def _refute(self, found: Bounded, items: Ints, sure: bool) -> list[tc.Refutation | None]:
         maps, best, i = self.maps, found.best, self.maps.index(items)
         clauses, side = found.nodes.clause[items], found.nodes.side[i]
-        tables = slope_tables(self.neurons, maps, best.alpha[i], best.upper[i])
-        splits = multipliers(self.neurons, maps, side, best.beta[i])
+        own, source = found.own[items].tolist(), found.nodes.source[items].tolist()
+        tables, splits = self._tables(found, items), multipliers(self.neurons, maps, side, best.beta[i])
         good = [True] * len(items)
         if not sure:
             good = self._agrees(clauses, found.nodes.home[items], maps.get(side), tables, splits).tolist()
         known, out = self.problem.files.tables, list[tc.Refutation | None]()
-        for yes, clause, table, pushes in zip(good, clauses.tolist(), tables, splits, strict=True):
-            if yes:
-                known.append(table)
-                out.append(tc.Refutation(clause, (), len(known) - 1, pushes))
-            else:
+        for j, (yes, clause, pushes) in enumerate(zip(good, clauses.tolist(), splits, strict=True)):
+            if not yes:
                 out.append(None)
+                continue
+            place = None if own[j] else self._placed.get(source[j])
+            if place is None:
+                place = len(known)
+                known.append(tables[j])
+                if not own[j]:
+                    self._placed[source[j]] = place
+            out.append(tc.Refutation(clause, (), place, pushes))
         return out
+
+    def _tables(self, found: Bounded, items: Ints) -> list[tc.SlopeTable]:
+        """The slopes of some of the bounded nodes: those of one source share a table."""
+        maps, best, shared = self.maps, found.best, self._shared
+        own, source = found.own[items], found.nodes.source[items].tolist()
+        alone, i = np.flatnonzero(own).tolist(), maps.index(items[own])
+        mine = dict(zip(alone, slope_tables(self.neurons, maps, best.alpha[i], best.upper[i]), strict=True))
+        first = {s: j for j, s in enumerate(source) if not own[j] and s not in shared}
+        i = maps.index(items[np.array(list(first.values()), np.int64)])
+        shared |= zip(first, slope_tables(self.neurons, maps, best.alpha[i]), strict=True)
+        return [mine[j] if own[j] else shared[s] for j, s in enumerate(source)]
 
     def _agrees(
         self, clauses: Ints, home: Ints, side: F64, tables: list[tc.SlopeTable], splits: list[Multipliers]
@@ -321,11 +370,12 @@ class Relus:
         numbers = builder.split_value(nodes.number[items], value, entry, 0.0)
         i, at = maps.index(items), (maps.index(np.arange(len(items))), maps.index(chosen))
         alpha, upper = best.alpha[i], best.upper[i]
+        source = np.where(found.own[items], self._sources(len(items)), nodes.source[items])
         parts = []
         for number, sign in zip(numbers, (-1, 1), strict=True):
             side, beta = nodes.side[i], best.beta[i]  # copies
             side[at], beta[at] = sign, first_multiplier(xp, alpha[at], upper[at], sign)
-            host = number, nodes.clause[items], nodes.home[items], nodes.depth[items] + 1
+            host = number, nodes.clause[items], nodes.home[items], nodes.depth[items] + 1, source
             parts.append(Nodes(*host, side, alpha, beta))
         return Nodes.join(parts, xp)
 
@@ -388,7 +438,7 @@ class Relus:
 
 def _given_up(used: float, closed: float) -> bool:
     """Whether to give up a tree that used this share of its time and is closed to this share: so it would not end."""
-    return used > 1 + 3 * closed or (used > SOON and closed < 0.25 * used)
+    return used > 1 + closed or (used > SOON and closed < 0.25 * used)
 
 
 def first_multiplier(xp: Any, alpha: Any, upper: Any, side: int) -> Any:

@@ -1,6 +1,6 @@
 """Tighter boxes of hidden neurons where one clause alone is open, for many tree nodes at once (INVPROP).
 
-Only what violates the clause counts: multiples of its inequalities, which are <= 0 there, join the bound of each
+Only what violates that clause counts: multiples of its inequalities, which are <= 0 there, join the bound of each
 unstable neuron, whose slopes, split multipliers and clause multipliers are optimised together. What a bound gains by
 them is taken over as it is, less a margin for float32, and becomes a derivation that the replay of the whole tree
 repeats (seal.py); a search that trusts nothing lets the kernel derive it at once.
@@ -10,6 +10,7 @@ Source   Kotha et al. 2023, arXiv:2302.01404; Xu et al. 2021, arXiv:2011.13824 (
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import GAIN, MARGIN, derive, take
 from torchlean.verify.forks import Forks, fork
 from torchlean.verify.forms import Clause, Forms
+from torchlean.verify.maps import Maps
 from torchlean.verify.relus import Relus
 from torchlean.verify.tables import multipliers, slope_tables
 from torchlean_check.cases import Case as Fork
@@ -35,14 +37,18 @@ LEAST = 0.01  # of the mean width of a value: with less, values further from the
 
 
 class Tightening:
-    """Passes over the hidden values of cases below the state of `relus`, where this clause alone is open.
+    """Passes over the hidden values of cases below the state of `relus`, in each of which one of some clauses is open.
 
-    scale   the size of the clause's g, on which its multipliers are measured
+    scales   clause -> the size of its g, on which its multipliers are measured
     """
 
-    def __init__(self, relus: Relus, clause: int, scale: float) -> None:
-        self.relus, self.problem, self.clause, self.scale = relus, relus.problem, clause, scale
-        self.rows = np.flatnonzero(self.problem.region.row_clause == clause)
+    def __init__(self, relus: Relus, scales: Mapping[int, float]) -> None:
+        self.relus, self.problem = relus, relus.problem
+        of = self.problem.region.row_clause
+        self.rows = np.flatnonzero(np.isin(of, list(scales)))
+        self.of = of[self.rows]
+        self.scale = np.array([scales[c] for c in self.of.tolist()])
+        self._joins: tuple[Maps, Clause] | None = None
 
     def cycle(self, cases: list[Case], share: Deadline, leaves: int = 1) -> None:
         """From the last value towards the first, until two in turn gain little by the clause, and back to the last.
@@ -80,6 +86,7 @@ class Tightening:
         side, *box = (maps.put(stacked(cases, name)) for name in ("side", "lo", "hi"))
         size = memory.size(relus.engine.batch(len(relus.neurons)))
         width, clause, done = relus.dual.network.nodes[value].size, self._clause(), 0
+        own = maps.put((np.array([c.clause for c in cases])[case][:, None] == self.of).astype(np.float64))
         for start in range(0, len(case), size):
             self.problem.deadline.check()
             if share.left < 0:
@@ -87,7 +94,7 @@ class Tightening:
             rows = slice(start, min(start + size, len(case)))
             count, i = rows.stop - start, maps.index(case[rows])
             factor, boxes = sign[rows] / wide[rows], (box[0][i], box[1][i])
-            forms = Forms.entries(maps, value, width, entry[rows], factor, clause)
+            forms = Forms.entries(maps, value, width, entry[rows], factor, clause, own[rows])
             given = forms, side[i], alpha[rows], beta[rows]
             call = partial(relus.dual.maximise, *given, STEPS, target=np.inf, weight=weight[rows], box=boxes)
             best = memory.attempt(call, count)
@@ -142,9 +149,13 @@ class Tightening:
             own.warm[value] = Warm(self.relus.maps, at, alpha[rows], beta[rows], weight[rows])
 
     def _clause(self) -> Clause:
-        region, put = self.problem.region, self.relus.maps.put
-        y, x, c = (a[self.rows] / self.scale for a in (region.rows_y, region.rows_x, region.rows_c))
-        return Clause(put(y), put(x) if x.any() else None, put(c))
+        """The rows of all clauses in the arrays of the maps: one object, by which a recording knows them."""
+        maps, region = self.relus.maps, self.problem.region
+        if self._joins is None or self._joins[0] is not maps:
+            y, x = region.rows_y[self.rows] / self.scale[:, None], region.rows_x[self.rows] / self.scale[:, None]
+            c = region.rows_c[self.rows] / self.scale
+            self._joins = maps, Clause(maps.put(y), maps.put(x) if x.any() else None, maps.put(c))
+        return self._joins[1]
 
     def _take(
         self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64, wide: F64, bound: F64, best: Best,
@@ -158,17 +169,18 @@ class Tightening:
         side = maps.put(stacked(cases, "side"))[maps.index(case)]
         splits = multipliers(neurons, maps, side, best.beta[i], wide)
         assert best.weight is not None
-        factors = (np.asarray(maps.get(best.weight[i]), np.float64) * wide[:, None] / self.scale).tolist()
+        factors = np.asarray(maps.get(best.weight[i]), np.float64) * wide[:, None] / self.scale
         entry, signs = neurons.index[value][column].tolist(), sign.astype(int).tolist()
         known = self.problem.files.tables
         bounds: dict[int, list[tc.Bound]] = {}
         for j, c in enumerate(case.tolist()):
-            bound_ = tc.Bound(entry[j], signs[j], tuple(enumerate(factors[j])), len(known), splits[j], trees[j])
+            weights = tuple(enumerate(factors[j, self.of == cases[c].clause].tolist()))
+            bound_ = tc.Bound(entry[j], signs[j], weights, len(known), splits[j], trees[j])
             bounds.setdefault(c, []).append(bound_)
             known.append(tables[j])
         for c, mine in bounds.items():
             if relus.trust:
-                cases[c].found.append(tc.Derivation(value, tuple(mine), self.clause))
+                cases[c].found.append(tc.Derivation(value, tuple(mine), cases[c].clause))
             else:
                 self._derive(value, cases[c], mine)
         if relus.trust:
@@ -181,7 +193,7 @@ class Tightening:
         """Let the kernel derive these bounds."""
         relus = self.relus
         state = states(relus.state, relus.neurons, case.lo[None], case.hi[None])
-        case.found += derive(self.problem, state, value, bounds, self.clause)
+        case.found += derive(self.problem, state, value, bounds, case.clause)
         part, i = relus.neurons.at[value], relus.neurons.index[value]
         case.lo[part], case.hi[part] = (end[0, i] for end in state.boxes[value])
         case.empty = bool(state.empty[0])

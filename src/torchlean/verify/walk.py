@@ -146,5 +146,6 @@ class Walk:
         if self.clause is not None:
             clause = self.clause
             g = values[network.output] @ clause.rows.T + clause.bias
-            out.append(g if clause.direct is None else g + point @ clause.direct.T)
+            g = g if clause.direct is None else g + point @ clause.direct.T
+            out.append(g if self.forms.own is None else g * self.forms.own)
         return out
