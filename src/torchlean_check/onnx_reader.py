@@ -561,4 +561,4 @@ def operators() -> list[str]:
 def read_network(data: bytes) -> Network:
     """The network in the uncompressed bytes of an ONNX file. CheckError names the node that is refused."""
     reader = Reader(wire.parse(data))
-    return Network(*merged(reader.nodes, reader.output), reader.input_shape)
+    return Network(merged(reader.nodes, reader.output), reader.output, reader.input_shape)
