@@ -191,6 +191,72 @@ def test_one_product_at_its_worst(rest):
     assert min(gaps) < 2.0**-30
 
 
+def bound_of_products(known, boxes, pairs, g, e):
+    """What planes and form say of sum g x y at e, in rationals; the factors are what their forms, which are exact, say.
+    Also that sum, and whether all factors are in their boxes."""
+    size = len(pairs[0])
+    selections = [Select(np.array(index), known.known[1 + k].m.shape[2]) for k, index in enumerate(pairs)]
+    made = quadratic.parts(Product(*selections, (1, 2), size, (size,), "y"), known, boxes, 8)
+    mags = [np.maximum(np.abs(lo[0]), np.abs(hi[0])) for lo, hi in boxes]
+    zero = np.zeros(1, np.int64)
+    node = Product(*selections, (1, 2), size, (size,), "y")
+    shift, charge, (a, b) = product.cross(node, made.planes, g, zero, ROUNDED, mags)
+    q = np.broadcast_to(made.gram(g, zero, ROUNDED), (len(e), len(e), 1))[:, :, 0]
+    values, inside = [], True
+    for k, (lo, hi) in enumerate(boxes):
+        m = known.known[1 + k].m[0]
+        values.append([sum(Fraction(c) * v for c, v in zip(m[:, i].tolist(), [1, *e], strict=True))
+                       for i in range(m.shape[1])])  # fmt: skip
+        inside &= all(u <= z <= v for u, z, v in zip(lo[0].tolist(), values[-1], hi[0].tolist(), strict=True))
+    plane = sum(Fraction(c) * v for c, v in zip([*a[0], *b[0]], [*values[0], *values[1]], strict=True))
+    low = plane + Fraction(shift[0]) - Fraction(charge[0]) + exactly(q, e)
+    true = sum(Fraction(w) * values[0][i] * values[1][j] for w, i, j in zip(g[0].tolist(), *pairs, strict=True))
+    return low, true, inside
+
+
+def exact_forms(*columns):
+    """Values with forms that nothing is lost in.   columns: per value [1 + n, entries]"""
+    known = Forms(ROUNDED, np.arange(len(columns[0]) - 1))
+    for k, m in enumerate(columns):
+        known.known[1 + k] = Form(np.array(m)[None], np.zeros((1, *np.shape(m))))
+    return known
+
+
+@pytest.mark.parametrize("scale, g", [(1.0, 1.0), (2.0**-534, 2.0**800), (2.0**-534, -(2.0**800))])
+def test_rounding_is_charged_where_nothing_else_is(scale, g):
+    """Factors that are affine, with boxes anywhere in what their forms reach: centres far away, ends near 0."""
+    rng, zero = np.random.default_rng(11), np.zeros((1, 1))
+    for _ in range(400):
+        columns, boxes, e = [], [], []
+        for k in range(2):
+            middle = rng.choice([0.0, 1.0, -1.0, 2.0**40, -(2.0**40)]) * (1.0 + rng.random())
+            steep = (3.0 + rng.random()) * max(abs(middle), 1.0)
+            ends = np.sort(rng.choice([0.0, 2.0**-40, -(2.0**-30), 1.0, -1.0, 0.7], 2, replace=False)) * scale
+            columns.append(np.array([[middle * scale], [0.0], [0.0]]))
+            columns[-1][1 + k] = steep * scale
+            boxes.append((zero + ends[0], zero + ends[1]))
+            point = Fraction(float(ends[rng.integers(2)]))
+            e.append((point - Fraction(columns[-1][0, 0])) / Fraction(columns[-1][1 + k, 0]))
+        factor = zero + g * (rng.normal() if scale == 1.0 else 1.0)
+        low, true, inside = bound_of_products(exact_forms(*columns), boxes, ([0], [0]), factor, e)
+        assert inside and low <= true
+
+
+def test_the_rounding_of_many_forms_that_nearly_cancel_is_charged():
+    """x and y are small where large parts cancel: the sum of their products of such parts rounds by more than they."""
+    rng, missed = np.random.default_rng(12), 0
+    for _ in range(60):
+        size, far = 40, 2.0**30
+        columns = [np.concatenate([np.zeros((1, size)), far * (1.0 + rng.random((2, size)))]) for _ in range(2)]
+        e = [Fraction(1, 1 << 40), Fraction(-1, 1 << 40)]
+        boxes = [(np.full((1, size), -1.0), np.full((1, size), 1.0)) for _ in range(2)]
+        g, pairs = rng.normal(size=(1, size)), (list(range(size)),) * 2
+        low, true, inside = bound_of_products(exact_forms(*columns), boxes, pairs, g, e)
+        assert inside and low <= true
+        missed += true - low > 0
+    assert missed
+
+
 @pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
 def test_products_keep_above_planes_and_form(arithmetic):
     """sum g x y against planes and e' Q e, in rationals, with values at the ends of what forms and boxes allow."""
