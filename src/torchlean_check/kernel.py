@@ -760,12 +760,12 @@ class Kernel:
 
         Shapes   slopes: [B, size] or [1, size]; push: by row of the state; -> [B]
         """
-        plain = {clause: self._asked(clause, ()) for clause in {clause for clause, weights in asked if not weights}}
-        found = [self._asked(clause, weights) if weights else plain[clause] for clause, weights in asked]
-        box = np.repeat(np.arange(len(state)), [len(strict) for _, strict in found])
-        rows, strict = Objective.join([o for o, _ in found]), np.concatenate([s for _, s in found])
         out = state.empty.copy()
         with np.errstate(all="ignore"):
+            plain = {clause: self._asked(clause, ()) for clause in {clause for clause, weights in asked if not weights}}
+            found = [self._asked(clause, weights) if weights else plain[clause] for clause, weights in asked]
+            box = np.repeat(np.arange(len(state)), [len(strict) for _, strict in found])
+            rows, strict = Objective.join([o for o, _ in found]), np.concatenate([s for _, s in found])
             facts = Facts(state, slopes, self.compress and len(box) > 1)  # one row is no dearer than the weights' copy
             for at in range(0, len(box), self.row_chunk):
                 k = slice(at, at + self.row_chunk)
