@@ -139,6 +139,7 @@ CASES = {
     "scatter of rows": ([("Slice", "xse", "u", {}), ("ScatterND", "xiu", "y", {})],
                         {"s": i64(0), "e": i64(2), "i": i64(2, 0).reshape(2, 1)}, (3, 2)),
     "resize by scales": ([("Resize", ("x", "", "s"), "y", {})], {"s": np.float32([1, 1, 2, 2])}, IMAGE),
+    "resize on exact ties": ([("Resize", ("x", "", "", "s"), "y", {})], {"s": i64(1, 2, 3, 5)}, IMAGE),
     "resize to sizes": (
         [("Resize", ("x", "", "", "s"), "y", {"coordinate_transformation_mode": "asymmetric",
                                              "nearest_mode": "floor"})],
@@ -154,6 +155,20 @@ CASES = {
                                           "nearest_mode": "round_prefer_ceil"})],
         {"s": np.float32([1, 1, 0.5, 2])}, (1, 2, 8, 5),
     ),
+    **{
+        f"linear resize to {new}, {align}": (
+            [("Resize", ("x", "", "", "s"), "y", {"mode": "linear", "coordinate_transformation_mode": align})],
+            {"s": i64(*new)}, shape,
+        )
+        for align in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+        for shape, new in ((IMAGE, (1, 2, 12, 10)), (IMAGE, (1, 2, 4, 7)), ((1, 2, 5), (1, 2, 1)),
+                           ((1, 1, 2, 3, 4), (1, 1, 3, 2, 5)))
+    },
+    "linear resize of axes": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear", "axes": [-1, 2]})], {"s": np.float32([2, 1.5])}, IMAGE, 18,
+    ),
+    "linear upsample": ([("Upsample", "xs", "y", {"mode": "linear"})], {"s": np.float32([1, 1, 3, 2])}, IMAGE, 9),
+    "old linear resize": ([("Resize", "xs", "y", {"mode": "linear"})], {"s": np.float32([1, 1, 2, 2])}, IMAGE, 10),
     "resize of axes": (
         [("Resize", ("x", "", "", "s"), "y", {"axes": [-1, 1]})], {"s": i64(10, 4)}, IMAGE, 18,
     ),
@@ -303,10 +318,25 @@ BAD = {
     "scatter to one place twice": (
         [("ScatterND", "xiw", "y", {})], {"i": i64(0, -1).reshape(2, 1), "w": f32(2, 2)}, {}),
     "scatter out of range": ([("ScatterND", "xiw", "y", {})], {"i": i64(1).reshape(1, 1), "w": f32(1, 2)}, {}),
-    "linear resize": (
-        [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([1, 1, 2, 2])}, {"shape": IMAGE}),
+    "cubic resize": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "cubic"})], {"s": np.float32([1, 1, 2, 2])}, {"shape": IMAGE}),
+    "cropping resize": (
+        [("Resize", ("x", "", "s"), "y", {"coordinate_transformation_mode": "tf_crop_and_resize"})],
+        {"s": np.float32([1, 1, 2, 2])}, {"shape": IMAGE}),
+    "linear resize without aliases": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear", "antialias": 1})], {"s": np.float32([1, 1, 2, 2])},
+        {"shape": IMAGE, "opset": 18}),
+    "linear resize without what is outside": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear", "exclude_outside": 1})], {"s": np.float32([1, 1, 2, 2])},
+        {"shape": IMAGE}),
+    "linear resize of many axes": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([2] * 4)}, {"shape": IMAGE}),
+    "linear resize of a long axis": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([1, 1, 1 << 12, 1])}, {"shape": IMAGE}),
+    "resize by a scale just below a size": (
+        [("Resize", ("x", "", "s"), "y", {})], {"s": np.float32([1, 1, 0.7, 1])}, {"shape": (1, 1, 10, 1)}),
     "resize on a tie": (
-        [("Resize", ("x", "", "", "s"), "y", {})], {"s": i64(1, 2, 3, 5)}, {"shape": IMAGE}),
+        [("Resize", ("x", "", "", "s"), "y", {})], {"s": i64(1, 2, 2, 5)}, {"shape": (1, 2, 12, 5)}),
     "resize by a scale between sizes": (
         [("Resize", ("x", "", "s"), "y", {})], {"s": np.float32([1, 1, 1.1, 1])}, {"shape": IMAGE}),
     "upsample after opset 9": ([("Upsample", "xs", "y", {})], {"s": np.float32([1, 1, 3, 2])}, {"shape": IMAGE}),
