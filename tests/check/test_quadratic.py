@@ -247,14 +247,17 @@ def exact_forms(*columns):
 
 @pytest.mark.parametrize("scale, g", [(1.0, 1.0), (2.0**-534, 2.0**800), (2.0**-534, -(2.0**800))])
 def test_rounding_is_charged_where_nothing_else_is(scale, g):
-    """Factors that are affine, with boxes anywhere in what their forms reach: centres far away, ends near 0."""
+    """Factors that are affine, with boxes anywhere in what their forms reach; or hardly rising, one of them near 0."""
     rng, zero = np.random.default_rng(11), np.zeros((1, 1))
-    for _ in range(400):
+    for case in range(600):
         columns, boxes, e = [], [], []
         for k in range(2):
             middle = rng.choice([0.0, 1.0, -1.0, 2.0**40, -(2.0**40)]) * (1.0 + rng.random())
             steep = (3.0 + rng.random()) * max(abs(middle), 1.0)
             ends = np.sort(rng.choice([0.0, 2.0**-40, -(2.0**-30), 1.0, -1.0, 0.7], 2, replace=False)) * scale
+            if case % 3 == 0:
+                middle, steep = k * (1.0 + rng.random()), 2.0**-20 * (1.0 + rng.random())
+                ends = (middle + steep * np.sort(rng.choice([-0.75, -0.5, 0.0, 0.5, 0.75], 2, replace=False))) * scale
             columns.append(np.array([[middle * scale], [0.0], [0.0]]))
             columns[-1][1 + k] = steep * scale
             boxes.append((zero + ends[0], zero + ends[1]))
@@ -269,9 +272,9 @@ def test_the_rounding_of_many_forms_that_nearly_cancel_is_charged():
     """x and y are small where large parts cancel: the sum of their products of such parts rounds by more than they."""
     rng, missed = np.random.default_rng(12), 0
     for _ in range(60):
-        size, far = 40, 2.0**30
-        columns = [np.concatenate([np.zeros((1, size)), far * (1.0 + rng.random((2, size)))]) for _ in range(2)]
-        e = [Fraction(1, 1 << 40), Fraction(-1, 1 << 40)]
+        size, e = 40, [Fraction(1), Fraction(-1)]
+        rise = 2.0**30 * (1.0 + rng.random((2, size)))
+        columns = [np.stack([0.0 * row, row, row + rng.uniform(-0.9, 0.9, size)]) for row in rise]
         boxes = [(np.full((1, size), -1.0), np.full((1, size), 1.0)) for _ in range(2)]
         g, pairs = rng.normal(size=(1, size)), (list(range(size)),) * 2
         low, true, inside = bound_of_products(exact_forms(*columns), boxes, pairs, g, e)
