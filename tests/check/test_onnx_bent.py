@@ -195,6 +195,33 @@ CASES = {
          ("Or", "ab", "e", {}), ("Cast", "e", "f", {"to": 1}), ("Where", "dxf", "g", {}), ("Add", "gi", "y", {})],
         {"z": np.float32([0.6, -0.2, 0]), "w": np.float32([-0.5, 0.2, 0]), "i": np.float32(3)}, (2, 3),
     ),
+    "place of the largest": ([("ArgMax", "x", "i", {"axis": 1}), ("Cast", "i", "y", {"to": 1})], {}, (2, 5)),
+    "place of the largest, the axis dropped": (
+        [("ArgMax", "x", "i", {"axis": -2, "keepdims": 0}), ("Cast", "i", "j", {"to": 7}),
+         ("Cast", "j", "y", {"to": 1})],
+        {}, (2, 3, 4),
+    ),
+    "place of the last of equals": (
+        [("Sign", "x", "s", {}), ("ArgMax", "s", "i", {"axis": -1, "select_last_index": 1}),
+         ("Cast", "i", "y", {"to": 1})], {}, (3, 6),
+    ),
+    "place of the first of equals": (
+        [("Sign", "x", "s", {}), ("ArgMax", "s", "i", {"axis": -1}), ("Cast", "i", "y", {"to": 1})], {}, (3, 6),
+    ),
+    "place among one": ([("ArgMax", "x", "i", {}), ("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {}, (1, 3)),
+    "place as a vector": (
+        [("ArgMax", "x", "i", {"axis": 1}), ("OneHot", "idv", "h", {}), ("Mul", "hx", "y", {})],
+        {"d": i64(4), "v": np.float32([0, 1])}, (4, 4),
+    ),
+    "place along a first axis": (
+        [("ArgMax", "x", "i", {"axis": 1, "keepdims": 0}), ("Unsqueeze", "ia", "j", {}),
+         ("OneHot", "jdv", "y", {"axis": 0})],
+        {"d": i64(3), "v": np.float32([-0.5, 2.5]), "a": i64(1)}, (2, 5),
+    ),
+    "constant places": (
+        [("OneHot", "idv", "h", {"axis": 1}), ("Add", "hx", "y", {})],
+        {"i": i64(2, -1, 5), "d": i64(3), "v": np.float32([0.25, 1])}, (3, 3),
+    ),
     "a cast of constants": ([("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {"i": i64(1, -2, 3)}, (2, 3)),
     "gather": ([("Gather", "xi", "y", {"axis": 1})], {"i": i64(2, -3, 2)}, (2, 3)),
     "gather of one": ([("Gather", "xi", "y", {"axis": -1})], {"i": np.array(1)}, (2, 3)),
@@ -372,6 +399,28 @@ BAD = {
     "a choice of truths": ([("Less", "xz", "c", {}), ("Where", "ccc", "y", {})], {"z": f32(2)}, {}),
     "numbers for truths": ([("And", "xx", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
     "the negation of a number": ([("Not", "x", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "a place as the output": ([("ArgMax", "x", "y", {})], {}, {}),
+    "a sum of places": ([("ArgMax", "x", "i", {}), ("Add", "ix", "y", {})], {}, {}),
+    "a relu of places": ([("ArgMax", "x", "i", {}), ("Relu", "i", "y", {})], {}, {}),
+    "a place as an index": ([("ArgMax", "x", "i", {"axis": 1, "keepdims": 0}), ("Gather", "xi", "y", {})], {}, {}),
+    "a place as a shape": ([("ArgMax", "x", "i", {"keepdims": 0}), ("Reshape", "xi", "y", {})], {}, {}),
+    "a choice of places": (
+        [("ArgMax", "x", "i", {}), ("Less", "xz", "c", {}), ("Where", "cix", "y", {})], {"z": f32(2)}, {}),
+    "the largest along no axis": ([("ArgMax", "x", "i", {"axis": 2}), ("Cast", "i", "y", {"to": 1})], {}, {}),
+    "the last of equals before opset 12": (
+        [("ArgMax", "x", "i", {"select_last_index": 1}), ("Cast", "i", "y", {"to": 1})], {}, {"opset": 11}),
+    "the largest of very many": (
+        [("ArgMax", "x", "i", {"axis": 1}), ("Cast", "i", "y", {"to": 1})], {}, {"shape": (1, 800)}),
+    "classes of numbers": ([("OneHot", "xdv", "y", {})], {"d": i64(3), "v": np.float32([0, 1])}, {}),
+    "classes of truths": (
+        [("Less", "xz", "c", {}), ("OneHot", "cdv", "y", {})], {"z": f32(2), "d": i64(3), "v": np.float32([0, 1])}, {}),
+    "no classes": ([("ArgMax", "x", "i", {}), ("OneHot", "idv", "y", {})], {"d": i64(0), "v": np.float32([0, 1])}, {}),
+    "three values of classes": (
+        [("ArgMax", "x", "i", {}), ("OneHot", "idv", "y", {})], {"d": i64(2), "v": np.float32([0, 1, 2])}, {}),
+    "classes along no axis": (
+        [("ArgMax", "x", "i", {}), ("OneHot", "idv", "y", {"axis": 4})], {"d": i64(2), "v": np.float32([0, 1])}, {}),
+    "places cast to float64": (
+        [("ArgMax", "x", "i", {}), ("Cast", "i", "t", {"to": 11}), ("Add", "tx", "y", {})], {}, {}),
     "a cast to float64": ([("Cast", "x", "t", {"to": 11}), ("Add", "tx", "y", {})], {}, {}),
     "a cast of a large number": ([("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {"i": i64(1 << 25)}, {}),
     "matmul of other sizes": ([("MatMul", "xx", "y", {})], {}, {"shape": (2, 3)}),
