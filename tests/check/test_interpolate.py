@@ -206,6 +206,7 @@ def test_the_nearest_entry_is_that_of_every_formula(tools, mode, near):
     """Or the file is refused: 2 of 14 entries, 7 apart, are x_0 and x_6 in one formula, x_0 and x_7 in others."""
     refused = read = 0
     sizes = [*itertools.product((2, 3, 7, 12, 14, 61, 122), (1, 2, 4, 8)), (5, 15), (4, 28), (9, 9), (3, 2), (2, 82)]
+    sizes += [(32, 8), (63, 8), (10, 64)]
     for old, new in sizes:
         form = {"coordinate_transformation_mode": mode.decode(), "nearest_mode": near}
         weights, shape = {"s": np.array([1, 1, new], np.int64)}, (1, 1, old)

@@ -361,7 +361,8 @@ BAD = {
     "linear resize of a long axis": (
         [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([1, 1, 1 << 12, 1])}, {"shape": IMAGE}),
     "resize by a scale just below a size": (
-        [("Resize", ("x", "", "s"), "y", {})], {"s": np.float32([1, 1, 0.7, 1])}, {"shape": (1, 1, 10, 1)}),
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([1, 1, 0.7, 1])},
+        {"shape": (1, 1, 10, 1)}),
     "resize on a tie": (
         [("Resize", ("x", "", "", "s"), "y", {})], {"s": i64(1, 2, 2, 5)}, {"shape": (1, 2, 12, 5)}),
     "resize by a scale between sizes": (
@@ -399,6 +400,7 @@ BAD = {
     "a choice of truths": ([("Less", "xz", "c", {}), ("Where", "ccc", "y", {})], {"z": f32(2)}, {}),
     "numbers for truths": ([("And", "xx", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
     "the negation of a number": ([("Not", "x", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "a cast to whole numbers": ([("Cast", "x", "i", {"to": 7}), ("Cast", "i", "y", {"to": 1})], {}, {}),
     "a place as the output": ([("ArgMax", "x", "y", {})], {}, {}),
     "a sum of places": ([("ArgMax", "x", "i", {}), ("Add", "ix", "y", {})], {}, {}),
     "a relu of places": ([("ArgMax", "x", "i", {}), ("Relu", "i", "y", {})], {}, {}),
@@ -414,6 +416,9 @@ BAD = {
     "classes of numbers": ([("OneHot", "xdv", "y", {})], {"d": i64(3), "v": np.float32([0, 1])}, {}),
     "classes of truths": (
         [("Less", "xz", "c", {}), ("OneHot", "cdv", "y", {})], {"z": f32(2), "d": i64(3), "v": np.float32([0, 1])}, {}),
+    "classes from the end before opset 11": (
+        [("OneHot", "idv", "h", {}), ("Add", "hx", "y", {})],
+        {"i": i64(1, -1), "d": i64(2), "v": np.float32([0, 1])}, {"opset": 10}),
     "no classes": ([("ArgMax", "x", "i", {}), ("OneHot", "idv", "y", {})], {"d": i64(0), "v": np.float32([0, 1])}, {}),
     "three values of classes": (
         [("ArgMax", "x", "i", {}), ("OneHot", "idv", "y", {})], {"d": i64(2), "v": np.float32([0, 1, 2])}, {}),
