@@ -236,6 +236,8 @@ def test_what_others_read_or_round_otherwise_is_left_as_it_is(tmp_path):
         ([start, a, relu, replace(relu, source=2)], 3),
         ([start, other, relu, b], 3),
         ([start, a, a, replace(relu, source=1), replace(b, terms=((b.terms[0][0], 3),))], 4),  # between A and relu
+        ([start, a, relu, a, replace(relu, source=3), replace(b, terms=((b.terms[0][0], 2),)),
+          replace(b, terms=((whole, 4), (one, 5)))], 6),  # B reads another relu
         ([start, a, relu, relu, replace(b, terms=((b.terms[0][0], 2),))], 4),  # between relu and B
         ([start, replace(a, terms=(*a.terms, (Dense(np.ones((4, 2))), 0))), relu, b], 3),
         ([start, replace(a, terms=((Scale(np.ones(2)), 0),), size=2), relu, b], 3),

@@ -68,7 +68,8 @@ def one_hot(r: Reader, node: Node) -> Ref | Array:
         raise r.beyond(node, "this form is not supported", f"a constant depth to {CLASSES}, two values, an axis",
                        f"{depth}, {ends}, {axis}")  # fmt: skip
     count, (off, on) = int(depth.reshape(-1)[0]), ends.tolist()
-    if isinstance(x, np.ndarray) and x.dtype in (np.int64, np.int32) and (r.opset >= 11 or (x >= 0).all()):
+    whole = isinstance(x, np.ndarray) and x.dtype in (np.int64, np.int32)
+    if whole and (r.opset >= 11 or (x >= 0).all()):
         places = np.where(x < 0, x + count, x)
         return np.moveaxis(np.where(places[..., None] == np.arange(count), on, off).astype(np.float32), -1, axis)
     if not isinstance(x, Ref) or x.kind != "int64":
