@@ -43,7 +43,7 @@ def inputs(op: Op) -> str:
     return ", ".join(names) + ("; " + ", ".join(attributes) if attributes else "")
 
 
-UNREAD = {"gelu_tanh", "resize_linear"}  # forms of an operator that the checker reads otherwise
+UNREAD = {"gelu_tanh"}  # a form of an operator that the checker reads otherwise
 PARTS = {"silu", "constant"}  # recognised without an operator
 
 

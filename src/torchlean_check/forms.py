@@ -40,13 +40,13 @@ class Form:
     p: Floats
 
     def size(self) -> Floats:
-        """S: all sizes added up, rounded up.   Shapes  [B, size]"""
-        total: Floats = (np.abs(self.m) + np.abs(self.p)).sum(axis=1) * (1.0 + 2.0**-32)
+        """S: all sizes added up, to within 2^-47 of it: each charge has more room than that.   Shapes  [B, size]"""
+        total: Floats = (np.abs(self.m) + np.abs(self.p)).sum(axis=1)
         return total
 
     def box(self) -> Box:
-        """Least and largest values, outward."""
-        slack = (self.m.shape[1] + 8) * 2.0**-52 * self.size() + UNDERFLOW
+        """Least and largest values, outward. A sum does not underflow."""
+        slack = (self.m.shape[1] + 8) * 2.0**-52 * self.size()
         low = self.m[:, 0] - self.p[:, 0] - np.abs(self.m[:, 1:] - self.p[:, 1:]).sum(axis=1)
         high = self.m[:, 0] + self.p[:, 0] + np.abs(self.m[:, 1:] + self.p[:, 1:]).sum(axis=1)
         return low - slack, high + slack
@@ -77,7 +77,7 @@ def affine(node: Affine, absolute: tuple[Map, ...], read: list[Form], kappa: Flo
         total = form.size()
         if moved is not None and shaken is not None:
             off = np.zeros_like(total) + (moved + shaken).reshape(batch, -1).sum(axis=1, keepdims=True)
-            p[:, 0] += size.apply(arith.trim_up(off * (1.0 + 2.0**-32)), arith.product) * (1.0 + 2.0**-20)
+            p[:, 0] += size.apply(arith.trim_up(off), arith.product)  # whose rounding the 2 off below pay for
             total = total + 2.0 * off
         m += linear.apply(middle, arith.product).reshape(m.shape)
         p += size.apply(radius, arith.product).reshape(m.shape)

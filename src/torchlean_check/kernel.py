@@ -797,21 +797,22 @@ class Kernel:
         Shapes   rows are the state's or, with `cuts`, those below it; slopes: [rows, size] or [1, size]; push: by row;
         -> [rows]
         """
-        clauses, plain = np.array([c for c, _ in asked]), np.array([not w for _, w in asked])
-        found: list[tuple[Ints, Objective, Bools]] = []
-        for clause in np.unique(clauses).tolist():
-            each, summed = (np.flatnonzero((clauses == clause) & kind) for kind in (plain, ~plain))
-            rows = np.flatnonzero(self.region.row_clause == clause)
-            every = np.tile(rows, len(each))
-            found += [
-                (np.repeat(each, len(rows)), self.objectives.take(every), self.region.row_strict[every]),
-                (summed, *self.weighed(clause, [asked[i][1] for i in summed.tolist()])),
-            ]
-        box = np.concatenate([part[0] for part in found])
-        objectives, strict = Objective.join([part[1] for part in found]), np.concatenate([part[2] for part in found])
         home, empty = (np.arange(len(state)), state.empty) if cuts is None else (cuts.home, cuts.empty)
         out = empty.copy()
         with np.errstate(all="ignore"):
+            clauses, plain = np.array([c for c, _ in asked]), np.array([not w for _, w in asked])
+            found: list[tuple[Ints, Objective, Bools]] = []
+            for clause in np.unique(clauses).tolist():
+                each, summed = (np.flatnonzero((clauses == clause) & kind) for kind in (plain, ~plain))
+                rows = np.flatnonzero(self.region.row_clause == clause)
+                every = np.tile(rows, len(each))
+                found += [
+                    (np.repeat(each, len(rows)), self.objectives.take(every), self.region.row_strict[every]),
+                    (summed, *self.weighed(clause, [asked[i][1] for i in summed.tolist()])),
+                ]
+            box = np.concatenate([part[0] for part in found])
+            strict = np.concatenate([part[2] for part in found])
+            objectives = Objective.join([part[1] for part in found])
             # one row is no dearer than the weights' copy
             facts = Facts(state, slopes, self.compress and len(box) > 1, None, cuts)
             for at in range(0, len(box), self.row_chunk):

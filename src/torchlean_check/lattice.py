@@ -10,9 +10,10 @@ Y's error box holds that of all the nodes it stands for. Let |q| <= |p| weight b
 |weight| <= 2, V = sum |p_j| |v_j|, and A's and B's sums have m and n leaves (SEMANTICS 3). The four relus are off by
 at most E_A = g_m V + t_m each, and B adds g_n R + t_n, R <= 2 (V + E_A) being half of the sum of what they give:
     |error| <= 2 E_A + 2 g_n (V + E_A) + t_n.
-Y reads p / 2, so that its magnitude sum is at least V / 2; 4 (m + n) + 4 leaves cover that, and sixteen times the
-underflow that these have covers 2 t_m (1 + g_n) + t_n, as V <= 2 sum |v_j|. With |v_j| <= 2^120 nothing overflows.
-Over the reals nothing changes. D's own error box is more than it needs, which is none.
+Y reads p / 2, so that its magnitude sum is at least V / 2, and 4 (m + n) leaves cover what multiplies V: with
+c = (1 + u)^(m + n),  2 g_m + 2 g_n (1 + g_m) = 2 (c - 1) <= (c^4 - 1) / 2. Sixteen times the underflow that these have
+covers 2 t_m (1 + g_n) + t_n, as V <= 2 sum |v_j|. With |v_j| <= 2^120 nothing overflows.
+Over the reals nothing changes. No execution computes D, so it rounds nothing.
 
 Where (p - q) / 2 and (p + q) / 2 are two entries a and b of v, y is their minimum or maximum up to the same error: the
 interval walk then takes it from their boxes. Through p and q apart it would not see that y is one of the two.
@@ -20,6 +21,7 @@ interval walk then takes it from their boxes. Through p and q apart it would not
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,9 +31,9 @@ from torchlean_check.frozen import frozen
 from torchlean_check.network import (
     Affine,
     AnyNode,
+    Curve,
     Dense,
     Floats,
-    Input,
     Ints,
     Map,
     Pair,
@@ -46,26 +48,16 @@ MOST_LEAVES = 64
 MOST = 2.0**120
 
 
-def merged(nodes: Sequence[AnyNode], output: int) -> tuple[tuple[AnyNode, ...], int]:
-    """The nodes with every such group in its short form, and the output's number among them."""
-    readers = [sum(k in sources(node) for node in nodes) for k in range(len(nodes))]
-    found: list[AnyNode] = []
-    place: dict[int, int] = {}  # of values in `nodes`: their numbers in `found`
-    if not all(isinstance(node, (Input, Affine, Relu)) for node in nodes):
-        return tuple(nodes), output
-    for k, node in enumerate(nodes):
+def merged(nodes: Sequence[AnyNode], output: int) -> tuple[AnyNode, ...]:
+    """The nodes, where three that are such a group have its short form. Every value keeps its number."""
+    read = Counter(j for node in nodes for j in {*sources(node), node.wide if isinstance(node, Curve) else 0})
+    read[output] += 1
+    found = list(nodes)
+    for k in range(len(nodes)):
         group = _group(nodes, k)
-        if group is not None and readers[k - 1] == readers[k - 2] == 1 and output not in (k - 1, k - 2):
-            del found[-2:]
-            found += _short(group, place[group.source], nodes[group.source].size, len(found))
-        elif isinstance(node, Affine):
-            found.append(replace(node, terms=tuple((linear, place[source]) for linear, source in node.terms)))
-        elif isinstance(node, Relu):
-            found.append(replace(node, source=place[node.source]))
-        else:
-            found.append(node)
-        place[k] = len(found) - 1
-    return tuple(found), place[output]
+        if group is not None and read[k - 1] == read[k - 2] == 1:
+            found[k - 2 : k + 1] = _short(group, nodes[group.source].size, k - 2)
+    return tuple(found)
 
 
 @frozen(eq=False)
@@ -100,7 +92,7 @@ def _plain(node: Affine) -> tuple[Ints, Ints, Floats] | None:
 
 def _group(nodes: Sequence[AnyNode], k: int) -> Group | None:
     """What ends with node k, where it is such a group."""
-    if k < 3 or sources(nodes[k]) != [k - 1] or sources(nodes[k - 1]) != [k - 2]:
+    if sources(nodes[k]) != [k - 1] or sources(nodes[k - 1]) != [k - 2]:
         return None
     a, bend, b = nodes[k - 2 : k + 1]
     if not (isinstance(a, Affine) and isinstance(bend, Relu) and isinstance(b, Affine)):
@@ -139,15 +131,14 @@ def _pair(group: Group, source: int, apart: int) -> Pair | None:
     return Pair(source, apart, left, right, group.w > 0.0)
 
 
-def _short(group: Group, source: int, width: int, at: int) -> tuple[Affine, Relu, Affine]:
-    """D, relu and Y, which become the nodes `at`, `at` + 1 and `at` + 2; they read `width` entries of `source`."""
-    a, b, zero = group.a, group.b, np.zeros(group.b.size)
-    m, n = a.leaves.max(), b.leaves.max()
+def _short(group: Group, width: int, at: int) -> tuple[Affine, Relu, Affine]:
+    """D, relu and Y, which become the nodes `at`, `at` + 1 and `at` + 2; they read `width` entries of their source."""
+    a, b, source, zero = group.a, group.b, group.source, np.zeros(group.b.size)
     d = replace(b, terms=((_map(group, group.q, width), source),), bias=zero, bias_err=zero, magnitude=zero,
-                leaves=zero + m, where=a.where)  # fmt: skip
+                leaves=zero, adds=False, where=a.where)  # fmt: skip
     terms: tuple[tuple[Map, int], ...] = (
         (_map(group, 0.5 * group.p, width), source), (Scale(-group.w), at), (Scale(2.0 * group.w), at + 1),
     )  # fmt: skip
-    y = replace(b, terms=terms, leaves=zero + 4.0 * (m + n) + 4.0, adds=False, most=min(b.most, MOST), scale=16.0,
-                pair=_pair(group, source, at))  # fmt: skip
+    y = replace(b, terms=terms, leaves=zero + 4.0 * (a.leaves.max() + b.leaves.max()), adds=False,
+                most=min(a.most, b.most, MOST), scale=16.0, pair=_pair(group, source, at))  # fmt: skip
     return d, Relu(at, b.size, b.shape, a.where), y

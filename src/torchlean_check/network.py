@@ -282,12 +282,12 @@ AnyNode = Input | Affine | Nonlinear
 
 @frozen
 class Ref:
-    """A value of a file's graph: the node that computes it, and the shape it has in the file. truth: it is bool there,
-    and 0 or 1 here."""
+    """A value of a file's graph: the node that computes it, and the shape it has in the file. kind: "bool" and "int64"
+    there are 0 or 1, and whole numbers, here; "" is float32."""
 
     value: int
     shape: tuple[int, ...]
-    truth: bool = False
+    kind: str = ""
 
 
 @frozen(eq=False)

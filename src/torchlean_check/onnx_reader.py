@@ -96,7 +96,7 @@ class Reader:
         for node in graph.nodes:
             self.read(node)
         out = self.names.get(self.output_name)
-        if not isinstance(out, Ref) or out.truth:
+        if not isinstance(out, Ref) or out.kind:
             raise refuse(
                 "the output is not computed from the input",
                 at=f"output '{self.output_name}'",
@@ -150,9 +150,9 @@ class Reader:
             raise self.bad(
                 node, "an input is not defined before its use", "nodes in topological order", ", ".join(missing)
             )
-        truths = [v for v in map(self.names.get, node.inputs) if isinstance(v, Ref) and v.truth]
-        if truths and node.op_type not in read_logic.READERS:
-            raise self.bad(node, "a truth is no number", "float32", "bool")
+        kinds = [v.kind for v in map(self.names.get, node.inputs) if isinstance(v, Ref) and v.kind]
+        if any(node.op_type not in read_logic.READERS[kind] for kind in kinds):
+            raise self.beyond(node, "a value of this type is not read here", "float32", kinds[0])
         found = method(self, node)
         for name, result in zip(outputs, found if isinstance(found, tuple) else (found,), strict=True):
             if isinstance(result, Ref) and math.prod(result.shape) != self.nodes[result.value].size:
@@ -283,7 +283,7 @@ class Reader:
     def view(self, node: Node, x: Ref | Array, shape: tuple[int, ...]) -> Ref | Array:
         if math.prod(x.shape) != math.prod(shape) or any(d < 1 for d in shape):
             raise self.bad(node, "shapes do not fit", f"{math.prod(x.shape)} entries", str(shape))
-        return Ref(x.value, shape) if isinstance(x, Ref) else x.reshape(shape)
+        return replace(x, shape=shape) if isinstance(x, Ref) else x.reshape(shape)
 
     def flatten(self, node: Node) -> Ref | Array:
         (x,) = self.arity(node, 1, 1)
@@ -557,4 +557,4 @@ def operators() -> list[str]:
 def read_network(data: Bytes) -> Network:
     """The network in the uncompressed bytes of an ONNX file. CheckError names the node that is refused."""
     reader = Reader(wire.parse(data))
-    return Network(*merged(reader.nodes, reader.output), reader.input_shape)
+    return Network(merged(reader.nodes, reader.output), reader.output, reader.input_shape)

@@ -65,12 +65,12 @@ def replay_parallel(
         for sender in senders:
             sender.join()
         answers = [process.stdout.read() for process in running if process.stdout is not None]
-        if any(process.wait() != 0 for process in running):
+        if any(process.wait() != 0 for process in running) or b"" in answers:
             raise CheckError(
                 "a worker process ended without an answer",
                 where="parallel replay",
-                expected="exit status 0",
-                got="another",
+                expected="exit status 0 and a result",
+                got="another, or none",
                 fix="run with --workers 1",
             )
     finally:

@@ -93,7 +93,7 @@ def check(
     for table in {id(table.entries): table for table in certificate.tables}.values():
         for value, entries in table.entries.items():
             size = network.free.get(value, 0)
-            if not (np.diff(entries, prepend=-1) > 0).all() or (entries >= size).any():
+            if not size or not (np.diff(entries, prepend=-1) > 0).all() or (entries >= size).any():
                 raise CheckError(
                     "a slope table does not fit the network",
                     where=f"certificate, value {value}",

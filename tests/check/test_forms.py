@@ -106,15 +106,15 @@ def test_an_affine_step_holds_what_it_may_read_at_its_worst(arithmetic, kappa):
     """Values at the ends of their forms, on the side that each weight asks for: rounding is all that is left."""
     rng = np.random.default_rng(2)
     arith = tc.arith.arithmetic(arithmetic)
-    for scale in (1.0, 2.0**40):
+    for scale in (1.0, 2.0**40, 2.0**-60, 2.0**-1065):
         weight = rng.normal(size=(6, 5)).astype(np.float32)
         weight[3:, 0] = 0.0  # these do not read the entry that is made large below, for which exact rows lose digits
         maps = Dense(weight), Scale(rng.normal(size=6).astype(np.float32))
-        bias, zero = rng.normal(size=6), np.zeros(6)
+        bias, zero = rng.normal(size=6) * (scale >= 1.0), np.zeros(6)
         node = Affine(((maps[0], 0), (maps[1], 1)), bias, 6, (6,), zero, False, 0.0, zero, np.abs(bias), "y")
         read = [random_form(rng, 5, scale), random_form(rng, 6, scale)]
         for part in (read[0].m, read[0].p):
-            part[:, :, 0] *= 2.0**30
+            part[:, :, 0] *= 2.0**80
         made = forms.affine(node, tuple(m.absolute() for m in maps), read, kappa, arith)
         weights = np.concatenate([maps[0].weight, np.diag(maps[1].factor)], axis=1)
         corners = [*zip(*(ends(form, j) for form in read for j in range(form.m.shape[2])), strict=True)]
@@ -129,9 +129,10 @@ def test_an_affine_step_holds_what_it_may_read_at_its_worst(arithmetic, kappa):
 @pytest.mark.parametrize("kappa", [0.0, 0.3])
 def test_a_bent_step_holds_both_lines_at_their_worst(kappa):
     rng = np.random.default_rng(3)
-    for scale in (1.0, 2.0**-60):
+    for scale in (1.0, 2.0**-60, 2.0**-1065):
         form = random_form(rng, 60, scale)
         a, s, q = rng.normal(size=(3, 1, 60))
+        q = q * (scale > 2.0**-1000)
         t = q + 100.0 * scale
         made = forms.bent(form, relu.Lines(a, s, q, t), kappa)
         for i in range(60):
@@ -144,11 +145,11 @@ def test_a_bent_step_holds_both_lines_at_their_worst(kappa):
 def test_a_product_step_holds_its_factors_at_their_worst():
     """Both factors at the ends of their forms, at every corner; with a sum of sizes as the only other loss."""
     rng = np.random.default_rng(4)
-    for scale in (1.0, 2.0**-60, 2.0**30):
-        x, y = random_form(rng, 4, scale), random_form(rng, 5)
+    for scale, other in ((1.0, 1.0), (2.0**-60, 1.0), (2.0**30, 1.0), (2.0**-535, 2.0**-535)):
+        x, y = random_form(rng, 4, scale), random_form(rng, 5, other)
         left, right = np.array([0, 1, 2, 3, 0]), np.array([4, 3, 2, 1, 0])
         node = Product(Select(left, 4), Select(right, 5), (0, 1), 5, (5,), "y")
-        kappa = 0.3 * scale
+        kappa = 0.3 * scale * (other == 1.0)
         made = forms.product(node, x, y, kappa)
         for i in range(5):
             for (a, p), (b, q), (middle, radius) in zip(
@@ -161,10 +162,10 @@ def test_a_product_step_holds_its_factors_at_their_worst():
 def test_a_product_step_charges_its_error_and_rounding():
     """Where all is positive, what is charged is attained: rounding and the error are all that is left."""
     rng = np.random.default_rng(9)
-    x, y = (Form(np.abs(rng.normal(size=(1, 4, 200))), np.zeros((1, 4, 200))) for _ in range(2))
     places = Select(np.arange(200), 200)
     node = Product(places, places, (0, 1), 200, (200,), "y")
-    for kappa in (0.0, 0.25):
+    for scale, kappa in ((1.0, 0.0), (1.0, 0.25), (2.0**-535, 0.0)):
+        x, y = (Form(scale * np.abs(rng.normal(size=(1, 4, 200))), np.zeros((1, 4, 200))) for _ in range(2))
         made = forms.product(node, x, y, kappa)
         for i in range(200):
             one, other, middle, radius = (
@@ -182,6 +183,10 @@ def test_bounds_from_both_sides_lean_a_form():
     form, offset = rng.normal(size=(100, 4)), rng.normal(size=100) - 8.0
     form[50:80] = 0.1 * form[50:80] - form[:30]  # F and G nearly cancel: z >= F x + p, -z >= G x + q
     form[80:90] = form[30:40]
+    form[90:99] = form[40:49] + 2.0**-20 * form[:9]
+    half = 0.5 * form[40:49] + 0.5 * form[90:99]  # where the bounds meet but for 2^-40, the forms' rounding is left
+    least = np.minimum(half * lo[0], half * hi[0]).sum(axis=1)
+    offset[40:49] = offset[90:99] = -least - 2.0**-40
 
     def lowest(box, slope, at):
         exact = [
@@ -212,9 +217,24 @@ def test_bounds_from_both_sides_lean_a_form():
     assert 0 <= min(gaps) < 2.0**-40
 
 
+def test_a_form_of_inputs_whose_products_underflow_is_charged():
+    """Slopes and widths of 2^-535: their products are below what float64 holds exactly."""
+    rng, tiny = np.random.default_rng(6), 2.0**-535
+    known = Forms(tc.arith.arithmetic("rounded"), np.arange(3))
+    known.known[0] = forms.start(-tiny * rng.random((1, 3)), tiny * rng.random((1, 3)), np.arange(3))
+    known.known[1] = Form(np.zeros((1, 4, 40)), np.ones((1, 4, 40)))
+    slope, zero = tiny * rng.normal(size=(40, 3)), np.zeros(40)
+    known.replace(1, np.zeros(40, np.int64), np.arange(40), slope, zero, zero)
+    for i in range(40):
+        rows = [[Fraction(m) for m in row] for row in known.known[0].m[0].tolist()]
+        for (middle, radius), e in zip(ends(known.known[1], i), itertools.product([-1, 1], repeat=3), strict=True):
+            x = [sum(r * t for r, t in zip(column, (1, *e), strict=True)) for column in zip(*rows, strict=True)]
+            assert abs(sum(Fraction(s) * v for s, v in zip(slope[i].tolist(), x, strict=True)) - middle) <= radius
+
+
 def test_the_box_of_a_form_holds_its_corners():
     rng = np.random.default_rng(1)
-    for scale in (1.0, 2.0**-60, 2.0**60):
+    for scale in (1.0, 2.0**-60, 2.0**60, 2.0**-1021, 2.0**-1065):
         form = random_form(rng, 50, scale)
         low, high = form.box()
         for i in range(50):

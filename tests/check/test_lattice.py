@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from fractions import Fraction
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,10 +14,11 @@ from torchlean.io.onnx import write_onnx
 from torchlean.ir import Builder, f32
 from torchlean.run.program import Program
 from torchlean.verify.files import verify_files
-from torchlean_check import wire
+from torchlean_check import sparse, wire
 from torchlean_check.lattice import merged
-from torchlean_check.network import Affine, Dense, Relu
+from torchlean_check.network import Affine, Curve, Dense, Relu, Scale
 from torchlean_check.onnx_reader import Reader, read_network
+from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import read_property
 
 U = Fraction(1, 2**24)
@@ -254,12 +256,16 @@ def altered(name, a, b):
         b[0, 3] = -b[0, 3]
     elif name == "sum is not a difference":
         b[0, 1] = 0.5
+    elif name == "difference is turned":
+        b[0, 0] = -0.5
     elif name == "p is not mirrored":
         a[1, 0] = -0.5
     elif name == "q is not mirrored":
         a[3, 1] = -0.5
     elif name == "q is larger than p":
         a[2:] *= 2
+    elif name == "q is larger than p below 0":
+        a[2], a[3] = (-2, 1, 0), (2, -1, 0)
     elif name == "q is of others":
         a[2], a[3] = (0, 1, -1), (0, -1, 1)
     elif name == "-p is of others":
@@ -275,39 +281,88 @@ def altered(name, a, b):
     return a, b
 
 
-ALTERED = ["other factor", "one factor differs", "sum is not a difference", "p is not mirrored", "q is not mirrored",
-           "q is larger than p", "q is of others",
-           "-p is of others", "-q is of others", "three terms", "large weights", "five relus"]  # fmt: skip
+ALTERED = ["other factor", "one factor differs", "sum is not a difference", "difference is turned", "p is not mirrored",
+           "q is not mirrored", "q is larger than p", "q is larger than p below 0", "q is of others", "-p is of others",
+           "-q is of others", "three terms", "large weights", "five relus"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ALTERED)
 def test_what_differs_is_left_as_it_is(name, tmp_path):
     a, b = altered(name, *group([(0, 1), (1, 2)], [-1, 1], 3))
     reader = Reader(wire.parse(onnx(tmp_path, (a, b), 3)))
-    nodes, output = merged(reader.nodes, reader.output)
-    assert output == reader.output and len(nodes) == len(reader.nodes)
-    assert [n.size for n in nodes] == [n.size for n in reader.nodes]
+    assert list(merged(reader.nodes, reader.output)) == reader.nodes
 
 
 def test_what_others_read_or_round_otherwise_is_left_as_it_is(tmp_path):
     reader = Reader(wire.parse(onnx(tmp_path, group([(0, 1)], [-1], 2), 2)))
     start, a, relu, b = reader.nodes
-    assert len(merged(reader.nodes, 3)[0]) == 4 and merged(reader.nodes, 3)[0][1].size == 1
-    again = replace(b, terms=((Dense(np.ones((1, 4))), 2), (Dense(np.ones((1, 1))), 3)))
+    assert [node.size for node in merged(reader.nodes, 3)] == [2, 1, 1, 1]
+    whole, one = Dense(np.ones((1, 4))), Dense(np.ones((1, 1)))
+    bent = Curve("tanh", 2, 4, (1, 4), "t")
+    again = replace(b, terms=((whole, 2), (one, 3)))
+    other = replace(relu, source=0, size=2, shape=(1, 2))
     for nodes, output in (
         ([start, a, relu, b, again], 4),  # relu is read twice
-        ([start, a, relu, b, replace(b, terms=((Dense(np.ones((1, 4))), 1),))], 4),  # A is
+        ([start, a, relu, b, replace(b, terms=((whole, 1),))], 4),  # A is
+        ([start, a, relu, b, Curve("exp", 3, 1, (1, 1), "e", spread=1.0, wide=1)], 4),  # its size is
         ([start, a, relu, b], 2),  # relu is the output
+        ([start, a, relu, b], 1),  # A is
+        ([start, a, replace(bent, source=1), b], 3),
+        ([start, a, relu, replace(relu, source=2)], 3),
+        ([start, other, relu, b], 3),
+        ([start, a, a, replace(relu, source=1), replace(b, terms=((b.terms[0][0], 3),))], 4),  # between A and relu
+        ([start, a, relu, a, replace(relu, source=3), replace(b, terms=((b.terms[0][0], 2),)),
+          replace(b, terms=((whole, 4), (one, 5)))], 6),  # B reads another relu
+        ([start, a, relu, relu, replace(b, terms=((b.terms[0][0], 2),))], 4),  # between relu and B
+        ([start, replace(a, terms=(*a.terms, (Dense(np.ones((4, 2))), 0))), relu, b], 3),
+        ([start, replace(a, terms=((Scale(np.ones(2)), 0),), size=2), relu, b], 3),
         ([start, replace(a, bias=np.ones(4)), relu, b], 3),
+        ([start, replace(a, magnitude=np.ones(4)), relu, b], 3),
         ([start, a, relu, replace(b, bias=np.ones(1))], 3),
         ([start, replace(a, weight_rel=2.0**-50), relu, b], 3),
         ([start, replace(a, bias_err=np.full(4, 2.0**-50)), relu, b], 3),
         ([start, a, relu, replace(b, scale=2.0)], 3),
         ([start, a, relu, replace(b, leaves=np.full(1, 65.0))], 3),
     ):
-        found, _ = merged(nodes, output)
-        assert len(found) == len(nodes) and found[1].size == 4
+        assert list(merged(nodes, output)) == nodes
     assert isinstance(a, Affine) and isinstance(relu, Relu)
+
+
+def test_values_that_follow_and_their_numbers_stay(tmp_path):
+    """A group with a curve behind it; of entries that are one alone, and in a matrix of few entries."""
+    reader = Reader(wire.parse(onnx(tmp_path, group([(0, 1), (1, 1)], [-1, 1], 2), 2)))
+    last = Curve("tanh", 3, 2, (1, 2), "t")
+    found = merged([*reader.nodes, last], 4)
+    assert [node.size for node in found] == [2, 2, 2, 2, 2] and found[4] is last
+    x = [Fraction(3, 4), Fraction(-5, 2)]
+
+    def y(nodes):
+        values = [x]
+        for node in nodes[1:4]:
+            if isinstance(node, Relu):
+                values.append([max(v, Fraction(0)) for v in values[node.source]])
+                continue
+            rows = [linear.apply(np.eye(len(values[j])), np.matmul).T.tolist() for linear, j in node.terms]
+            values.append([sum(Fraction(w) * v for row, (_, j) in zip(rows, node.terms, strict=True)
+                               for w, v in zip(row[i], values[j], strict=True)) for i in range(node.size)])  # fmt: skip
+        return values[-1]
+
+    assert y(found) == y(reader.nodes) == [min(x), x[1]]
+    with mock.patch.multiple(sparse, LEAST=0, SHARE=0):
+        few = Reader(wire.parse(onnx(tmp_path, group([(0, 1), (1, 1)], [-1, 1], 2), 2)))
+        assert all(isinstance(node.terms[0][0], Sparse) for node in few.nodes[1::2])
+        found = merged(few.nodes, 3)
+    assert [node.size for node in found] == [2, 2, 2, 2] and y(found) == [min(x), x[1]]
+
+
+def test_sizes_up_to_which_what_was_replaced_does_not_overflow_stay(tmp_path):
+    start, a, relu, b = Reader(wire.parse(onnx(tmp_path, group([(0, 1)], [-1], 2), 2))).nodes
+    for nodes, most in (
+        ([start, a, relu, b], 2.0**120),
+        ([start, replace(a, most=2.0**100), relu, b], 2.0**100),
+        ([start, a, relu, replace(b, most=2.0**90)], 2.0**90),
+    ):
+        assert merged(nodes, 3)[3].most == most
 
 
 def test_an_overflow_of_what_was_replaced_is_not_excluded(pair):

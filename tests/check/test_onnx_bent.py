@@ -139,6 +139,7 @@ CASES = {
     "scatter of rows": ([("Slice", "xse", "u", {}), ("ScatterND", "xiu", "y", {})],
                         {"s": i64(0), "e": i64(2), "i": i64(2, 0).reshape(2, 1)}, (3, 2)),
     "resize by scales": ([("Resize", ("x", "", "s"), "y", {})], {"s": np.float32([1, 1, 2, 2])}, IMAGE),
+    "resize on exact ties": ([("Resize", ("x", "", "", "s"), "y", {})], {"s": i64(1, 2, 3, 5)}, IMAGE),
     "resize to sizes": (
         [("Resize", ("x", "", "", "s"), "y", {"coordinate_transformation_mode": "asymmetric",
                                              "nearest_mode": "floor"})],
@@ -154,6 +155,20 @@ CASES = {
                                           "nearest_mode": "round_prefer_ceil"})],
         {"s": np.float32([1, 1, 0.5, 2])}, (1, 2, 8, 5),
     ),
+    **{
+        f"linear resize to {new}, {align}": (
+            [("Resize", ("x", "", "", "s"), "y", {"mode": "linear", "coordinate_transformation_mode": align})],
+            {"s": i64(*new)}, shape,
+        )
+        for align in ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+        for shape, new in ((IMAGE, (1, 2, 12, 10)), (IMAGE, (1, 2, 4, 7)), ((1, 2, 5), (1, 2, 1)),
+                           ((1, 1, 2, 3, 4), (1, 1, 3, 2, 5)))
+    },
+    "linear resize of axes": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear", "axes": [-1, 2]})], {"s": np.float32([2, 1.5])}, IMAGE, 18,
+    ),
+    "linear upsample": ([("Upsample", "xs", "y", {"mode": "linear"})], {"s": np.float32([1, 1, 3, 2])}, IMAGE, 9),
+    "old linear resize": ([("Resize", "xs", "y", {"mode": "linear"})], {"s": np.float32([1, 1, 2, 2])}, IMAGE, 10),
     "resize of axes": (
         [("Resize", ("x", "", "", "s"), "y", {"axes": [-1, 1]})], {"s": i64(10, 4)}, IMAGE, 18,
     ),
@@ -179,6 +194,33 @@ CASES = {
         [("Less", "xz", "a", {}), ("Less", "xw", "b", {}), ("Not", "b", "c", {}), ("And", "ac", "d", {}),
          ("Or", "ab", "e", {}), ("Cast", "e", "f", {"to": 1}), ("Where", "dxf", "g", {}), ("Add", "gi", "y", {})],
         {"z": np.float32([0.6, -0.2, 0]), "w": np.float32([-0.5, 0.2, 0]), "i": np.float32(3)}, (2, 3),
+    ),
+    "place of the largest": ([("ArgMax", "x", "i", {"axis": 1}), ("Cast", "i", "y", {"to": 1})], {}, (2, 5)),
+    "place of the largest, the axis dropped": (
+        [("ArgMax", "x", "i", {"axis": -2, "keepdims": 0}), ("Cast", "i", "j", {"to": 7}),
+         ("Cast", "j", "y", {"to": 1})],
+        {}, (2, 3, 4),
+    ),
+    "place of the last of equals": (
+        [("Sign", "x", "s", {}), ("ArgMax", "s", "i", {"axis": -1, "select_last_index": 1}),
+         ("Cast", "i", "y", {"to": 1})], {}, (3, 6),
+    ),
+    "place of the first of equals": (
+        [("Sign", "x", "s", {}), ("ArgMax", "s", "i", {"axis": -1}), ("Cast", "i", "y", {"to": 1})], {}, (3, 6),
+    ),
+    "place among one": ([("ArgMax", "x", "i", {}), ("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {}, (1, 3)),
+    "place as a vector": (
+        [("ArgMax", "x", "i", {"axis": 1}), ("OneHot", "idv", "h", {}), ("Mul", "hx", "y", {})],
+        {"d": i64(4), "v": np.float32([0, 1])}, (4, 4),
+    ),
+    "place along a first axis": (
+        [("ArgMax", "x", "i", {"axis": 1, "keepdims": 0}), ("Unsqueeze", "ia", "j", {}),
+         ("OneHot", "jdv", "y", {"axis": 0})],
+        {"d": i64(3), "v": np.float32([-0.5, 2.5]), "a": i64(1)}, (2, 5),
+    ),
+    "constant places": (
+        [("OneHot", "idv", "h", {"axis": 1}), ("Add", "hx", "y", {})],
+        {"i": i64(2, -1, 5), "d": i64(3), "v": np.float32([0.25, 1])}, (3, 3),
     ),
     "a cast of constants": ([("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {"i": i64(1, -2, 3)}, (2, 3)),
     "gather": ([("Gather", "xi", "y", {"axis": 1})], {"i": i64(2, -3, 2)}, (2, 3)),
@@ -303,10 +345,26 @@ BAD = {
     "scatter to one place twice": (
         [("ScatterND", "xiw", "y", {})], {"i": i64(0, -1).reshape(2, 1), "w": f32(2, 2)}, {}),
     "scatter out of range": ([("ScatterND", "xiw", "y", {})], {"i": i64(1).reshape(1, 1), "w": f32(1, 2)}, {}),
-    "linear resize": (
-        [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([1, 1, 2, 2])}, {"shape": IMAGE}),
+    "cubic resize": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "cubic"})], {"s": np.float32([1, 1, 2, 2])}, {"shape": IMAGE}),
+    "cropping resize": (
+        [("Resize", ("x", "", "s"), "y", {"coordinate_transformation_mode": "tf_crop_and_resize"})],
+        {"s": np.float32([1, 1, 2, 2])}, {"shape": IMAGE}),
+    "linear resize without aliases": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear", "antialias": 1})], {"s": np.float32([1, 1, 2, 2])},
+        {"shape": IMAGE, "opset": 18}),
+    "linear resize without what is outside": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear", "exclude_outside": 1})], {"s": np.float32([1, 1, 2, 2])},
+        {"shape": IMAGE}),
+    "linear resize of many axes": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([2] * 4)}, {"shape": IMAGE}),
+    "linear resize of a long axis": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([1, 1, 1 << 12, 1])}, {"shape": IMAGE}),
+    "resize by a scale just below a size": (
+        [("Resize", ("x", "", "s"), "y", {"mode": "linear"})], {"s": np.float32([1, 1, 0.7, 1])},
+        {"shape": (1, 1, 10, 1)}),
     "resize on a tie": (
-        [("Resize", ("x", "", "", "s"), "y", {})], {"s": i64(1, 2, 3, 5)}, {"shape": IMAGE}),
+        [("Resize", ("x", "", "", "s"), "y", {})], {"s": i64(1, 2, 2, 5)}, {"shape": (1, 2, 12, 5)}),
     "resize by a scale between sizes": (
         [("Resize", ("x", "", "s"), "y", {})], {"s": np.float32([1, 1, 1.1, 1])}, {"shape": IMAGE}),
     "upsample after opset 9": ([("Upsample", "xs", "y", {})], {"s": np.float32([1, 1, 3, 2])}, {"shape": IMAGE}),
@@ -342,6 +400,32 @@ BAD = {
     "a choice of truths": ([("Less", "xz", "c", {}), ("Where", "ccc", "y", {})], {"z": f32(2)}, {}),
     "numbers for truths": ([("And", "xx", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
     "the negation of a number": ([("Not", "x", "c", {}), ("Where", "cxx", "y", {})], {}, {}),
+    "a cast to whole numbers": ([("Cast", "x", "i", {"to": 7}), ("Cast", "i", "y", {"to": 1})], {}, {}),
+    "a place as the output": ([("ArgMax", "x", "y", {})], {}, {}),
+    "a sum of places": ([("ArgMax", "x", "i", {}), ("Add", "ix", "y", {})], {}, {}),
+    "a relu of places": ([("ArgMax", "x", "i", {}), ("Relu", "i", "y", {})], {}, {}),
+    "a place as an index": ([("ArgMax", "x", "i", {"axis": 1, "keepdims": 0}), ("Gather", "xi", "y", {})], {}, {}),
+    "a place as a shape": ([("ArgMax", "x", "i", {"keepdims": 0}), ("Reshape", "xi", "y", {})], {}, {}),
+    "a choice of places": (
+        [("ArgMax", "x", "i", {}), ("Less", "xz", "c", {}), ("Where", "cix", "y", {})], {"z": f32(2)}, {}),
+    "the largest along no axis": ([("ArgMax", "x", "i", {"axis": 2}), ("Cast", "i", "y", {"to": 1})], {}, {}),
+    "the last of equals before opset 12": (
+        [("ArgMax", "x", "i", {"select_last_index": 1}), ("Cast", "i", "y", {"to": 1})], {}, {"opset": 11}),
+    "the largest of very many": (
+        [("ArgMax", "x", "i", {"axis": 1}), ("Cast", "i", "y", {"to": 1})], {}, {"shape": (1, 800)}),
+    "classes of numbers": ([("OneHot", "xdv", "y", {})], {"d": i64(3), "v": np.float32([0, 1])}, {}),
+    "classes of truths": (
+        [("Less", "xz", "c", {}), ("OneHot", "cdv", "y", {})], {"z": f32(2), "d": i64(3), "v": np.float32([0, 1])}, {}),
+    "classes from the end before opset 11": (
+        [("OneHot", "idv", "h", {}), ("Add", "hx", "y", {})],
+        {"i": i64(1, -1), "d": i64(2), "v": np.float32([0, 1])}, {"opset": 10}),
+    "no classes": ([("ArgMax", "x", "i", {}), ("OneHot", "idv", "y", {})], {"d": i64(0), "v": np.float32([0, 1])}, {}),
+    "three values of classes": (
+        [("ArgMax", "x", "i", {}), ("OneHot", "idv", "y", {})], {"d": i64(2), "v": np.float32([0, 1, 2])}, {}),
+    "classes along no axis": (
+        [("ArgMax", "x", "i", {}), ("OneHot", "idv", "y", {"axis": 4})], {"d": i64(2), "v": np.float32([0, 1])}, {}),
+    "places cast to float64": (
+        [("ArgMax", "x", "i", {}), ("Cast", "i", "t", {"to": 11}), ("Add", "tx", "y", {})], {}, {}),
     "a cast to float64": ([("Cast", "x", "t", {"to": 11}), ("Add", "tx", "y", {})], {}, {}),
     "a cast of a large number": ([("Cast", "i", "t", {"to": 1}), ("Add", "tx", "y", {})], {"i": i64(1 << 25)}, {}),
     "matmul of other sizes": ([("MatMul", "xx", "y", {})], {}, {"shape": (2, 3)}),

@@ -398,6 +398,7 @@ def table(value, entries):
         ("slopes of one entry twice", {"tables": table(1, [3, 3])}),
         ("slopes of entries out of order", {"tables": table(1, [3, 2])}),
         ("slope table of no relu", {"tables": table(0, [0])}),
+        ("slope table of no value", {"tables": table(999, [])}),
     ],
 )
 def test_certificate_is_refused(small, title, change):

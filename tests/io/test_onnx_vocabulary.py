@@ -157,8 +157,9 @@ REFUSED: list[tuple[str, str, np.ndarray, dict[str, Any], int, str, dict[str, An
     ("whole size", "Resize", IMAGE, scaled(1, 1, 1.1, 1), 13, "x,,s", {}),
     ("form of resizing", "Resize", IMAGE, scaled(1, 1, 2, 2), 13, "x,,s", {"mode": "cubic"}),
     ("form of resizing", "Resize", IMAGE, sized(1, 2, 2, 2), 18, "x,,,n", {"antialias": 1, "mode": "linear"}),
-    ("rounded", "Resize", IMAGE, sized(1, 2, 3, 6), 13, "x,,,n",
+    ("rounded", "Resize", np.ones((1, 1, 14, 2), F32), sized(1, 1, 2, 2), 13, "x,,,n",
      {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
+    ("rounded", "Resize", np.ones((1, 1, 7, 2), F32), sized(1, 1, 1, 2), 13, "x,,,n", {"nearest_mode": "floor"}),
     ("statistics", "LayerNormalization", S, {"g": np.ones(4, F32)}, 17, "x,g", {"stash_type": 11}),
     ("form of attention", "Attention", IMAGE, {"k": IMAGE}, 23, "x,k,k", {"is_causal": 1}),
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 CURVES = "read_curves read_power read_gates read_units read_softmax read_layer_norm"
-PARTS = "read_constants read_parts read_scatter read_resize read_choice read_extremes read_logic read_where"
+PARTS = "read_constants read_parts read_scatter read_resize read_choice read_extremes read_logic read_where read_argmax"
 FAMILIES = f"{CURVES} {PARTS} read_sums read_norm read_conv read_turned read_pool"
 
 

@@ -20,7 +20,6 @@ from torchlean_check.network import Product
 from torchlean_check.rules.elementary import Floats
 from torchlean_check.rules.product import Box, Plane, seen
 
-WIDER = 1.0 + 2.0**-40
 NOTHING = np.zeros((1, 1, 1))
 
 
@@ -49,9 +48,8 @@ def parts(node: Product, forms: Forms, boxes: list[Box], terms: int) -> Parts:
     places = zip(node.sources, (node.left.index, node.right.index), seen(node, *boxes), strict=True)
     for source, index, (lo, hi) in places:
         m, p = forms.known[source].m[:, :, index], forms.known[source].p[:, :, index]
-        middle, rest = m[:, 0], (p[:, 0] + np.abs(p[:, 1:]).sum(axis=1)) * WIDER
-        steep = np.abs(m[:, 1:]).sum(axis=1) * WIDER
-        far = np.minimum(np.maximum(hi - middle, middle - lo), rest + steep) * WIDER
+        middle, rest, steep = m[:, 0], p[:, 0] + np.abs(p[:, 1:]).sum(axis=1), np.abs(m[:, 1:]).sum(axis=1)
+        far = np.minimum(np.maximum(hi - middle, middle - lo), rest + steep)
         centre = 0.5 * lo + 0.5 * hi
         size = np.maximum(np.abs(middle), np.maximum(np.abs(lo), np.abs(hi)))
         found.append((m[:, 1:], middle, rest, steep, far, size, centre, np.maximum(hi - centre, centre - lo)))
@@ -59,7 +57,9 @@ def parts(node: Product, forms: Forms, boxes: list[Box], terms: int) -> Parts:
     bent = np.minimum(r * v + s * x_steep, s * u + r * y_steep)
     use = bent < h * k
     m, n = np.where(use, m, x_centre), np.where(use, n, y_centre)
-    rounding = 2.0**-45 * x_size * y_size + forms.arith.gamma(node.size + terms) * 2.0 * x_steep * y_steep + 2.0**-1000
-    loss = np.where(use, bent + rounding, h * k + 2.0**-45 * x_size * y_size + 2.0**-1000) * WIDER
+    # `bent` and its parts round by less than 2^-47 of it, and it is less than h k, which the sizes' product bounds.
+    rounding = 2.0**-45 * x_size * y_size + 2.0**-1000
+    form = forms.arith.gamma(node.size + terms) * 2.0 * x_steep * y_steep
+    loss = rounding + np.where(use, bent + form, h * k)
     planes = Plane(n, m, -m * n - loss), Plane(n, m, -m * n + loss)
     return Parts(planes, np.where(use[:, None], X, 0.0), np.where(use[:, None], Y, 0.0))

@@ -44,7 +44,7 @@ def less(r: Reader, node: Node, swapped: bool = False, strict: bool = True) -> R
     """a < b; `swapped`: b < a; not `strict`: not that with both sides exchanged."""
     a, b = r.arity(node, 2, 2)[:: -1 if swapped is strict else 1]
     found = _positive(r, node, _apart(r, node, a, b))
-    return replace(found if strict else _sum(r, node, 1.0, (-1.0, found)), truth=True)
+    return replace(found if strict else _sum(r, node, 1.0, (-1.0, found)), kind="bool")
 
 
 def equal(r: Reader, node: Node) -> Ref | Array:
@@ -54,33 +54,36 @@ def equal(r: Reader, node: Node) -> Ref | Array:
         return known
     s = _apart(r, node, a, b)
     sides = _positive(r, node, s), _positive(r, node, _sum(r, node, 0.0, (-1.0, s)))
-    return replace(_sum(r, node, 1.0, *((-1.0, side) for side in sides)), truth=True)
+    return replace(_sum(r, node, 1.0, *((-1.0, side) for side in sides)), kind="bool")
 
 
 def truths(r: Reader, node: Node, count: int) -> list[Ref]:
     """The inputs, which must be computed truths of one shape."""
     found = r.arity(node, count, count)
-    if not all(isinstance(x, Ref) and x.truth for x in found) or len({x.shape for x in found}) != 1:
+    if not all(isinstance(x, Ref) and x.kind == "bool" for x in found) or len({x.shape for x in found}) != 1:
         raise r.beyond(node, "logic is supported on comparisons of one shape", "computed truths", str(found))
     return found
 
 
 def both(r: Reader, node: Node) -> Ref:
     a, b = truths(r, node, 2)
-    return replace(_positive(r, node, _sum(r, node, -1.0, (1.0, a), (1.0, b))), truth=True)
+    return replace(_positive(r, node, _sum(r, node, -1.0, (1.0, a), (1.0, b))), kind="bool")
 
 
 def either(r: Reader, node: Node) -> Ref:
     a, b = truths(r, node, 2)
     neither = _positive(r, node, _sum(r, node, 1.0, (-1.0, a), (-1.0, b)))
-    return replace(_sum(r, node, 1.0, (-1.0, neither)), truth=True)
+    return replace(_sum(r, node, 1.0, (-1.0, neither)), kind="bool")
 
 
 def negation(r: Reader, node: Node) -> Ref:
-    return replace(_sum(r, node, 1.0, (-1.0, truths(r, node, 1)[0])), truth=True)
+    return replace(_sum(r, node, 1.0, (-1.0, truths(r, node, 1)[0])), kind="bool")
 
 
-READERS = ("And", "Or", "Not", "Where", "Cast")  # of truths
+READERS = {  # of values that are no float32
+    "bool": ("And", "Or", "Not", "Where", "Cast"),
+    "int64": ("Cast", "OneHot", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten"),
+}
 RULES: dict[str, Any] = {
     "Less": (less, ""),
     "LessOrEqual": (lambda r, node: less(r, node, strict=False), ""),

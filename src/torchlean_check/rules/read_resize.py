@@ -1,4 +1,4 @@
-"""Trusted. Resizing to the nearest entry. Source: onnx.ai/onnx/operators."""
+"""Trusted. Resizing to the nearest entry, or by interpolation. Source: onnx.ai/onnx/operators."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torchlean_check.network import Ref
+from torchlean_check.rules.read_interpolate import MODES, coordinates, error, interpolated
 from torchlean_check.wire import Array, Node
 
 if TYPE_CHECKING:
@@ -30,10 +31,12 @@ def resize(r: Reader, node: Node) -> Ref | Array:
     mode = b"asymmetric" if old else r.attr(node, "coordinate_transformation_mode", b"half_pixel")
     near = b"floor" if old else r.attr(node, "nearest_mode", b"round_prefer_floor")
     stretched = r.attr(node, "keep_aspect_ratio_policy", b"stretch") == b"stretch" or sizes is None
-    if r.attr(node, "mode", b"nearest") != b"nearest" or not stretched or near not in NEAREST or (
+    kind, more = r.attr(node, "mode", b"nearest"), r.attr(node, "exclude_outside", 0) or r.attr(node, "antialias", 0)
+    if kind not in (b"nearest", b"linear") or more or not stretched or near not in NEAREST or mode not in MODES or (
         old and not set(node.attributes) <= {"mode", "scales"}
     ):
-        raise r.beyond(node, "this form of resizing is not supported", "mode nearest", str(node.attributes))
+        expected = f"mode nearest or linear; {', '.join(m.decode() for m in MODES)}; without antialias"
+        raise r.beyond(node, "this form of resizing is not supported", expected, str(node.attributes))
     if sizes is not None:
         new = r.integers(node, sizes)
     else:
@@ -42,41 +45,48 @@ def resize(r: Reader, node: Node) -> Ref | Array:
         olds = [x.shape[a] for a in axes]
         new = tuple(round(n * f) for n, f in zip(olds, factors, strict=False))
         pairs = zip(new, olds, factors, strict=False)
-        if any(n < 1 or np.float32(n / o) != np.float32(f) for n, o, f in pairs):
-            raise r.beyond(node, "a scale must give a whole size", "quotients of sizes", str(given))
+        if any(n < 1 or np.float32(n / o) != np.float32(f) or math.floor(Fraction(f) * o) != n for n, o, f in pairs):
+            raise r.beyond(node, "a scale must give a whole size", "quotients of sizes, not rounded down", str(given))
     if len(new) != len(axes) or min(new, default=0) < 1:
         raise r.bad(node, "sizes do not fit", f"{len(axes)} sizes or scales", str(new))
     resized = dict(zip(axes, new, strict=True))
     new = tuple(resized.get(i, n) for i, n in enumerate(x.shape))
     r.broadcast(node, new, (1,))
+    if kind == b"linear":
+        return interpolated(r, node, r.value(node, x), new, mode)
     index = [_places(r, node, o, n, mode, near) for o, n in zip(x.shape, new, strict=True)]
     return r.select(node, x, lambda a: a[np.ix_(*index)])
 
 
 def _places(r: Reader, node: Node, old: int, new: int, mode: bytes, near: bytes) -> Any:
-    """Which entry is the nearest. A tie that a rounded coordinate would decide is refused."""
-    half, scale = Fraction(1, 2), Fraction(old, new)
-    at = {
-        b"half_pixel": lambda i: (i + half) * scale - half,
-        b"pytorch_half_pixel": lambda i: (i + half) * scale - half if new > 1 else Fraction(0),
-        b"asymmetric": lambda i: i * scale,
-        b"align_corners": lambda i: Fraction(i * (old - 1), max(new - 1, 1)),
-    }.get(mode)
-    if at is None:
-        raise r.beyond(node, "these coordinates are not supported", "half_pixel, asymmetric, align_corners", repr(mode))
-    exact, found = old == new or (new & (new - 1)) == 0 or (new % old == 0 and mode == b"asymmetric"), []
-    for c in map(at, range(new)):
-        off = c - half * near.startswith(b"round")
-        if abs(off - round(off)) < Fraction(1, 1000) and not (exact and off == round(off)) and 0 < c < old - 1:
-            raise r.beyond(node, "the nearest entry depends on rounding", "coordinates away from ties", str(c))
-        place = math.floor(c + half * near.startswith(b"round")) if near in NEAREST[::3] else math.ceil(off)
-        found.append(min(max(place, 0), old - 1))
+    """Which entry is the nearest. Where the rounding of a coordinate may decide, all formulas in use must agree."""
+    half, down = Fraction(1, 2) * near.startswith(b"round"), near in NEAREST[::3]
+
+    def nearest(c: Fraction) -> int:
+        return min(max(math.floor(c + half) if down else math.ceil(c - half), 0), old - 1)
+
+    at, off = coordinates(old, new, mode), error(old, new, mode)
+    found = [nearest(c) for c in at]
+    if any(nearest(c - off) != nearest(c + off) for c in at):
+        by_all = [[nearest(Fraction(c)) for c in computed.tolist()] == found for computed in _formulas(old, new, mode)]
+        if not by_all or not all(by_all):
+            raise r.beyond(node, "the nearest entry depends on rounding", "no coordinate on a tie", f"{old} to {new}")
     return np.array(found)
 
 
+def _formulas(old: int, new: int, mode: bytes) -> list[Any]:
+    """The coordinates in float32; none where a sum follows a product, with which it may be fused."""
+    i, one = np.arange(new, dtype=np.float32), np.float32(1)
+    if mode == b"asymmetric":
+        up, down = np.float32(new) / np.float32(old), np.float32(old) / np.float32(new)
+        return [i / up, i * down, i * (one / up)]
+    above, below = np.float32(old - 1), np.float32(max(new - 1, 1))
+    return [i * above / below, i * (above / below)] if mode == b"align_corners" else []
+
+
 FORM = (
-    "axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value keep_aspect_ratio_policy "
-    "mode nearest_mode"
+    "antialias axes coordinate_transformation_mode cubic_coeff_a exclude_outside extrapolation_value "
+    "keep_aspect_ratio_policy mode nearest_mode"
 )
 RULES: dict[str, Any] = {
     "Resize": (resize, FORM),

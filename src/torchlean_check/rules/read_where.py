@@ -15,7 +15,7 @@ from torchlean_check.wire import Array, Node
 if TYPE_CHECKING:
     from torchlean_check.onnx_reader import Reader
 
-FLOAT = 1  # float32 among the data types
+FLOAT, INTEGERS = 1, (6, 7)  # float32 among the data types; int32 and int64
 
 
 def where(r: Reader, node: Node) -> Ref | Array:
@@ -41,16 +41,18 @@ def where(r: Reader, node: Node) -> Ref | Array:
 
 
 def _truth(v: Ref | Array) -> bool:
-    return v.truth if isinstance(v, Ref) else v.dtype == np.bool_
+    return v.kind == "bool" if isinstance(v, Ref) else v.dtype == np.bool_
 
 
 def cast(r: Reader, node: Node) -> Ref | Array:
-    """To float32, of what is float32, a truth, or a whole number that float32 holds."""
+    """To float32, of what is float32, a truth, or a whole number that float32 holds; of whole numbers to themselves."""
     (x,) = r.arity(node, 1, 1)
+    if isinstance(x, Ref) and x.kind == "int64" and r.attr(node, "to", 0) in INTEGERS:
+        return x
     if r.attr(node, "to", 0) != FLOAT:
         raise r.beyond(node, "this cast is not supported", "to float32", str(node.attributes.get("to")))
     if isinstance(x, Ref):
-        return replace(x, truth=False)
+        return replace(x, kind="")
     whole = x.dtype in (np.bool_, np.int64, np.int32) and np.abs(x).max(initial=0) <= 1 << 24
     if not whole and x.dtype != np.float32:
         raise r.beyond(node, "this constant is not cast", "up to 2^24", str(x.dtype))

@@ -11,7 +11,7 @@ from torchlean.io.onnx.attributes import Need
 from torchlean.io.onnx.known import Known
 from torchlean.io.onnx.reader import Reader, Readers
 from torchlean.ir import Tensor
-from torchlean.ops.resize import ALIGN, NEAREST, coordinates
+from torchlean.ops.resize import ALIGN, NEAREST, chosen, coordinates
 
 if TYPE_CHECKING:
     from torchlean.io.onnx.importer import Importer
@@ -132,20 +132,31 @@ def _resized(imp: Importer, x: Tensor, new: dict[int, int], attrs: Attrs) -> Ten
 
 
 def _refuse_ties(imp: Importer, old: int, new: int, align: str, mode: str) -> None:
-    """Where the exact coordinate is so close to a place of decision that its rounding would decide, no entry is the
-    nearest one; at the place itself, a power of two as divisor makes the coordinate exact.
+    """Where a coordinate is so close to a place of decision that its rounding may decide, no entry is the nearest one.
+
+    A scale that is a power of two rounds nothing. Otherwise a coordinate is within 4 u (n + 2), n being the larger
+    size; nearer to a decision than that, the quotients and products that executors take must agree.
     """
-    exact = (new & (new - 1)) == 0 or (new % old == 0 and align == "asymmetric")
-    shift = Fraction(0) if mode in ("floor", "ceil") else Fraction(1, 2)
-    for at in coordinates(old, new, align):
-        away = abs(at - shift - round(at - shift))
-        if away < Fraction(1, 1000) and not (away == 0 and exact) and 0 < at < old - 1:
-            raise imp.unsupported(
-                "the nearest entry depends on how a coordinate is rounded",
-                "sizes whose coordinates are away from ties",
-                f"{old} to {new}, coordinate {at}",
-                "use another nearest_mode or a power of two as scale",
-            )
+
+    def places(at: Any) -> list[int]:
+        return [min(max(chosen(Fraction(c), mode), 0), old - 1) for c in at]
+
+    above, below = (new - 1, old - 1) if align == "align_corners" else (new, old)
+    scale = Fraction(above, below) if min(above, below) > 0 else Fraction(1)
+    powers = all(n & (n - 1) == 0 for n in (scale.numerator, scale.denominator))
+    at, off = coordinates(old, new, align), Fraction(0 if powers else 4 * (max(old, new) + 2), 1 << 24)
+    if places(c - off for c in at) == places(c + off for c in at):
+        return
+    i, one = np.arange(new, dtype=np.float32), np.float32(1)
+    up, down = np.float32(above) / np.float32(below), np.float32(below) / np.float32(above)
+    computed = [] if align == "half_pixel" else [i / up, i * down, i * (one / up), i * np.float32(below) / above]
+    if not computed or any(places(c.tolist()) != places(at) for c in computed):
+        raise imp.unsupported(
+            "the nearest entry depends on how a coordinate is rounded",
+            "sizes whose coordinates are away from ties",
+            f"{old} to {new}",
+            "use another nearest_mode or a power of two as scale",
+        )
 
 
 _RESIZE = {
