@@ -34,6 +34,7 @@ class Frame:
     taps     per kernel position: its phase, and its shift
     shifts   how far into a phase its run starts
     phases   those that are read, each: the part of the input that it has, and where that lies in it
+    numbers  of all places modulo the strides, in order: of the phase there, -1 where none is read
     """
 
     sizes: tuple[int, ...]
@@ -42,6 +43,7 @@ class Frame:
     taps: tuple[tuple[int, int], ...]
     shifts: tuple[int, ...]
     phases: tuple[tuple[Slices, Slices], ...]
+    numbers: tuple[int, ...]
 
     @staticmethod
     def of(c: Conv) -> Frame:
@@ -65,7 +67,8 @@ class Frame:
             phases.append(((*ALL, *there), (slice(None), *map(slice, at, ends))))
         kept = (slice(None), *(slice(n) for n in c.out_shape[1:]))
         starts = tuple(sum(m * math.prod(sizes[i + 1 :]) for i, m in enumerate(shift)) for shift in shifts)
-        return Frame(sizes, (c.out_shape[1], *sizes[1:]), kept, tuple(taps), starts, tuple(phases))
+        numbers = tuple(places.get(rest, -1) for rest in np.ndindex(*c.strides))
+        return Frame(sizes, (c.out_shape[1], *sizes[1:]), kept, tuple(taps), starts, tuple(phases), numbers)
 
 
 @frozen(eq=False)
@@ -104,11 +107,17 @@ class Conv:
             self._forth(x[part].reshape(-1, *self.in_shape), y[part], product)
         return y.reshape(len(x), -1)
 
-    def transpose(self, rows: Floats, product: Multiply) -> Floats:
-        y = np.zeros((len(rows), *self.in_shape))
-        for part in _parts(len(rows), self.out_shape[0] * len(self.frame.shifts) * math.prod(self.frame.sizes)):
-            self._back(rows[part].reshape(-1, *self.out_shape), y[part], product)
-        return y.reshape(len(rows), -1)
+    def transpose(
+        self, rows: Floats, product: Multiply, columns: Ints | None = None, wanted: Ints | None = None
+    ) -> Floats:
+        """columns: the outputs that rows have, others being 0; wanted: the inputs that are asked for (None: all)."""
+        f = self.frame
+        chosen = None if wanted is None else self._phased(wanted)
+        y = np.zeros((len(rows), math.prod(self.in_shape) if chosen is None else len(chosen)))
+        places = None if columns is None else self._framed(columns)
+        for part in _parts(len(rows), self.out_shape[0] * len(f.shifts) * math.prod(f.sizes)):
+            self._back(rows[part], y[part], product, places, chosen)
+        return y if wanted is None or chosen is not None else y.take(wanted, axis=1)
 
     def back(self, rows: Floats, columns: Ints | None, product: Multiply) -> Part:
         if columns is None:
@@ -122,27 +131,54 @@ class Conv:
         f, batch, run, size = self.frame, len(x), math.prod(self.frame.rows), math.prod(self.frame.sizes)
         image = np.zeros((len(f.phases), self.in_shape[0], max(size, max(f.shifts) + run), batch))
         for phase, (there, here) in zip(image, f.phases, strict=True):
-            phase[:, :size].reshape(-1, *f.sizes, batch)[here] = np.moveaxis(x[there], 0, -1)
+            phase[:, :size].reshape(-1, *f.sizes, batch)[here] = _last(x[there])
         columns = np.empty((self.in_shape[0], len(f.taps), run, batch))
         for k, (at, shift) in enumerate(f.taps):
             columns[:, k] = image[at, :, f.shifts[shift] : f.shifts[shift] + run]
         flat = columns.reshape(self.groups, -1, run * batch)
         for i, weight in enumerate(self.forward):
             found = product(flat[i].T, weight).T.reshape(-1, *f.rows, batch)
-            y[:, i * len(found) : (i + 1) * len(found)] = np.moveaxis(found[f.kept], -1, 0)
+            y[:, i * len(found) : (i + 1) * len(found)] = _first(found[f.kept])
 
-    def _back(self, rows: Floats, y: Floats, product: Multiply) -> None:
+    def _back(self, rows: Floats, y: Floats, product: Multiply, places: Ints | None, chosen: Ints | None) -> None:
         f, batch, run, first = self.frame, len(rows), math.prod(self.frame.sizes), max(self.frame.shifts)
         framed = np.zeros((self.out_shape[0], first + run, batch))
-        framed[:, first:].reshape(-1, *f.sizes, batch)[f.kept] = np.moveaxis(rows, 0, -1)
+        if places is None:
+            framed[:, first:].reshape(-1, *f.sizes, batch)[f.kept] = _last(rows.reshape(-1, *self.out_shape))
+        else:
+            framed.reshape(-1, batch)[places] = rows.T
         columns = np.empty((self.out_shape[0], len(f.shifts), run, batch))
         for k, shift in enumerate(f.shifts):
             columns[:, k] = framed[:, first - shift : first - shift + run]
         flat, per = columns.reshape(self.groups, -1, run * batch), self.in_shape[0] // self.groups
+        image = y.reshape(-1, *self.in_shape) if chosen is None else y
         for i, weight in enumerate(self.backward):
-            found = product(flat[i].T, weight).T.reshape(len(f.phases), per, *f.sizes, batch)
-            for phase, (there, here) in zip(found, f.phases, strict=True):
-                y[:, i * per : (i + 1) * per][there] = np.moveaxis(phase[here], -1, 0)
+            found = product(flat[i].T, weight).T
+            if chosen is None:
+                phases = found.reshape(len(f.phases), per, *f.sizes, batch)
+                for phase, (there, here) in zip(phases, f.phases, strict=True):
+                    image[:, i * per : (i + 1) * per][there] = _first(phase[here])
+            else:
+                image[:] = found.reshape(-1, batch)[chosen].T
+
+    def _framed(self, outputs: Ints) -> Ints:
+        """Where some outputs lie in the frame of `_back`."""
+        f, (channel, *spots) = self.frame, np.unravel_index(outputs, self.out_shape)
+        first, place = max(f.shifts), np.ravel_multi_index(tuple(spots), f.sizes)
+        found: Ints = channel * (first + math.prod(f.sizes)) + first + place
+        return found
+
+    def _phased(self, inputs: Ints) -> Ints | None:
+        """Where some inputs lie among the phases of `_back`; None where there are groups, or some lie in none."""
+        f, (channel, *spots) = self.frame, np.unravel_index(inputs, self.in_shape)
+        padded = [spot + pad for spot, pad in zip(spots, self.pads, strict=False)]
+        rest, place = zip(*(np.divmod(p, s)[::-1] for p, s in zip(padded, self.strides, strict=True)), strict=True)
+        phase = np.array(f.numbers)[np.ravel_multi_index(rest, self.strides)]
+        if self.groups > 1 or (phase < 0).any():
+            return None
+        at = np.ravel_multi_index(place, f.sizes)
+        found: Ints = (phase * self.in_shape[0] + channel) * math.prod(f.sizes) + at
+        return found
 
     def absolute(self) -> Conv:
         return replace(self, weight=np.abs(self.weight))
@@ -188,6 +224,15 @@ class Turned:
     @property
     def depth(self) -> int:
         return self.conv.depth
+
+
+def _last(x: Floats) -> Floats:
+    """With the first axis last."""
+    return x.transpose(*range(1, x.ndim), 0)
+
+
+def _first(x: Floats) -> Floats:
+    return x.transpose(-1, *range(x.ndim - 1))
 
 
 def _parts(batch: int, each: int) -> list[slice]:

@@ -59,15 +59,17 @@ class Cuts:
 
     def boxes(self, value: int, box: tuple[Floats, Floats], columns: Ints | None) -> tuple[Floats, Floats]:
         """The boxes of a value, or of some of its entries, in each row.   box: those of the states, whole"""
-        size = box[0].shape[1]
-        lo, hi = (end if columns is None else end.take(columns, axis=1) for end in box)
-        lo, hi = lo.take(self.home, axis=0), hi.take(self.home, axis=0)
-        place = np.arange(size)
-        if columns is not None:
-            place[:] = -1
-            place[columns] = np.arange(len(columns))
-        mine = np.flatnonzero(self.value == value)
-        mine = mine[place[self.entry[mine]] >= 0]
-        at = self.row[mine], place[self.entry[mine]]
-        lo[at], hi[at] = self.lo[mine], self.hi[mine]
+        columns = np.arange(box[0].shape[1]) if columns is None else columns
+        lo, hi = (end.take(columns, axis=1).take(self.home, axis=0) for end in box)
+        row, column, *cut = self.entries(value, columns)
+        lo[row, column], hi[row, column] = cut
         return lo, hi
+
+    def entries(self, value: int, columns: Ints) -> tuple[Ints, Ints, Floats, Floats]:
+        """What is split among some entries of a value: row (sorted), position in `columns`, lo, hi."""
+        mine = np.flatnonzero(self.value == value)
+        order = np.argsort(columns)
+        place = np.searchsorted(columns[order], self.entry[mine]).clip(max=len(columns) - 1)
+        there = columns[order[place]] == self.entry[mine] if len(columns) else np.zeros(len(mine), np.bool_)
+        mine = mine[there]
+        return self.row[mine], order[place[there]], self.lo[mine], self.hi[mine]

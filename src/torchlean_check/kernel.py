@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torchlean_check import arith, cases, tiles
+from torchlean_check.conv import Conv
 from torchlean_check.cuts import Cuts
 from torchlean_check.errors import CheckError
 from torchlean_check.forms import NO_FORMS, UNDERFLOW, Forms, few
@@ -195,14 +196,27 @@ class Facts:
                     some = np.flatnonzero(low & high)
                     self._columns[value] = some, np.concatenate([some, np.flatnonzero(~low & high)])
                 some, kept = self._columns[value]
-                lines = relu.lines(*self.boxes(value, some), None if slope is None else slope.take(some, axis=1))
-                self._live[value] = Live(kept, len(some), lines)
+                self._live[value] = Live(kept, len(some), self._relu(value, some, slope))
             else:
                 lines = relu.lines(*self.boxes(value), slope)
                 self._live[value] = Live(None, lines.t.shape[1], lines)
         if columns is not None and not self.compress:
             return Live(columns, len(columns), self._live[value].lines.take(columns))
         return self._live[value]
+
+    def _relu(self, value: int, some: Ints, slope: Floats | None) -> relu.Lines:
+        """The lines of some entries, those that are unstable in a state."""
+        slope = None if slope is None else slope.take(some, axis=1)
+        if (
+            self.cuts is None
+            or len(self.state) > 1
+            or slope is None
+            or not ((slope >= 0) & (slope <= 1) | np.isnan(slope)).all()
+        ):
+            return relu.lines(*self.boxes(value, some), slope)
+        lo, hi = self.state.boxes[value]
+        slope = np.broadcast_to(slope, (len(self.cuts.home), len(some)))
+        return relu.shared((lo.take(some, axis=1), hi.take(some, axis=1)), slope, *self.cuts.entries(value, some))
 
     def lines(self, k: int, node: Curve | Product, first: int) -> Any:
         """What bounds a curve or a product. first: the key of its places below and above, each in [-1, 1]."""
@@ -291,7 +305,7 @@ class Kernel:
             )
         self.tiled = tiles.tiled(network.nodes) if self.arith.name == "rounded" else {}  # exact sums: by one order
         self.few = few(region.lo, region.hi, network)
-        self.row_chunk = max(256 if Sparse in network.maps else 64, (1 << 17) // width)
+        self.row_chunk = max(256 if Sparse in network.maps else 64, min(128, (1 << 19) // width), (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
         self.threads = 1  # that bounds with cases are computed by
         with np.errstate(all="ignore"):
@@ -525,6 +539,9 @@ class Kernel:
                     if isinstance(linear, Dense) and (columns is None or facts.compress):
                         matrix, below = self._matrix(facts, k, linear, columns, source)
                         new: Part = self.arith.product(L, matrix), below
+                    elif facts.compress and isinstance(linear, Conv):
+                        wanted = self._live(facts, source)
+                        new = linear.transpose(L, self.arith.product, columns, wanted), wanted
                     elif facts.compress:
                         new = linear.transpose(full(L, columns, node.size), self.arith.product), None
                     else:
@@ -535,15 +552,7 @@ class Kernel:
                 if columns is not live.columns:  # they may be those of another relu, which reads this one
                     L = full(L, columns, node.size)
                     L = L if live.columns is None else L.take(live.columns, axis=1)
-                part, line = L[:, : live.unstable], live.lines
-                down = np.minimum(part, 0.0)
-                up = part - down
-                shift = self.arith.dots(down, line.t.take(box, axis=0))
-                if line.p is not None:
-                    shift = shift + self.arith.dots(up, line.p.take(box, axis=0))
-                up *= line.a.take(box, axis=0)
-                down *= line.s.take(box, axis=0)
-                np.add(up, down, out=part)
+                shift = relu.back(live.lines, L[:, : live.unstable], box, self.arith)
                 const, mass, terms = const + shift, mass - shift, terms + 2
                 const, mass, terms = self._add(facts, acc, node.source, (L, live.columns), const, mass, terms)
             elif isinstance(node, (Curve, Product)):
@@ -577,15 +586,17 @@ class Kernel:
         acc[k] = new
         return const, mass, terms
 
+    def _live(self, facts: Facts, k: int) -> Ints | None:
+        """The entries of value k that relu does not make 0 on every box of the batch (None: all); others need no
+        coefficient: G 0 - 0 z is 0."""
+        node = self.network.nodes[k]
+        return facts.live(node.source).columns if isinstance(node, Relu) else None
+
     def _matrix(
         self, facts: Facts, k: int, linear: Dense, columns: Ints | None, source: int
     ) -> tuple[Floats, Ints | None]:
-        """The weights of the live outputs and inputs of a dense map, and which inputs those are (None: all).
-
-        An input that relu makes 0 on every box of the batch needs no coefficient: G 0 - 0 z is 0.
-        """
-        node = self.network.nodes[source]
-        below = facts.live(node.source).columns if isinstance(node, Relu) else None
+        """The weights of the live outputs and inputs of a dense map, and which inputs those are (None: all)."""
+        below = self._live(facts, source)
         if columns is None and below is None:
             return linear.weight, None
         key = k, source, columns is None

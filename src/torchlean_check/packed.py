@@ -89,6 +89,13 @@ class Columns:
         first = self.refutations[records]
         return spread(first, self.refutations[records + 1] - first)
 
+    def tables(self, which: Any) -> list[int]:
+        """The slope tables that some records name.   Shapes  which: [records], bool"""
+        each = np.diff(self.bounds[self.derivations]), np.diff(self.refutations)
+        named = self.steps.table[np.concatenate([np.repeat(which, count) for count in each])]
+        found: list[int] = np.unique(named[named >= 0]).tolist()
+        return found
+
     def rows(self) -> Ints:
         """How many rows each record asks to bound: of a bound, one for each leaf of its cases."""
         bounds, s = self.bounds[self.derivations], self.steps

@@ -120,10 +120,10 @@ def below(plan: Plan, nodes: Ints) -> Plan:
         read[nodes] = True
         inner = nodes[plan.kind[nodes] >= SPLIT]
         nodes = np.concatenate([plan.child[inner], plan.child[inner] + 1])
-    part = copy(plan)
-    part.records = plan.records.kept(read[(plan.tree.op & RECORD) > 0])
+    part, kept = copy(plan), read[(plan.tree.op & RECORD) > 0]
+    part.records = plan.records.kept(kept)
     part.tree = replace(plan.tree, records=())
-    part.tables = Tables({i: plan.tables[i] for i in np.unique(part.columns.steps.table).tolist() if i >= 0})
+    part.tables = Tables({i: plan.tables[i] for i in plan.columns.tables(kept)})
     return part
 
 

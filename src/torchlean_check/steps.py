@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +23,8 @@ def refute(plan: Plan, nodes: Ints, state: State, home: Ints, below: Splits) -> 
     """Which clauses the refutations of nodes leave open; each is below the state's row `home`, by splits."""
     kernel, s, above, left = plan.kernel, plan.columns.steps, _splits(state), state.open[home]
     every, step = plan.columns.refuting(plan.record_at[nodes])
-    for start in range(0, len(step), kernel.row_chunk):
-        rows, i = every[start : start + kernel.row_chunk], step[start : start + kernel.row_chunk]
+    for at in _chunks(home[every], kernel.row_chunk):
+        rows, i = every[at], step[at]
         mine, here = np.unique(home[rows], return_inverse=True)
         splits = below.take(rows)
         given = duals(kernel.network, plan.tables, s, i, splits + above.take(home[rows]), nodes[rows])
@@ -32,6 +33,18 @@ def refute(plan: Plan, nodes: Ints, state: State, home: Ints, below: Splits) -> 
         refuted = kernel.refute(part, asked, *given, Cuts.of(part, here, splits))
         left[rows[refuted], s.clause[i][refuted]] = False
     return left
+
+
+def _chunks(home: Ints, size: int) -> Iterator[slice]:
+    """Runs of at most so many rows: below one state, where it has many."""
+    start = 0
+    while start < len(home):
+        end = start + size
+        other = np.flatnonzero(home[start:end] != home[start])
+        if len(other) and other[0] >= size // 4:
+            end = start + int(other[0])
+        yield slice(start, end)
+        start = end
 
 
 def derive(plan: Plan, node: int, state: State, d: int) -> None:

@@ -23,6 +23,7 @@ def grown(kernel, rng, depth, clauses=1):
     """Random trees of value splits below two halves of the input, whose leaves all have refutations, with random slopes
     and multipliers."""
     network, builder, tables = kernel.network, tc.TreeBuilder(), []
+    slopes = (0, 16385) if rng.random() < 0.6 else (-2000, 20000)
     entries = {value: np.arange(network.nodes[value].size) for value in network.relu_inputs}
     waiting = [(int(half[0]), ()) for half in builder.split([0], [int(rng.integers(3))], [0.5])]
     while waiting:
@@ -39,7 +40,7 @@ def grown(kernel, rng, depth, clauses=1):
             multipliers = tuple((*split, float(rng.exponential(0.2))) for split in named)
             table = int(rng.integers(-1, len(tables))) if tables and rng.random() < 0.3 else len(tables)
             if table == len(tables):
-                tables.append(SlopeTable(entries, rng.integers(-2000, 20000, 16).astype(np.int16)))
+                tables.append(SlopeTable(entries, rng.integers(*slopes, 16).astype(np.int16)))
             refutations.append(Refutation(clause, ((0, 1.0),) if rng.random() < 0.3 else (), table, multipliers))
         builder.record(node, tc.Record((), tuple(refutations)))
     return builder.build()[0], tuple(tables)

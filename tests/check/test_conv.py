@@ -47,6 +47,7 @@ def by_definition(c):
 @pytest.mark.parametrize("chunk", [1, 1 << 18])
 def test_apply_and_transpose_are_the_defined_matrix_and_its_transpose(name, chunk, monkeypatch):
     monkeypatch.setattr(conv, "CHUNK", chunk)
+    direct = []
     product = arith.arithmetic(name).product
 
     @given(convolutions(), st.integers(1, 4))
@@ -58,6 +59,14 @@ def test_apply_and_transpose_are_the_defined_matrix_and_its_transpose(name, chun
         for rows_as_stored in (rows, np.asfortranarray(rows)):
             assert (c.transpose(rows_as_stored, product) == rows @ matrix).all()
             assert (Turned(c).apply(rows_as_stored, product) == rows @ matrix).all()
+        kept, wanted = (rng.permutation(n)[: rng.integers(1, n + 1)] for n in matrix.shape)
+        whole = np.asfortranarray(rows)[:, kept]
+        for columns, inputs in ((kept, None), (None, wanted), (kept, wanted)):
+            given = rows if columns is None else whole
+            some = rows @ matrix if columns is None else whole @ matrix[kept]
+            found = c.transpose(given, product, columns, inputs)
+            assert (found == (some if inputs is None else some[:, wanted])).all()
+            direct.append(inputs is not None and c._phased(wanted) is not None)
         assert (c.apply(x, product) == x @ matrix.T).all()
         assert (Turned(c).transpose(x, product) == x @ matrix.T).all()
         assert (c.absolute().apply(x, product) == x @ np.abs(matrix).T).all()
@@ -66,6 +75,7 @@ def test_apply_and_transpose_are_the_defined_matrix_and_its_transpose(name, chun
         assert c.depth >= max(np.count_nonzero(matrix, axis=i).max(initial=0) for i in (0, 1))
 
     law()
+    assert sum(direct) > 10
 
 
 @pytest.mark.parametrize("name", ["rounded", "exact"])
@@ -93,3 +103,18 @@ def test_coefficients_on_a_few_places_come_back_as_through_the_whole_matrix(name
 
     law()
     assert sum(smaller) > len(smaller) / 3
+
+
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(4, 2, 1), (3, 2, 1), (5, 3, 1), (3, 3, 2), (2, 3, 1)])
+def test_some_inputs_are_found_in_their_phases(kernel, stride, dilation):
+    """Of several channels and phases, in any order; where a phase is read by no output, all inputs are found first."""
+    rng = np.random.default_rng(0)
+    out = (8 + 3 - dilation * (kernel - 1) - 1) // stride + 1
+    weight = rng.integers(-9, 10, (4, 3, kernel, kernel)).astype(np.float64)
+    c = Conv(weight, (stride,) * 2, (1, 1, 2, 2), (dilation,) * 2, 1, (3, 8, 8), (4, out, out))
+    matrix = by_definition(c)
+    rows = rng.integers(-9, 10, (5, len(matrix))).astype(np.float64)
+    for _ in range(10):
+        wanted = rng.permutation(matrix.shape[1])[: rng.integers(1, matrix.shape[1])]
+        assert (c._phased(wanted) is None) == (kernel < stride)
+        assert (c.transpose(rows, np.matmul, None, wanted) == (rows @ matrix)[:, wanted]).all()

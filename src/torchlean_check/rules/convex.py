@@ -43,7 +43,8 @@ def lines(name: str, lo: Floats, hi: Floats, below: Floats, above: Floats) -> Li
             a, p, s, t = (np.where(both, new, old) for new, old in zip(wide, (a, p, s, t), strict=True))
         flat = beyond | ~np.isfinite(a + p + s + t + box[0])
     pairs = (0.0, a), (0.0, -s), (box[0], p), (box[1], -t)
-    return Lines(*(np.where(flat, constant, line) for constant, line in pairs))
+    a, s, p, t = (np.where(flat, constant, line) for constant, line in pairs)
+    return Lines(a, s, p, t)
 
 
 def _below(f: Function, sign: float, lo: Floats, hi: Floats, bend: Floats, left: Bools, place: Floats) -> Box:

@@ -9,23 +9,26 @@ clipped into the box. Source  SEMANTICS 5; Zhang et al. 2018, arXiv:1811.00866.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from torchlean_check.arith import Arithmetic, Floats, Ints
 from torchlean_check.frozen import frozen
-
-Floats = npt.NDArray[np.float64]
+from torchlean_check.pushes import of_rows
 
 
 @frozen(eq=False)
 class Lines:
-    """Shapes  [batch, n]; p is None where it is 0 everywhere."""
+    """Shapes  [batch, n]; p is None where it is 0 everywhere.
+
+    but   None; or s and t are [1, n] for the whole batch, but for some entries: row (sorted) and column of each, s, t
+    """
 
     a: Floats
     s: Floats
     p: Floats | None
     t: Floats
+    but: tuple[Ints, Ints, Floats, Floats] | None = None
 
-    def take(self, columns: npt.NDArray[np.int64]) -> Lines:
+    def take(self, columns: Ints) -> Lines:
         """Those of some neurons."""
         a, s, t = (x.take(columns, axis=1) for x in (self.a, self.s, self.t))
         return Lines(a, s, None if self.p is None else self.p.take(columns, axis=1), t)
@@ -40,8 +43,8 @@ def lines(lo: Floats, hi: Floats, slope: Floats | None = None) -> Lines:
     """Lines for finite lo <= hi; `slope` may be any finite numbers, nan where the default rule is meant.
 
     Bounds  relu(z) - a z >= p and relu(z) - s z <= t on [lo, hi], also after a G and s G are rounded to nearest
-            (2^-53 relative)
-            and after sums of n < 2^20 such terms of one sign are rounded in any order (the factors 1 + 2^-32)
+            (2^-53 relative) and after sums of n < 2^20 such terms of one sign are rounded in any order (the factors
+            1 + 2^-32)
     """
     a = default_slope(lo, hi)
     if slope is not None:
@@ -59,3 +62,37 @@ def lines(lo: Floats, hi: Floats, slope: Floats | None = None) -> Lines:
     low = np.minimum(np.minimum(-a * l, u - a * u), 0.0) - 2.0**-50 * size * (1.0 + np.abs(a))
     p = np.where(unstable & ((a < 0.0) | (a > 1.0)), low * (1.0 + 2.0**-32), 0.0)
     return Lines(a, s, p, t)
+
+
+def shared(box: tuple[Floats, Floats], slope: Floats, row: Ints, column: Ints, lo: Floats, hi: Floats) -> Lines:
+    """Lines of rows that have one box, unstable everywhere, but for the boxes lo, hi of some entries.
+
+    Shapes  box: [1, n]; slope: [rows, n], each nan or in [0, 1]; row (sorted), column, lo, hi: [entries]
+    """
+    whole = lines(*box)
+    a = np.where(np.isnan(slope), whole.a, slope)
+    part = lines(lo, hi, slope[row, column])
+    a[row, column] = part.a
+    return Lines(a, whole.s, None, whole.t, (row, column, part.s, part.t))
+
+
+def back(line: Lines, rows: Floats, box: Ints, arith: Arithmetic) -> Floats:
+    """A step back, in place; what it adds to the bounds.   box: the batch's row that each row belongs to"""
+    down = np.minimum(rows, 0.0)
+    up = rows - down
+    if line.but is None:
+        shift = arith.dots(down, line.t.take(box, axis=0))
+        down *= line.s.take(box, axis=0)
+    else:
+        row, i = of_rows(line.but[0], box)
+        column, s, t = (values[i] for values in line.but[1:])
+        own = down[row, column]
+        down[row, column] = 0.0
+        shift = arith.against(down, line.t[0]) + np.bincount(row, own * t, len(box))
+        down *= line.s
+        down[row, column] = own * s
+    if line.p is not None:
+        shift = shift + arith.dots(up, line.p.take(box, axis=0))
+    up *= line.a.take(box, axis=0)
+    np.add(up, down, out=rows)
+    return shift
