@@ -73,8 +73,8 @@ def one_hot(r: Reader, node: Node) -> Ref | Array:
         places = np.where(x < 0, x + count, x)
         return np.moveaxis(np.where(places[..., None] == np.arange(count), on, off).astype(np.float32), -1, axis)
     if not isinstance(x, Ref) or x.kind != "int64":
-        raise r.beyond(node, "indices must be whole numbers", "constants, from 0 on before opset 11, or what ArgMax gives",
-                       "others")  # fmt: skip
+        expected = "constants, from 0 on before opset 11, or what ArgMax gives"
+        raise r.beyond(node, "indices must be whole numbers", expected, "others")
     shape = (*x.shape, count)
     v = r.select(node, x, lambda a: np.moveaxis(np.broadcast_to(a[..., None], shape), -1, axis))
     assert isinstance(v, Ref)
