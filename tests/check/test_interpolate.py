@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
+from torchlean.verify.files import verify_files
 from torchlean_check.rules.read_interpolate import coordinates, error
 
 U, TINY = Fraction(1, 2**24), Fraction(1, 2**126)
@@ -220,3 +221,22 @@ def test_the_nearest_entry_is_that_of_every_formula(tools, mode, near):
         for found in in_float32(mode, old, new):
             assert np.clip(NEAR[near](found), 0, old - 1).tolist() == index.tolist(), (old, new)
     assert read > 8 and refused < 20
+
+
+@pytest.mark.parametrize("mode", [HALF, CORNERS])
+def test_verdicts_about_a_network_that_resizes(tools, mode):
+    rng = np.random.default_rng(5)
+    nodes = [
+        ("Conv", "xk", "a", {"pads": [1, 1, 1, 1]}), ("Relu", "a", "b", {}),
+        ("Resize", ("b", "", "s"), "c", {"mode": "linear", "coordinate_transformation_mode": mode.decode()}),
+        ("Conv", "cl", "d", {"strides": [2, 2]}), ("Relu", "d", "e", {}), ("Flatten", "e", "f", {}),
+        ("Gemm", "fo", "y", {}),
+    ]  # fmt: skip
+    weights = {"k": rng.normal(size=(2, 1, 3, 3)), "l": rng.normal(size=(2, 2, 2, 2)), "o": rng.normal(size=(18, 1))}
+    weights = {name: w.astype(np.float32) for name, w in weights.items()} | {"s": np.float32([1, 1, 2, 2])}
+    model = tools.model_bytes(nodes, weights, (1, 1, 3, 3))
+    for top, status in (("60.0", "unsat"), ("-1.0", "sat")):
+        text = tools.property_text(9, 1, [f"(assert (>= Y_0 {top}))"], "-0.3", "0.3")
+        found = verify_files(model, text, 20.0)
+        assert found.status == status
+        assert status == "sat" or tc.check(model, text, found.certificate).status == "valid"
