@@ -32,6 +32,8 @@ from torchlean.verify.nodes import HOST, Nodes, Queue
 from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import Multipliers, multipliers, slope_tables
+from torchlean_check.cuts import Cuts
+from torchlean_check.pushes import Splits
 from torchlean_check.records import slope_rows
 
 F64 = NDArray[np.float64]
@@ -346,13 +348,16 @@ class Relus:
         self, clauses: Ints, home: Ints, side: F64, tables: list[tc.SlopeTable], splits: list[Multipliers]
     ) -> NDArray[np.bool_]:
         """Whether the kernel refutes these clauses with these numbers.   Shapes  side: [B, U]"""
-        lo = np.where(side > 0, np.maximum(self.lo[home], 0.0), self.lo[home])
-        hi = np.where(side < 0, np.minimum(self.hi[home], 0.0), self.hi[home])
+        homes, own = np.unique(home, return_inverse=True)
+        state = states(self.state, self.neurons, self.lo[homes], self.hi[homes])
+        row, n = np.nonzero(side)
+        value, entry, sign = self.neurons.value[n], self.neurons.entry[n], side[row, n].astype(np.int64)
+        cuts = Cuts.of(state, own, Splits(row, value, entry, sign, np.zeros(len(row))))
         push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, own in enumerate(splits) for v, i, s, m in own])
         asked = [(int(c), ()) for c in clauses]
         begun = self.problem.deadline.spent
         slopes = slope_rows(tables, self.problem.network.free)
-        agrees = self.problem.kernel.refute(states(self.state, self.neurons, lo, hi), asked, slopes, push)
+        agrees = self.problem.kernel.refute(state, asked, slopes, push, cuts)
         self._agreed, self._took = self._agreed + len(clauses), self._took + self.problem.deadline.spent - begun
         return agrees
 
