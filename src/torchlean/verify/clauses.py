@@ -27,7 +27,7 @@ FEW = 0.25  # of the trees
 LEAVES_ROOT, LEAVES = 16, 8  # of the trees that the bounds of hidden neurons have of their own
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TRIED = 0.5  # of the time of tightening: what trees may have at least
-LEVELS = 2.0  # seconds that they have at least on a device, where each level of a tree takes its time
+AT_ONCE = 2.0  # seconds that they have at least on a device, where each level of a tree takes its time
 MOST_NODES, MOST_NODES_CASES = 1 << 18, 1 << 15  # of a tree: fewer where tightening, with trees of its own, does more
 REST = 16  # leaves that are left of a tree that was not closed in its time: what is closed is kept
 TOGETHER = 4  # batches of neurons that are tightened in one pass, on a device
@@ -105,7 +105,7 @@ class ClauseSearch:
     def _try(self, tries: list[Case], ends: dict[Case, tuple[Bounded, int]], took: float) -> list[Case]:
         """Trees for cases, the last first; closed ones leave `ends`. Of those that are closed in part, what is left."""
         relus, begun = self.relus, self.deadline.spent
-        seconds = max(TRIED * took, self.credit, LEVELS if relus.engine.device else 0.0)
+        seconds = max(TRIED * took, self.credit, AT_ONCE if relus.engine.device else 0.0)
         visited = relus.visited
         relus.enter(tries)
         most = MOST_NODES_CASES if self.cases else MOST_NODES

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NoReturn
 
 from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError, Unsupported, UsageError
@@ -167,21 +168,23 @@ def naming(names: Sequence[tuple[str, str]]) -> Iterator[None]:
 
 
 def _decide(options: Options, start: float) -> int:
+    from torchlean.files import atomic_write_all, check_target, read_bytes
+    from torchlean.verify.ahead import Ahead
     from torchlean_check.process import prepare
 
     prepare()
-    from torchlean.files import atomic_write_all, check_target, read_bytes
+    memory = Memory(options.memory)
+    memory.keep()
+    reading = {name: Ahead(partial(read_bytes, path)) for name, path in options.models}
     from torchlean.io.vnnlib_version import is_query
     from torchlean.verify.clock import Deadline, Steps
     from torchlean.verify.files import verify_files
 
-    memory = Memory(options.memory)
-    memory.keep()
     if options.deterministic:  # read when CUDA starts: its matrix products repeat then
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     deadline = (Steps if options.deterministic else Deadline)(options.timeout, memory)
     deadline.start, deadline.end = start, start + options.timeout
-    models = {name: read_bytes(path) for name, path in options.models}
+    models = {name: model.result() for name, model in reading.items()}
     claim = read_bytes(options.property)
     lowered = None
     if options.certificate:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import torchlean_check as tc
 from torchlean.errors import FileError, Unsupported, UsageError
+from torchlean.verify.ahead import Ahead
 from torchlean.verify.budget import OUT_OF_MEMORY, ran_out
 from torchlean.verify.clock import Deadline, OutOfTime, alarm
 from torchlean.verify.glance import glance, quick_rule, root_rule
 from torchlean.verify.outcome import Budget, Found, Proof, Stuck
 from torchlean.verify.strategy import FEW, Strategy, check_name, choose
 from torchlean.verify.verdict import Status, Verdict
+from torchlean_check.format import digest
 from torchlean_check.gzipped import Bytes, unpack
 from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Curve, Network, Product
@@ -55,6 +58,7 @@ def verify_files(
         check_name(strategy)
     deadline = deadline or Deadline(timeout)
     model, claim = plain(model, "ONNX model"), bytes(plain(claim, "VNN-LIB property"))
+    sums = [Ahead(partial(digest, data)) for data in (model, claim)]
     tables: list[tc.SlopeTable] = []  # of the certificate: records name them by position
     said, how = semantics, "attack: before any proof"
 
@@ -86,7 +90,7 @@ def verify_files(
                     tables.clear()
                     problems = [problem.over_the_reals(deadline) for problem in problems]
                     proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
-            certificate = write(model, claim, said, network.table, tables, proofs, root)
+            certificate = write([s.result() for s in sums], said, network.table, tables, proofs, root)
     except Found as found:
         kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
         return answer(Status.SAT, kind, witness=found.witness)
@@ -167,8 +171,7 @@ def prove(problem: Problem, strategy: Strategy) -> Proof:
 
 
 def write(
-    model: Bytes,
-    claim: bytes,
+    sums: list[str],
     semantics: str,
     table: str,
     tables: list[tc.SlopeTable],
@@ -177,21 +180,23 @@ def write(
 ) -> bytes:
     """The certificate's bytes, without the slopes of tables that no proof reads.
 
+    sums     the digests of the two files
     root     the rule that the proofs' kernels used
     Raises   Stuck where the checker would not read so many bytes
     """
     from torchlean import __version__
 
     read = {i for proof in proofs for i in Records.of(proof.tree.records).columns.steps.table.tolist()}
-    certificate = tc.Certificate.of(
-        model,
-        claim,
+    model, claim = sums
+    certificate = tc.Certificate(
+        model=model,
+        property=claim,
         semantics=semantics,
+        root=root,
+        writer=f"torchlean {__version__}",
         trees=tuple(p.tree for p in proofs),
         tables=tuple(slopes if i in read else NONE for i, slopes in enumerate(tables)),
-        root=root,
         table=table,
-        writer=f"torchlean {__version__}",
     )
     try:
         return tc.encode(certificate)
