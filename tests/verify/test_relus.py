@@ -82,7 +82,7 @@ def test_a_tree_that_is_given_up_after_it_went_over_to_torch(mlp, files, monkeyp
 
 def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypatch) -> None:
     """Between the levels where slopes are optimised, a table holds those of many leaves; the checker agrees."""
-    held, own = [], Relus.bound
+    held, renewed, own = [], [], Relus.bound
 
     def bound(self, nodes, steps, hold=False):
         found = own(self, nodes, steps, hold)
@@ -91,6 +91,8 @@ def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypa
             same = np.asarray(found.best.alpha == nodes.alpha).all(axis=1)
             assert same[~last].all()
             held.append(len(nodes) - int(last.sum()))
+        elif nodes.depth.any():
+            renewed.extend(nodes.depth.tolist())
         return found
 
     monkeypatch.setattr(Relus, "bound", bound)
@@ -102,6 +104,7 @@ def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypa
     model, claim = claim_of(mlp, files, 1, 1.15)
     verdict = verify_files(model, claim, 300.0, strategy="neurons")
     assert verdict.status.value == "unsat" and sum(held) > 100
+    assert 4 in renewed and all(depth % 4 == 0 for depth in renewed)
     assert tc.check(model, claim, verdict.certificate).status == "valid"
     certificate = tc.decode(verdict.certificate)
     refutations = [r for tree in certificate.trees for record in tree.records for r in record.refutations]
