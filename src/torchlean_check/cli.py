@@ -16,6 +16,7 @@ from torchlean_check.magic import ROUNDING
 from torchlean_check.process import prepare, processors
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
+GONE = 141
 HELP = partial(argparse.HelpFormatter, width=100)  # to ask for the terminal's, `argparse` loads `shutil`
 CLAIMS = {
     "float32": "holds for every float32 execution (any order of sums, with or without FMA; not Winograd, FFT, "
@@ -51,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=HELP,
         description="Check a certificate against its ONNX and VNN-LIB files.",
     )
-    parser.add_argument("model", help="ONNX file, plain or gzip")
-    parser.add_argument("property", help="VNN-LIB file, plain or gzip")
+    parser.add_argument("model", help="ONNX file, plain or gzip; NAME may stand as NAME.gz")
+    parser.add_argument("property", help="VNN-LIB file, the same")
     parser.add_argument("certificate", help="certificate file")
     parser.add_argument(
         "--exact", action="store_true", help="error-free products: the same verdict on every machine, slower"
@@ -71,8 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     files = []
     for path in (options.model, options.property, options.certificate):
+        compressed = f"{path}.gz"
         try:
-            with open(path, "rb") as file:
+            with open(compressed if not os.path.exists(path) and os.path.isfile(compressed) else path, "rb") as file:
                 files.append(file.read())
         except OSError as error:
             print(
@@ -147,8 +149,14 @@ def _rounding(model: bytes, region: bytes, certificate: bytes, options: argparse
 
 
 def entry() -> NoReturn:
-    """`main` as a process, which ends at once: taking numpy down takes a tenth of a short check."""
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """`main` as a process, which ends at once: taking numpy down takes a tenth of a short check.
+
+    Where whoever reads its answer has gone, it ends as by SIGPIPE: never with the exit code of a verdict.
+    """
+    try:
+        code = main()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        code = GONE
     os._exit(code)

@@ -1,6 +1,7 @@
 """torchlean-check: the first word is the verdict, exit codes say it again, every bad file is one error."""
 
 import ast
+import gzip
 import json
 import os
 import subprocess
@@ -34,6 +35,25 @@ def test_valid(files, capsys):
         and "rounded arithmetic" in out
         and "sha256" in out
     )
+
+
+def test_a_name_may_stand_as_that_of_a_gzip_file(files, capsys):
+    """As for `torchlean verify`: the same words check what it wrote."""
+    for path in map(Path, files[:2]):
+        Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert main(files) == 0 and capsys.readouterr().out.startswith("valid ")
+
+
+def test_a_reader_that_has_gone_is_no_verdict(files):
+    """And no traceback."""
+    ready, done = os.pipe()
+    os.close(ready)
+    command = [sys.executable, "-c", "from torchlean_check.cli import entry; entry()", *files]
+    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    ended = subprocess.run(command, stdout=done, stderr=subprocess.PIPE, env=env, text=True, timeout=100)
+    os.close(done)
+    assert ended.returncode == 141 and not ended.stderr
 
 
 def test_exact_json(files, capsys):
