@@ -24,7 +24,7 @@ MOST = 1 << 10  # leaves: a larger subtree is entered node by node
 TOGETHER = 1 << 12  # leaves of bushes that are bounded together, before the clock is looked at
 
 
-def levels(child: Ints, inner: Bools) -> list[slice]:
+def levels(inner: Bools) -> list[slice]:
     """The nodes of each level of a tree in breadth-first order."""
     parents, ends = np.cumsum(inner), [0, 1]
     while ends[-1] < len(inner):
@@ -39,7 +39,7 @@ def sizes(plan: Plan) -> Ints:
     found = np.zeros(len(op), np.int64)
     found[np.flatnonzero(op & RECORD)[plain]] = 1
     found[op != LEAF | RECORD] = 0
-    for level in reversed(levels(plan.child, plan.kind >= SPLIT)):
+    for level in reversed(levels(plan.kind >= SPLIT)):
         at = level.start + np.flatnonzero(op[level] == SPLIT_VALUE)
         low, high = found[plan.child[at]], found[plan.child[at] + 1]
         found[at] = np.where((low > 0) & (high > 0) & (low + high <= MOST), low + high, 0)

@@ -7,7 +7,8 @@ import numpy as np
 from torchlean_check import cases
 from torchlean_check.errors import CheckError
 from torchlean_check.network import Ints, Network
-from torchlean_check.packed import Records, Steps, spread
+from torchlean_check.packed import Records, Steps
+from torchlean_check.pushes import runs
 from torchlean_check.records import Tree
 from torchlean_check.vnnlib_reader import Region
 
@@ -41,7 +42,7 @@ def check(network: Network, region: Region, tree: Tree, records: Records, tables
 
 def _steps(sizes: Ints, most: Ints, s: Steps, i: Ints) -> None:
     """most: how many inequalities each clause has"""
-    row, at = spread(s.weight[i], s.weights[i], 2)
+    row, at = runs(s.weight[i], s.weights[i], 2)
     inequality, weight = s.words[at], s.words[at + 1].view(np.float64)
     if not (_among(inequality, 0, most[s.clause[i][row]]).all() and np.isfinite(weight).all()):
         raise bad("a clause weight names no inequality, or is not finite", "record", "others", weight)
@@ -49,7 +50,7 @@ def _steps(sizes: Ints, most: Ints, s: Steps, i: Ints) -> None:
     _neurons(sizes, given.value, given.entry)
     if not ((np.abs(given.side) == 1).all() and np.isfinite(given.at).all()):
         raise bad("a split multiplier is not understood", "record", "side 1 or -1, finite", given.at)
-    row, at = spread(s.case[i], s.cases[i])
+    row, at = runs(s.case[i], s.cases[i])
     split = s.words[at]
     inner = split != -1
     _neurons(sizes, split[inner] >> 32, split[inner] & 0xFFFFFFFF)

@@ -17,17 +17,11 @@ from torchlean_check.cases import Case
 from torchlean_check.errors import CheckError
 from torchlean_check.frozen import frozen
 from torchlean_check.network import Ints
-from torchlean_check.pushes import Splits
+from torchlean_check.pushes import Splits, runs
 from torchlean_check.records import Bound, Derivation, Record, Refutation
 
 MOST = 1 << 30  # a count in a record
 Weights = tuple[tuple[int, float], ...]
-
-
-def spread(first: Ints, count: Ints, width: int = 1) -> tuple[Ints, Ints]:
-    """Runs of `count` things from `first` on, each `width` long: which run each is in, and where it starts."""
-    row = np.repeat(np.arange(len(count)), count)
-    return row, first[row] + width * (np.arange(len(row)) - (np.cumsum(count) - count)[row])
 
 
 @frozen(eq=False)
@@ -53,7 +47,7 @@ class Steps:
 
     def multipliers(self, i: Ints) -> Splits:
         """Of some steps, as rows 0, 1, ...; `at` is the factor."""
-        row, at = spread(self.split[i], self.splits[i], 4)
+        row, at = runs(self.split[i], self.splits[i], 4)
         value, entry, side, m = (self.words[at + k] for k in range(4))
         return Splits(row, value, entry, side, m.view(np.float64))
 
@@ -87,7 +81,7 @@ class Columns:
     def refuting(self, records: Ints) -> tuple[Ints, Ints]:
         """The refutations of some records: which of these each is in, and the step."""
         first = self.refutations[records]
-        return spread(first, self.refutations[records + 1] - first)
+        return runs(first, self.refutations[records + 1] - first)
 
     def tables(self, which: Any) -> list[int]:
         """The slope tables that some records name.   Shapes  which: [records], bool"""

@@ -107,7 +107,7 @@ def work(plan: Plan) -> Ints:
 def subtrees(plan: Plan) -> Ints:
     """The work at and below each node."""
     inner, found = plan.kind >= SPLIT, work(plan)
-    for level in reversed(levels(plan.child, inner)):
+    for level in reversed(levels(inner)):
         at = level.start + np.flatnonzero(inner[level])
         found[at] += found[plan.child[at]] + found[plan.child[at] + 1]
     return found

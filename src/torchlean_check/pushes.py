@@ -11,15 +11,19 @@ from torchlean_check.frozen import frozen
 from torchlean_check.network import Floats, Ints
 
 
+def runs(first: Ints, count: Ints, width: int = 1) -> tuple[Ints, Ints]:
+    """Runs of `count` things from `first` on, each `width` long: which run each is in, and where it starts."""
+    row = np.repeat(np.arange(len(count)), count)
+    return row, first[row] + width * (np.arange(len(row)) - (np.cumsum(count) - count)[row])
+
+
 def of_rows(row: Ints, box: Ints) -> tuple[Ints, Ints]:
     """Of things that belong to rows: those of the rows `box`, one after the other, as positions in `box` and in `row`.
 
     Shapes  row: [E], sorted
     """
     first = np.searchsorted(row, box)
-    count = np.searchsorted(row, box, side="right") - first
-    new = np.repeat(np.arange(len(box)), count)
-    return new, first[new] + np.arange(len(new)) - (np.cumsum(count) - count)[new]
+    return runs(first, np.searchsorted(row, box, side="right") - first)
 
 
 @frozen(eq=False)
