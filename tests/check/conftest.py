@@ -59,6 +59,15 @@ def property_text(inputs, outputs, lines, low="-1.0", high="1.0"):
     return "\n".join([*text, *lines]).encode()
 
 
+def any_sign(low, high, outputs):
+    """A box, exactly, and one inequality for each side of each output: what its margins bound."""
+    names = [f"(declare-const {v}_{i} Real)" for v, n in (("X", len(low)), ("Y", outputs)) for i in range(n)]
+    ends = [[f"{float(v):.200f}".rstrip("0") + "0" for v in end] for end in (low, high)]
+    box = [f"(assert (>= X_{i} {a}))(assert (<= X_{i} {b}))" for i, (a, b) in enumerate(zip(*ends, strict=True))]
+    each = " ".join(f"(<= Y_{i} 0.0) (>= Y_{i} 0.0)" for i in range(outputs))
+    return "\n".join([*names, *box, f"(assert (or {each}))"]).encode()
+
+
 def prove(kernel, *, examine=True, limit=4000):
     """Split the widest influence at midpoints until every leaf closes; a TreeBuilder, and whether it closed."""
     builder, state, ids = tc.TreeBuilder(), kernel.start(), np.zeros(1, np.int64)
@@ -157,6 +166,7 @@ def tools():
         model_bytes=model_bytes,
         mlp_bytes=mlp_bytes,
         property_text=property_text,
+        any_sign=any_sign,
         prove=prove,
         certify=certify,
         exact_run=exact_run,

@@ -21,18 +21,6 @@ def model(tools, rows, count, last, hot):
     return tools.model_bytes(nodes, weights if hot else {}, (rows, count))
 
 
-def decimal(v):
-    return f"{float(v):.200f}".rstrip("0") + "0"
-
-
-def claim(low, high, outputs):
-    names = [f"(declare-const {v}_{i} Real)" for v, n in (("X", len(low)), ("Y", outputs)) for i in range(n)]
-    box = [f"(assert (>= X_{i} {decimal(a)}))(assert (<= X_{i} {decimal(b)}))"
-           for i, (a, b) in enumerate(zip(low, high, strict=True))]  # fmt: skip
-    each = " ".join(f"(<= Y_{i} 0.0) (>= Y_{i} 0.0)" for i in range(outputs))
-    return "\n".join([*names, *box, f"(assert (or {each}))"]).encode()
-
-
 def places(x, last):
     return [max((i for i in range(len(row)) if row[i] == max(row)), key=lambda i: i if last else -i) for row in x]
 
@@ -62,7 +50,7 @@ def test_no_execution_is_outside_of_the_bounds(tools, hot, last, semantics):
                2: rng.integers(-2, 3, rows * count) * 2.0**-140, 3: rng.normal(size=rows * count)}[kind]  # fmt: skip
         low = low.astype(np.float32).astype(np.float64)
         high = low + (1.0 if kind == 3 else 0.0) * rng.integers(0, 2, low.size)
-        network, (region,) = tc.load(model(tools, rows, count, last, hot), claim(low, high, outputs))
+        network, (region,) = tc.load(model(tools, rows, count, last, hot), tools.any_sign(low, high, outputs))
         kernel = tc.Kernel(network, region, semantics, ("rounded", "exact")[seed % 2])
         found = kernel.bound(kernel.start(), derive=bool(seed % 3)).margin[0]
         lower, upper = found[0::2], -found[1::2]
@@ -81,7 +69,7 @@ def test_no_execution_is_outside_of_the_bounds(tools, hot, last, semantics):
 @pytest.mark.parametrize("last", [False, True])
 def test_a_tie_may_go_either_way(tools, last):
     """A closed box holds both sides of a jump, so a proof may not decide an equality."""
-    network, (region,) = tc.load(model(tools, 1, 3, last, False), claim([0.5, 0.5, 0.0], [0.5, 0.5, 0.0], 1))
+    network, (region,) = tc.load(model(tools, 1, 3, last, False), tools.any_sign([0.5, 0.5, 0.0], [0.5, 0.5, 0.0], 1))
     found = tc.Kernel(network, region).bound(tc.Kernel(network, region).start(), derive=True).margin[0]
     assert found[0] <= 0.0 and -found[1] >= 1.0
 

@@ -93,14 +93,6 @@ def margins(kernel, derive):
     return found[0::2], -found[1::2]
 
 
-def claim(low, high, outputs):
-    names = [f"(declare-const {v}_{i} Real)" for v, n in (("X", len(low)), ("Y", outputs)) for i in range(n)]
-    box = [f"(assert (>= X_{i} {a:.12f}))(assert (<= X_{i} {b:.12f}))"
-           for i, (a, b) in enumerate(zip(low, high, strict=True))]  # fmt: skip
-    each = " ".join(f"(<= Y_{i} 0.0) (>= Y_{i} 0.0)" for i in range(outputs))
-    return "\n".join([*names, *box, f"(assert (or {each}))"]).encode()
-
-
 @pytest.mark.parametrize("semantics", ["float32", "real"])
 @pytest.mark.parametrize("case", range(len(FORMS)))
 def test_no_execution_is_outside_of_the_bounds(tools, case, semantics):
@@ -109,7 +101,7 @@ def test_no_execution_is_outside_of_the_bounds(tools, case, semantics):
     model = resize(tools, mode, shape, new)
     for width in (0.0, 0.5):
         low = (rng.integers(-64, 65, shape) / 32.0).ravel()
-        network, (region,) = tc.load(model, claim(low, low + width, outputs))
+        network, (region,) = tc.load(model, tools.any_sign(low, low + width, outputs))
         kernel = tc.Kernel(network, region, semantics, ("rounded", "exact")[case % 2])
         lower, upper = margins(kernel, derive=bool(width))
         for n in range(4):
@@ -135,7 +127,7 @@ def test_the_worst_execution_is_charged(tools, case, formula):
     mode, shape, new = FORMS[case]
     rng, outputs, used = np.random.default_rng(case), int(np.prod(new)), 0.0
     low = (rng.choice([-1.0, 1.0, 1.0], shape) * rng.choice([1.0, 2.0**10], shape)).ravel()
-    network, (region,) = tc.load(resize(tools, mode, shape, new), claim(low, low, outputs))
+    network, (region,) = tc.load(resize(tools, mode, shape, new), tools.any_sign(low, low, outputs))
     lower, _ = margins(tc.Kernel(network, region), derive=False)
     x = np.array([Fraction(v) for v in low.tolist()], object).reshape(shape)
     real = Execution(0, formula).run(x, new, mode).ravel()
@@ -155,7 +147,7 @@ def test_bounds_of_what_reads_it_are_near(tools):
     """The steps that stand for the error cancel: over the reals a sum of entries is bounded as it is."""
     mode, shape, new = FORMS[5]
     model = resize(tools, mode, shape, new, between=True)
-    network, (region,) = tc.load(model, claim(np.zeros(6), np.ones(6), 2))
+    network, (region,) = tc.load(model, tools.any_sign(np.zeros(6), np.ones(6), 2))
     kernel = tc.Kernel(network, region, "real")
     lower, upper = margins(kernel, derive=True)
     units = [np.array([Fraction(int(i == j)) for j in range(6)], object).reshape(shape) for i in range(6)]
@@ -169,7 +161,7 @@ def test_bounds_of_what_reads_it_are_near(tools):
 
 def test_a_difference_that_may_overflow_is_refused(tools):
     model = resize(tools, HALF, (1, 1, 3, 2), (1, 1, 6, 4))
-    network, (region,) = tc.load(model, claim(np.full(6, -(2.0**121)), np.full(6, 2.0**121), 24))
+    network, (region,) = tc.load(model, tools.any_sign(np.full(6, -(2.0**121)), np.full(6, 2.0**121), 24))
     with pytest.raises(tc.CheckError, match="overflow of float32 is not excluded"):
         tc.Kernel(network, region)
     tc.Kernel(network, region, "real")

@@ -32,6 +32,14 @@ def claim_of(mlp, files, seed, factor, sizes=(24, 14, 14, 1)):
     return model, files[1](["-0.5"] * sizes[0], ["0.5"] * sizes[0], 1, [f"(assert (>= Y_0 {top}))"])
 
 
+def trees_alone(monkeypatch):
+    """Clause by clause from the start, a tree at once, and no box is tightened."""
+    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
+    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
+    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
+    monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
+
+
 def test_what_the_search_trusted_wrongly_is_searched_again(mlp, files, monkeypatch) -> None:
     """Every third refutation that waits for the replay loses its multipliers: the replay sees it, and mends it."""
     own, spoiled = Relus._refute, []
@@ -70,10 +78,7 @@ def test_a_tree_that_is_given_up_after_it_went_over_to_torch(mlp, files, monkeyp
         return nodes.put(self.maps.put) if given_up[-1] else nodes
 
     monkeypatch.setattr(Relus, "grow", goes_over)
-    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)  # clause by clause from the start
-    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
-    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
-    monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
+    trees_alone(monkeypatch)
     model, claim = claim_of(mlp, files, 1, 1.3)
     verdict = verify_files(model, claim, 300.0, strategy="neurons")
     assert verdict.status.value == "unsat" and given_up[0]
@@ -97,10 +102,7 @@ def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypa
 
     monkeypatch.setattr(Relus, "bound", bound)
     monkeypatch.setattr("torchlean.verify.relus.LEVELS", 4)
-    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
-    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
-    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
-    monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
+    trees_alone(monkeypatch)
     model, claim = claim_of(mlp, files, 1, 1.15)
     verdict = verify_files(model, claim, 300.0, strategy="neurons")
     assert verdict.status.value == "unsat" and sum(held) > 100
@@ -124,11 +126,8 @@ def test_what_a_tree_closed_before_it_was_given_up_is_kept(mlp, files, monkeypat
     monkeypatch.setattr(tc.TreeBuilder, "cut", seen)
     monkeypatch.setattr("torchlean.verify.relus.TRIAL", 8)
     monkeypatch.setattr("torchlean.verify.relus._given_up", lambda used, closed: closed > 0.6)
-    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
-    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
-    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
+    trees_alone(monkeypatch)
     monkeypatch.setattr("torchlean.verify.clauses.REST", 4)
-    monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
     monkeypatch.setattr(Engine, "batch", lambda *_: 4)
     model, claim = claim_of(mlp, files, 1, 1.3)
     verdict = verify_files(model, claim, 300.0, strategy="neurons")
@@ -150,10 +149,7 @@ def test_a_node_that_no_split_helps_is_a_case_of_its_own(mlp, files, monkeypatch
         return own(self, builder, found, items)
 
     monkeypatch.setattr(Relus, "children", children)
-    monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
-    monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
-    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
-    monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
+    trees_alone(monkeypatch)
     model, claim = claim_of(mlp, files, 1, 1.3)
     verdict = verify_files(model, claim, 300.0, strategy="neurons")
     assert refused and (verdict.status.value, verdict.semantics) == ("unsat", "float32")
