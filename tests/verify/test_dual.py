@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import torchlean_check as tc
-from torchlean.verify.ascent import Ascent, Given, ascend, schedule
+from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
 from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.forms import Clause, Forms
+from torchlean.verify.fused import Fused
 from torchlean.verify.maps import NumpyMaps, TorchMaps
 from torchlean.verify.walk import Walk
 from torchlean_check.network import Affine, Relu
@@ -223,6 +227,44 @@ def test_a_recorded_ascent_is_the_ascent(name, kernel_of, monkeypatch) -> None:
                     ours, plain = (maps.get(getattr(best, name_)) for best in (mine, theirs))
                     assert len(ours) == count and (name_ == "point" or np.allclose(ours, plain, rtol=1e-3, atol=1e-4))
     assert len(dual.recorder.kept) == 5 * 2 * 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["mlp", "residual"])
+def test_kernels_do_what_plain_operations_do(name, kernel_of) -> None:
+    """Bounds of every value that a relu reads and of the output, with all that a problem may have."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    rng, kernel = np.random.default_rng(3), kernel_of(name, 2)
+    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
+    neurons, maps = Neurons.of(boxes), TorchMaps(kernel.network, "cuda")
+    dual, put, region = Dual(kernel, boxes, neurons, maps), maps.put, kernel.region
+    if not maps.fused:
+        pytest.skip("no triton, or no compiler for it")
+    for k, charge in dual.charge.items():
+        dual.charge[k] = put(0.01 * rng.random(len(charge)))
+    clause = Clause(put(region.rows_y), put(rng.standard_normal(region.rows_x.shape)), put(region.rows_c))
+    choices = itertools.product([*neurons.at, kernel.network.output], (3, 700), (0, 1, 7), *[(False, True)] * 3)
+    for target, count, steps, own, joined, hold in choices:
+        side = np.zeros((count, len(neurons)))
+        side[:, :2] = rng.choice([-1.0, 1.0], (count, 2))
+        start = put(side), put(rng.random(side.shape)), put(0.1 * rng.random(side.shape) * (side != 0))
+        box = put(neurons.lo * rng.random(side.shape)), put(np.tile(neurons.hi, (count, 1)))
+        mask = put(rng.integers(0, 2, (count, len(region.rows_c))).astype(np.float64))
+        seed = put(rng.standard_normal((count, kernel.network.nodes[target].size)))
+        direct = put(rng.standard_normal((count, len(dual.center)))) if own else None
+        joins = (clause, mask) if joined else (None, None)
+        forms_ = Forms(target, seed, direct, put(rng.standard_normal(count)), *joins)
+        ends = box if own else (dual.lo, dual.hi)
+        given, before = Given(forms_, *start, 0.1 * mask if joined else None, ends, hold), seed.clone()
+        plain = ascend(Ascent(dual, given), dual.plan(steps), np.inf)
+        mine = ascend(Fused(dual, given), dual.plan(steps), np.inf)
+        assert torch.equal(seed, before)
+        for field in dataclasses.fields(Best):
+            theirs, ours = (getattr(best, field.name) for best in (plain, mine))
+            assert (theirs is None) == (ours is None)
+            assert theirs is None or torch.allclose(theirs, ours, rtol=1e-3, atol=1e-4), (target, steps, field.name)
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 100.0])

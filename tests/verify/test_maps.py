@@ -13,15 +13,22 @@ from torchlean_check.conv import Conv
 
 
 @pytest.mark.parametrize(
-    ("stride", "below", "width", "out"),
-    [((2, 3), 0, 9, (2, 3)), ((2, 3), 1, 9, (2, 3)), ((1, 3), 0, 9, (3, 3)), ((2, 3), 0, 8, (2, 2))],
-    ids=["tiles", "padded", "overlapping", "columns unread"],
+    ("stride", "rows", "width", "out"),
+    [
+        ((2, 3), (0, 0), 9, (2, 3)),
+        ((2, 3), (0, 1), 9, (2, 3)),
+        ((1, 3), (0, 0), 9, (3, 3)),
+        ((1, 2), (1, 0), 8, (3, 3)),
+        ((2, 3), (0, 0), 8, (2, 2)),
+    ],
+    ids=["tiles", "padded", "overlapping", "phases, and one column unread", "columns unread"],
 )
-def test_a_convolution_is_the_same_map(stride, below, width, out) -> None:
+def test_a_convolution_is_the_same_map(stride, rows, width, out) -> None:
+    """rows: of padding, above and below."""
     rng = np.random.default_rng(0)
-    height = (out[0] - 1) * stride[0] + 2 - below
+    height = (out[0] - 1) * stride[0] + 2 - sum(rows)
     weight = rng.integers(-9, 10, (4, 2, 2, 3)).astype(np.float64)
-    conv = Conv(weight, stride, (0, 0, below, 0), (1, 1), 1, (2, height, width), (4, *out))
+    conv = Conv(weight, stride, (rows[0], 0, rows[1], 0), (1, 1), 1, (2, height, width), (4, *out))
     maps = TorchMaps(SimpleNamespace(nodes=()), "cpu")  # type: ignore[arg-type]
     made = maps._made(conv)
     x = rng.integers(-9, 10, (3, 2 * height * width)).astype(np.float64)

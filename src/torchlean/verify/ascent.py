@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torchlean.frozen import frozen
 from torchlean.verify.forms import Forms
@@ -20,7 +20,7 @@ from torchlean.verify.walk import Walk
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
 
-RATE = 0.3
+RATE, WEIGHT_RATE = 0.3, 0.15  # of slopes and splits' multipliers; of a clause's
 NARROW = 1e-9  # the least width that a multiplier's steps are measured by
 
 
@@ -68,8 +68,31 @@ def schedule(steps: int) -> list[tuple[float, float, float]]:
     return [(1 / (1 - 0.8 ** (t + 1)), 1 / (1 - 0.95 ** (t + 1)), fall**t) for t in range(steps)]
 
 
+class Run(Protocol):
+    """One run: `look` or `begin`, then `step` and at last `finish`, each with its row of the schedule.
+
+    value   the best bound of each problem so far
+    """
+
+    given: Given
+
+    @property
+    def value(self) -> Any: ...
+
+    @property
+    def best(self) -> Best: ...
+
+    def look(self) -> Any: ...
+
+    def begin(self, now: Any) -> None: ...
+
+    def step(self, now: Any) -> None: ...
+
+    def finish(self) -> None: ...
+
+
 class Ascent:
-    """One run: `look` or `begin`, then `step` and at last `finish`.
+    """A run by plain operations.
 
     lazy   whether a step may leave out what changes nothing, which it must ask the device for
     """
@@ -94,7 +117,7 @@ class Ascent:
         xp = self.xp
         walk, point = self.look()
         width = xp.clip(self.lines.hi - self.lines.lo, NARROW, None)
-        self.rates = [RATE, RATE * (abs(walk.upper) + abs(walk.total)[:, None] / width), 0.5 * RATE]
+        self.rates = [RATE, RATE * (abs(walk.upper) + abs(walk.total)[:, None] / width), WEIGHT_RATE]
         self.moving = range(int(self.given.hold), len(self.free))
         self.moments = {i: (xp.zeros_like(self.free[i]), xp.zeros_like(self.free[i])) for i in self.moving}
         self._move(walk, point, now)
@@ -109,6 +132,10 @@ class Ascent:
     def finish(self) -> None:
         walk = self._walk()
         self._keep(walk, self._point(walk))
+
+    @property
+    def value(self) -> Any:
+        return self.kept[0]
 
     @property
     def best(self) -> Best:
@@ -135,24 +162,27 @@ class Ascent:
             kept[...] = self.xp.where(better if kept.ndim == 1 else better[:, None], new, kept)
 
     def _move(self, walk: Walk, point: Any, now: Sequence[Any]) -> None:
-        xp = self.xp
         gradients = walk.gradients(point)
         for i in self.moving:
-            v, g, (first, second) = self.free[i], gradients[i], self.moments[i]
-            first += 0.2 * (g - first)
-            second += 0.05 * (g * g - second)
-            move = (first * now[0]) / (xp.sqrt(second * now[1]) + 1e-12)
-            v[...] = xp.clip(v + now[2] * self.rates[i] * move, 0, None if i else 1)
+            climb(self.xp, self.free[i], gradients[i], *self.moments[i], self.rates[i], now, None if i else 1)
 
 
-def ascend(ascent: Ascent, plan: Sequence[Sequence[Any]], target: float) -> Best:
-    """Run it, until every problem's bound is above `target`."""
-    if not plan:
+def climb(xp: Any, v: Any, gradient: Any, first: Any, second: Any, rate: Any, now: Sequence[Any], most: Any) -> None:
+    """A step of Adam on v within 0 and `most`, in place.   Source  Kingma and Ba 2014, arXiv:1412.6980"""
+    first += 0.2 * (gradient - first)
+    second += 0.05 * (gradient * gradient - second)
+    move = (first * now[0]) / (xp.sqrt(second * now[1]) + 1e-12)
+    v[...] = xp.clip(v + now[2] * rate * move, 0, most)
+
+
+def ascend(ascent: Run, plan: Any, target: float) -> Best:
+    """Run it by this plan (`schedule`), until every problem's bound is above `target`."""
+    if not len(plan):
         ascent.look()
         return ascent.best
     ascent.begin(plan[0])
     for now in plan[1:]:
-        if bool((ascent.kept[0] > target).all()):
+        if bool((ascent.value > target).all()):
             return ascent.best
         ascent.step(now)
     ascent.finish()

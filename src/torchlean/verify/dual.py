@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.frozen import frozen
-from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
+from torchlean.verify.ascent import Ascent, Best, Given, Run, ascend, schedule
 from torchlean.verify.forms import Forms
+from torchlean.verify.fused import Fused, Places
 from torchlean.verify.graphs import LEAST, MOST, Recorder
 from torchlean.verify.maps import Maps
 from torchlean.verify.walk import Lines
@@ -113,6 +114,11 @@ class Dual:
         self.center, self.radius = put(0.5 * (region.lo + region.hi)), put(0.5 * (region.hi - region.lo))
         self.zero, self.one = put(np.zeros(())), put(np.ones(()))
         self.recorder = Recorder(self) if maps.records else None
+        self._plans: dict[int, Any] = {}
+        self.place: dict[int, Any] = {}  # of a run by kernels
+        if maps.fused:
+            self.places = Places(network, boxes, neurons)
+            self.place = {k: maps.xp.as_tensor(p, device=self.center.device) for k, p in self.places.host.items()}
 
     def maximise(
         self,
@@ -136,7 +142,17 @@ class Dual:
         given = Given(forms, side, alpha, beta, weight, (self.lo, self.hi) if box is None else box, hold)
         if self.recorder is not None and len(side) >= LEAST and len(side) * len(self.neurons) <= MOST:
             return self.recorder.ascend(given, steps, target)
-        return ascend(Ascent(self, given), schedule(steps), target)
+        return ascend(self.ascent(given), self.plan(steps), target)
+
+    def ascent(self, given: Given, lazy: bool = True) -> Run:
+        """A run on these problems (ascent.py)."""
+        return Fused(self, given) if self.place and len(given.side) else Ascent(self, given, lazy)
+
+    def plan(self, steps: int) -> Any:
+        """The schedule of so many steps, in the arrays of the maps."""
+        if steps not in self._plans:
+            self._plans[steps] = self.maps.put(np.array(schedule(steps)).reshape(-1, 3))
+        return self._plans[steps]
 
     def lines(self, side: Any, box: tuple[Any, Any] | None = None) -> Lines:
         """The lines of every neuron where these splits and boxes hold; None: the root's boxes."""

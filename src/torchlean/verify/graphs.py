@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from torchlean.frozen import frozen
-from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
+from torchlean.verify.ascent import Best, Given, Run, ascend
 
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
@@ -31,7 +31,7 @@ class Recording:
     begin   looks and makes the first step; without steps it looks alone, and `step` and `finish` are None
     """
 
-    ascent: Ascent
+    ascent: Run
     now: Any
     begin: Any
     step: Any
@@ -45,14 +45,13 @@ class Recorder:
         self.dual, self.torch = weakref.proxy(dual), dual.xp
         self.kept: dict[tuple[object, ...], Recording] = {}
         self.seen: Counter[tuple[object, ...]] = Counter()
-        self.schedules: dict[int, Any] = {}
         self.pool, self.failed = self.torch.cuda.graph_pool_handle(), False
 
     def ascend(self, given: Given, steps: int, target: float) -> Best:
         """See `torchlean.verify.ascent.ascend`."""
         count, recording = len(given.side), self._recording(given, steps)
         if recording is None:
-            return ascend(Ascent(self.dual, given), schedule(steps), target)
+            return ascend(self.dual.ascent(given), self.dual.plan(steps), target)
         for own, new in zip(_arrays(recording.ascent.given), _arrays(given), strict=True):
             own[: len(new)].copy_(new)
         self._run(recording, steps, target, count)
@@ -64,13 +63,11 @@ class Recorder:
         if steps == 0:
             recording.begin.replay()
             return
-        if steps not in self.schedules:
-            self.schedules[steps] = self.torch.tensor(schedule(steps), device=recording.now.device)
-        plan = self.schedules[steps]
+        plan = self.dual.plan(steps)
         recording.now.copy_(plan[0])
         recording.begin.replay()
         for t in range(1, steps):
-            if target < float("inf") and bool((recording.ascent.kept[0][:count] > target).all()):
+            if target < float("inf") and bool((recording.ascent.value[:count] > target).all()):
                 return
             recording.now.copy_(plan[t])
             recording.step.replay()
@@ -91,7 +88,7 @@ class Recorder:
         return self.kept.get(key)
 
     def _record(self, given: Given, steps: int) -> Recording:
-        ascent, now = Ascent(self.dual, given, lazy=False), self.torch.ones(3, device=given.side.device)
+        ascent, now = self.dual.ascent(given, lazy=False), self.torch.ones(3, device=given.side.device)
         if steps == 0:
             return Recording(ascent, now, self._graph(ascent.look), None, None)
         begin = self._graph(lambda: ascent.begin(now))

@@ -29,12 +29,14 @@ class Maps(Protocol):
     xp       the namespace: numpy, or torch
     bias     of each affine node
     records  whether operations can be recorded once and repeated (graphs.py)
+    fused    whether kernels.py runs on them
     memory   bytes of which batches, and what waits, may take shares
     """
 
     xp: Any
     bias: Mapping[int, Any]
     records: bool
+    fused: bool
     memory: int
 
     def put(self, array: np.ndarray) -> Any:
@@ -67,7 +69,7 @@ class NumpyMaps:
     """The checker's own maps, with BLAS products in float64."""
 
     xp: Any = np
-    records, memory = False, HOST
+    records, fused, memory = False, False, HOST
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -125,6 +127,7 @@ class TorchMaps:
         self.bias: Mapping[int, Any] = bias
         on_device = device == "cuda"
         self.records = on_device and Sparse not in network.maps
+        self.fused = on_device and _kernels_run()
         self.memory = int(torch.cuda.get_device_properties(device).total_memory) if on_device else HOST
         if on_device:  # one large piece, which the allocator divides: asking the device for each is slow
             torch.empty(self.memory // SHARES * 2, dtype=torch.uint8, device=device)
@@ -169,6 +172,8 @@ class TorchMaps:
         if isinstance(map_, Conv):
             if _tiles(map_):
                 return _TorchTiles(self.put(map_.weight), map_)
+            if _phased(map_):
+                return _TorchPhases(self.xp, self.put(map_.weight), map_)
             return _TorchConv(self.xp, self.put(map_.weight), map_)
         if isinstance(map_, Turned):
             return _TorchTurned(self._made(map_.conv))
@@ -298,6 +303,43 @@ class _TorchTiles:
         return tiles.reshape(-1, h, w, c, a, b).permute(0, 3, 1, 4, 2, 5).reshape(len(rows), -1)
 
 
+def _phased(conv: Conv) -> bool:
+    """Whether the transpose of a convolution over an image has each of its entries in some phase."""
+    whole = conv.groups == 1 and set(conv.dilations) == {1}
+    return whole and len(conv.strides) == 2 and all(_reach(conv, i) >= 0 for i in range(2))
+
+
+def _reach(conv: Conv, axis: int) -> int:
+    """Entries that the phases of the transpose have beyond the image."""
+    phases = -(-conv.weight.shape[2 + axis] // conv.strides[axis]) + conv.out_shape[1 + axis] - 1
+    return int(phases * conv.strides[axis] - conv.pads[axis] - conv.in_shape[1 + axis])
+
+
+class _TorchPhases(_TorchConv):
+    """The transpose of a convolution with strides as one convolution, a channel for each phase of the strides.
+
+    Source   Shi et al. 2016, arXiv:1609.05158, section 3.2, read backward
+    """
+
+    def __init__(self, torch: Any, weight: Any, conv: Conv) -> None:
+        super().__init__(torch, weight, conv)
+        (out, channels, *kernel), (a, b) = weight.shape, conv.strides
+        high, wide = (-(-k // s) for k, s in zip(kernel, (a, b), strict=True))
+        whole = self.pad(weight, (0, wide * b - kernel[1], 0, high * a - kernel[0]))
+        phases = whole.reshape(out, channels, high, a, wide, b).permute(3, 5, 1, 0, 2, 4).flip(-2, -1)
+        self.turned, self.reach = phases.reshape(-1, out, high, wide).contiguous(), (high - 1, wide - 1)
+        t, u = conv.out_shape[1] + high - 1, conv.out_shape[2] + wide - 1
+        found = torch.arange(a * b * channels * t * u, device=weight.device).reshape(a, b, channels, t, u)
+        found = found.permute(2, 3, 0, 4, 1).reshape(channels, t * a, u * b)
+        self.at = found[(slice(None), *self.inside)].reshape(-1)  # in the phases, of each entry of the image
+
+    def transpose(self, rows: Any) -> Any:
+        with self.cudnn.flags(enabled=True, allow_tf32=False):
+            image = rows.reshape(len(rows), *self.conv.out_shape)
+            phases = self.forward_(image, self.turned, None, padding=self.reach)
+        return phases.reshape(len(rows), -1).index_select(1, self.at)
+
+
 class Engine:
     """Which maps a search uses: numpy's at first, torch's once the search is long enough to pay for loading it.
 
@@ -335,6 +377,21 @@ class Engine:
 PATIENCE = 2.0  # seconds
 SMALL = 12_000  # unstable neurons of all problems that numpy walks together: they stay in the cache
 SHARES = 32  # of the memory, of which a batch may take one
+
+
+def _kernels_run() -> bool:
+    """Whether kernels.py can be compiled and run on the device."""
+    import torch
+
+    try:
+        from torchlean.verify import kernels
+
+        x = torch.zeros(1, 1, device="cuda")
+        kernels.cost[(1, 1)](x, x, x, x, 0, x, x.clone(), 1, BLOCK=64)
+        torch.cuda.synchronize()
+    except Exception:  # no triton, no compiler for its launchers, or a device that it does not know
+        return False
+    return True
 
 
 def _device(heavy: bool) -> str:
