@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import chain
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, Self
 
 import numpy as np
 
@@ -98,15 +98,16 @@ class Columns:
         return rows
 
 
-class Records(Sequence[Record]):
-    """A sequence of records, each made when it is asked for.   words: [W]; starts: [records + 1]"""
+class Packed(Sequence[Any]):
+    """Things as words, each made when it is asked for.   words: [W]; starts: [things + 1]"""
 
     def __init__(self, words: Ints, starts: Ints) -> None:
         self.words, self.starts = words, starts
 
     @staticmethod
-    def of(records: Sequence[Record]) -> Records:
-        return records if isinstance(records, Records) else _packed(records)
+    def _made(words: Iterator[int]) -> Any:
+        """The thing that these are the words of."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -115,13 +116,54 @@ class Records(Sequence[Record]):
         if isinstance(i, slice):
             return [self[k] for k in range(len(self))[i]]
         k = range(len(self))[i]
-        return _record(iter(self.words[self.starts[k] : self.starts[k + 1]].tolist()))
+        return self._made(iter(self.words[self.starts[k] : self.starts[k + 1]].tolist()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Records, (self.words, self.starts)
+        return type(self), (self.words, self.starts)
+
+    def part(self, which: slice) -> Self:
+        """Some that stand one after the other, as words too."""
+        starts = self.starts[which.start : which.stop + 1]
+        return type(self)(self.words[starts[0] : starts[-1]], starts - starts[0])
+
+    def each(self) -> Iterator[Ints]:
+        """The words of each."""
+        return (self.words[a:b] for a, b in pairwise(self.starts.tolist()))
+
+
+class Bounds(Packed):
+    @staticmethod
+    def _made(words: Iterator[int]) -> Bound:
+        index, side, (weights, table, multipliers) = next(words), next(words), _duals(words)
+        return Bound(index, side, weights, table, multipliers, _cases([next(words) for _ in range(next(words))]))
+
+
+class Refutations(Packed):
+    @staticmethod
+    def _made(words: Iterator[int]) -> Refutation:
+        return Refutation(next(words), *_duals(words))
+
+
+class Records(Packed):
+    @staticmethod
+    def of(records: Sequence[Record | Ints]) -> Records:
+        """Of records, or of the words of each."""
+        return records if isinstance(records, Records) else _packed(records)
+
+    @staticmethod
+    def _made(words: Iterator[int]) -> Record:
+        derivations, refutations = [], []
+        first, second = next(words), next(words)
+        for _ in range(first):
+            value, clause, size = next(words), next(words), next(words)
+            bounds = tuple(Bounds._made(words) for _ in range(size))
+            derivations.append(Derivation(value, bounds or None, clause))
+        for _ in range(second):
+            refutations.append(Refutations._made(words))
+        return Record(tuple(derivations), tuple(refutations))
 
     def kept(self, which: Any) -> Records:
         """The others become empty.   Shapes  which: [records], bool"""
@@ -209,30 +251,15 @@ def _cases(words: Sequence[int]) -> tuple[Case, ...]:
     return tuple(None if word == -1 else (word >> 32, word & 0xFFFFFFFF) for word in words)
 
 
-def _record(words: Iterator[int]) -> Record:
+def _duals(words: Iterator[int]) -> tuple[Any, ...]:
     def number() -> float:
         return float(struct.unpack("<d", struct.pack("<q", next(words)))[0])
 
-    def duals() -> tuple[Any, ...]:
-        weights, table = tuple((next(words), number()) for _ in range(next(words))), next(words)
-        return weights, table, tuple((next(words), next(words), next(words), number()) for _ in range(next(words)))
-
-    def bound() -> Bound:
-        index, side, (weights, table, multipliers) = next(words), next(words), duals()
-        return Bound(index, side, weights, table, multipliers, _cases([next(words) for _ in range(next(words))]))
-
-    derivations, refutations = [], []
-    first, second = next(words), next(words)
-    for _ in range(first):
-        value, clause, size = next(words), next(words), next(words)
-        bounds = tuple(bound() for _ in range(size))
-        derivations.append(Derivation(value, bounds or None, clause))
-    for _ in range(second):
-        refutations.append(Refutation(next(words), *duals()))
-    return Record(tuple(derivations), tuple(refutations))
+    weights, table = tuple((next(words), number()) for _ in range(next(words))), next(words)
+    return weights, table, tuple((next(words), next(words), next(words), number()) for _ in range(next(words)))
 
 
-def _packed(records: Sequence[Record]) -> Records:
+def _packed(records: Sequence[Record | Ints]) -> Records:
     out: list[int | float] = []
     numbers: list[int] = []  # where a float's bits stand
     starts = [0]
@@ -246,17 +273,23 @@ def _packed(records: Sequence[Record]) -> Records:
                 out.append(step.table)
 
     for record in records:
-        out += len(record.derivations), len(record.refutations)
-        for d in record.derivations:
-            out += d.value, d.clause, len(d.bounds or ())
-            for b in d.bounds or ():
-                out += b.index, b.side
-                duals(b)
-                out.append(len(b.cases))
-                out += [-1 if case is None else case[0] << 32 | case[1] for case in b.cases]
-        for r in record.refutations:
-            out.append(r.clause)
-            duals(r)
+        if isinstance(record, np.ndarray):
+            out += record.tolist()
+        else:
+            out += len(record.derivations), len(record.refutations)
+            for d in record.derivations:
+                out += d.value, d.clause, len(d.bounds or ())
+                if isinstance(d.bounds, Bounds):
+                    out += d.bounds.words.tolist()
+                    continue
+                for b in d.bounds or ():
+                    out += b.index, b.side
+                    duals(b)
+                    out.append(len(b.cases))
+                    out += [-1 if case is None else case[0] << 32 | case[1] for case in b.cases]
+            for r in record.refutations:
+                out.append(r.clause)
+                duals(r)
         starts.append(len(out))
     at = np.array(numbers, np.int64)
     floats = np.array([out[i] for i in numbers], np.float64)

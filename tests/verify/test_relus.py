@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from torchlean.verify.relus import Relus
 from torchlean.verify.tables import multipliers
 from torchlean_check.onnx_reader import read_network
 from torchlean_check.parallel import below, subtrees
+from torchlean_check.pushes import Splits
 from torchlean_check.records import RECORD, SPLIT
 from torchlean_check.tree import Front, Plan, run
 
@@ -42,16 +43,21 @@ def trees_alone(monkeypatch):
 
 def test_what_the_search_trusted_wrongly_is_searched_again(mlp, files, monkeypatch) -> None:
     """Every third refutation that waits for the replay loses its multipliers: the replay sees it, and mends it."""
-    own, spoiled = Relus._refute, []
+    refute, agreed, own, seen, spoiled = Relus.refute, Relus._agreed, Relus._multipliers, [], []
 
-    def spoils(self, found, items, sure):
-        out = own(self, found, items, sure)
-        if sure:
-            out[::3] = [tc.Refutation(r.clause, (), -1, ()) for r in out[::3]]
-            spoiled.extend(out[::3])
-        return out
+    def sees(self, found, items):
+        seen.extend(items)
+        return agreed(self, found, items)
 
-    monkeypatch.setattr(Relus, "_refute", spoils)
+    def spoils(self, found, items):
+        splits, waiting = own(self, found, items), np.flatnonzero(~np.isin(items, seen))[::3]
+        spoiled.extend(waiting)
+        lost = np.isin(splits.row, waiting)
+        return Splits(*(getattr(splits, f.name)[~lost] for f in fields(Splits)))
+
+    monkeypatch.setattr(Relus, "refute", lambda *a, **k: seen.clear() or refute(*a, **k))
+    monkeypatch.setattr(Relus, "_agreed", sees)
+    monkeypatch.setattr(Relus, "_multipliers", spoils)
     monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
     monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
     monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
@@ -286,4 +292,5 @@ def test_a_multiplier_without_a_split_is_none_whatever_it_is(mlp) -> None:
     neurons = Neurons.of({value: (np.full(4, -1.0), np.full(4, 1.0))})
     side, beta = np.array([[0.0, 1.0, -1.0, 0.0]]), np.array([[np.nan, 0.5, 0.0, np.inf]])
     for maps in (NumpyMaps(network), TorchMaps(network, "cpu")):
-        assert multipliers(neurons, maps, maps.put(side), maps.put(beta)) == [((value, 1, 1, 0.5),)]
+        found = multipliers(neurons, maps, maps.put(side), maps.put(beta))
+        assert [getattr(found, f.name).tolist() for f in fields(Splits)] == [[0], [value], [1], [1], [0.5]]
