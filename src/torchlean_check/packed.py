@@ -141,12 +141,6 @@ class Bounds(Packed):
         return Bound(index, side, weights, table, multipliers, _cases([next(words) for _ in range(next(words))]))
 
 
-class Refutations(Packed):
-    @staticmethod
-    def _made(words: Iterator[int]) -> Refutation:
-        return Refutation(next(words), *_duals(words))
-
-
 class Records(Packed):
     @staticmethod
     def of(records: Sequence[Record | Ints]) -> Records:
@@ -162,7 +156,7 @@ class Records(Packed):
             bounds = tuple(Bounds._made(words) for _ in range(size))
             derivations.append(Derivation(value, bounds or None, clause))
         for _ in range(second):
-            refutations.append(Refutations._made(words))
+            refutations.append(Refutation(next(words), *_duals(words)))
         return Record(tuple(derivations), tuple(refutations))
 
     def kept(self, which: Any) -> Records:
@@ -260,41 +254,68 @@ def _duals(words: Iterator[int]) -> tuple[Any, ...]:
 
 
 def _packed(records: Sequence[Record | Ints]) -> Records:
-    out: list[int | float] = []
-    numbers: list[int] = []  # where a float's bits stand
-    starts = [0]
+    writer, starts = _Writer(), [0]
+    for record in records:
+        if isinstance(record, np.ndarray):
+            writer.insert(record)
+        else:
+            writer.record(record)
+        starts.append(len(writer))
+    writer.flush()
+    return Records(np.concatenate([*writer.pieces, np.zeros(0, np.int64)]), np.array(starts, np.int64))
 
-    def duals(step: Bound | Refutation) -> None:
+
+class _Writer:
+    """Words that are written one by one, and runs of words that stand already."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Ints] = []
+        self._before = 0  # words of the pieces
+        self._out: list[int | float] = []
+        self._numbers: list[int] = []  # where a float's bits stand
+
+    def __len__(self) -> int:
+        return self._before + len(self._out)
+
+    def insert(self, words: Ints) -> None:
+        self.flush()
+        self.pieces.append(words)
+        self._before += len(words)
+
+    def flush(self) -> None:
+        """Make what was written a piece."""
+        if not self._out:
+            return
+        out, at = self._out, np.array(self._numbers, np.int64)
+        floats = np.array([out[i] for i in self._numbers], np.float64)
+        for i in self._numbers:
+            out[i] = 0
+        words = np.fromiter(out, np.int64, len(out))
+        words[at] = floats.view(np.int64)
+        self._out, self._numbers = [], []
+        self.insert(words)
+
+    def record(self, record: Record) -> None:
+        self._out += len(record.derivations), len(record.refutations)
+        for d in record.derivations:
+            self._out += d.value, d.clause, len(d.bounds or ())
+            if isinstance(d.bounds, Bounds):
+                self.insert(d.bounds.words)
+                continue
+            for b in d.bounds or ():
+                self._out += b.index, b.side
+                self._duals(b)
+                self._out.append(len(b.cases))
+                self._out += [-1 if case is None else case[0] << 32 | case[1] for case in b.cases]
+        for r in record.refutations:
+            self._out.append(r.clause)
+            self._duals(r)
+
+    def _duals(self, step: Bound | Refutation) -> None:
+        out = self._out
         for tuples, width in ((step.weights, 2), (step.multipliers, 4)):
             out.append(len(tuples))
-            numbers.extend(range(len(out) + width - 1, len(out) + width * len(tuples), width))
+            self._numbers.extend(range(len(out) + width - 1, len(out) + width * len(tuples), width))
             out.extend(chain.from_iterable(tuples))
             if width == 2:
                 out.append(step.table)
-
-    for record in records:
-        if isinstance(record, np.ndarray):
-            out += record.tolist()
-        else:
-            out += len(record.derivations), len(record.refutations)
-            for d in record.derivations:
-                out += d.value, d.clause, len(d.bounds or ())
-                if isinstance(d.bounds, Bounds):
-                    out += d.bounds.words.tolist()
-                    continue
-                for b in d.bounds or ():
-                    out += b.index, b.side
-                    duals(b)
-                    out.append(len(b.cases))
-                    out += [-1 if case is None else case[0] << 32 | case[1] for case in b.cases]
-            for r in record.refutations:
-                out.append(r.clause)
-                duals(r)
-        starts.append(len(out))
-    at = np.array(numbers, np.int64)
-    floats = np.array([out[i] for i in numbers], np.float64)
-    for i in numbers:
-        out[i] = 0
-    words = np.fromiter(out, np.int64, len(out))
-    words[at] = floats.view(np.int64)
-    return Records(words, np.array(starts, np.int64))

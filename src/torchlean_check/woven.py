@@ -1,4 +1,4 @@
-"""Bounds and refutations made of columns, as words: what a search finds by thousands. Nothing here is trusted."""
+"""Bounds and refutations made of columns, as words: a search finds thousands at once. Nothing here is trusted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from torchlean_check.network import Floats, Ints
-from torchlean_check.packed import Bounds, Records, Refutations
+from torchlean_check.packed import Bounds, Records
 from torchlean_check.pushes import Splits, runs
 
 Part = tuple[Ints, Ints]  # how many words of each row, and those words, row after row
@@ -26,16 +26,11 @@ def bounds(
     return Bounds(*_woven([_each(head), *_duals(weights, table, splits), _each(nodes[:, None]), cases]))
 
 
-def refutations(clause: Ints, table: Ints, splits: Splits) -> Refutations:
-    """The fields of `Refutation`, a column each, without weights."""
+def refutations(clause: Ints, table: Ints, splits: Splits) -> Records:
+    """A record of each refutation: the fields of `Refutation`, a column each, without weights."""
     none = 0 * clause, np.zeros(0, np.int64), np.zeros(0)
-    return Refutations(*_woven([_each(clause[:, None]), *_duals(none, table, splits)]))
-
-
-def records(found: Refutations) -> Records:
-    """A record for each refutation."""
-    head = np.repeat([[0, 1]], len(found), axis=0)  # how many derivations, how many refutations
-    return Records(*_woven([_each(head), (np.diff(found.starts), found.words)]))
+    head = np.stack([0 * clause, 0 * clause + 1, clause], axis=1)  # no derivation, one refutation
+    return Records(*_woven([_each(head), *_duals(none, table, splits)]))
 
 
 def _duals(weights: tuple[Ints, Ints, Floats], table: Ints, splits: Splits) -> list[Part]:

@@ -17,6 +17,7 @@ from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.relus import Relus
 from torchlean.verify.tables import multipliers
 from torchlean_check.onnx_reader import read_network
+from torchlean_check.packed import Records
 from torchlean_check.parallel import below, subtrees
 from torchlean_check.pushes import Splits
 from torchlean_check.records import RECORD, SPLIT
@@ -241,6 +242,22 @@ def test_trees_begin_one_after_the_other(mlp) -> None:
     assert sorted(queue.pop(64).home.tolist()) == [1, 1, 2, 2]
     assert queue.pop(64).home.tolist() == [0, 0] and not len(queue) and queue.closed() == 1
 
+
+
+def test_records_that_come_as_words_are_records() -> None:
+    """One by one or many at once; what is forgotten is gone, and what is grafted keeps its own."""
+    many = [tc.Record((), (tc.Refutation(k, (), k, ((1, k, 1, 0.5 * k),)),)) for k in range(3)]
+    builder, other = tc.TreeBuilder(), tc.TreeBuilder()
+    (low,), (high,) = builder.split_value([0], 3, 4, 0.0)
+    ids = np.concatenate(other.split_value(np.concatenate(other.split_value([0], 1, 2, 0.0)), [5, 5], [6, 7], 0.0))
+    other.record_all(ids[[3, 0, 1]], Records.of(many))
+    other.record(int(ids[2]), tc.Record())
+    other.forget(int(ids[1]))
+    builder.record_all([low], Records.of(many[:1]))
+    builder.graft(int(high), other)
+    tree, position = builder.build()
+    assert tree.records == [many[0], many[1], tc.Record(), many[0]]
+    assert ((tree.op & RECORD) > 0).tolist() == [n in (position[low], 5, 6, 8) for n in range(9)]
 
 
 def test_part_of_a_tree_is_grafted(mlp, files) -> None:

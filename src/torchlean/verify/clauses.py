@@ -149,7 +149,7 @@ class ClauseSearch:
             helped, closed = [], dict(zip(*relus.refute(found), strict=True))
             for j, case in enumerate(going):
                 if j in closed:
-                    self.builder.record(case.number, tc.Record(tuple(case.found), (closed[j],)))
+                    self.builder.record(case.number, tc.Record(tuple(case.found), closed[j].refutations))
                     ends.pop(case, None)
                     continue
                 gain, case.bound = float(found.value[j]) - case.bound, float(found.value[j])

@@ -33,10 +33,10 @@ from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import multipliers, pushes, slope_tables
 from torchlean_check.cuts import Cuts
-from torchlean_check.packed import Refutations
+from torchlean_check.packed import Records
 from torchlean_check.pushes import Splits
 from torchlean_check.records import slope_rows
-from torchlean_check.woven import records, refutations
+from torchlean_check.woven import refutations
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -236,7 +236,7 @@ class Relus:
     def _record(self, builder: tc.TreeBuilder, found: Bounded) -> Ints:
         """Record the refutations of nodes; returns the positions of the others."""
         closed, made = self.refute(found)
-        builder.record_all(found.nodes.number[closed], records(made))
+        builder.record_all(found.nodes.number[closed], made)
         return np.delete(np.arange(len(found.nodes)), closed)
 
     def _halves(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> list[Nodes]:
@@ -299,8 +299,8 @@ class Relus:
         if (g <= 0).any():
             self.problem.try_points(points[np.argsort(g)])
 
-    def refute(self, found: Bounded, trust: bool | None = None) -> tuple[Ints, Refutations]:
-        """Which nodes are closed, in rising order, and their refutations by the optimised numbers."""
+    def refute(self, found: Bounded, trust: bool | None = None) -> tuple[Ints, Records]:
+        """Which nodes are closed, in rising order, and of each a record: its refutation by the optimised numbers."""
         closing = np.flatnonzero(found.value > self.target)
         closing = closing[np.argsort(found.value[closing], kind="stable")]
         chunk, start, closed = self.problem.kernel.chunk, 0, [closing[:0]]

@@ -186,7 +186,7 @@ class _Completion:
             beta = np.where((node.side != 0) & (found.beta[j] > 0), found.beta[j], 0.0)
             splits = multipliers(self.neurons, self.host, node.side[None], beta[None])
             if kernel.refute(state, [(clause, ())], slope_rows([table], kernel.network.free), pushes(splits))[0]:
-                record += refutations(np.array([clause]), np.array([len(tables)]), splits)
+                record += refutations(np.array([clause]), np.array([len(tables)]), splits)[0].refutations
                 tables.append(table)
                 left.remove(clause)
         return record, left
