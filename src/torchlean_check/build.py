@@ -37,7 +37,7 @@ class TreeBuilder:
         self._axis = np.zeros(64, np.int64)  # input coordinate, or position among value splits
         self._at = np.zeros(64)
         self._values: list[tuple[int, int]] = []
-        self._records: dict[int, Record] = {}
+        self._records: dict[int, Record | Ints] = {}  # or its words
 
     def __len__(self) -> int:
         return self._size
@@ -89,14 +89,9 @@ class TreeBuilder:
         ids = np.atleast_1d(np.asarray(nodes, np.int64))
         out = self._children(ids, SPLIT_VALUE, flags)
         self._at[ids] = at
-        for i, v, k in zip(
-            ids.tolist(),
-            np.broadcast_to(value, ids.shape).tolist(),
-            np.broadcast_to(index, ids.shape).tolist(),
-            strict=True,
-        ):
-            self._axis[i] = len(self._values)
-            self._values.append((v, k))
+        self._axis[ids] = len(self._values) + np.arange(len(ids))
+        pairs = (np.broadcast_to(column, ids.shape).tolist() for column in (value, index))
+        self._values += zip(*pairs, strict=True)
         return out
 
     def flag(self, nodes: npt.ArrayLike, flags: int) -> None:
@@ -109,6 +104,12 @@ class TreeBuilder:
     def record(self, node: int, record: Record) -> None:
         self._records[int(node)] = record
         self._op[node] |= RECORD
+
+    def record_all(self, nodes: npt.ArrayLike, records: Records) -> None:
+        """Nodes, each of them once, and the record of each."""
+        ids = np.asarray(nodes, np.int64)
+        self._records.update(zip(ids.tolist(), records.each(), strict=True))
+        self._op[ids] |= RECORD
 
     def forget(self, node: int) -> None:
         """Take a node's record away."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import chain
-from typing import Any
+from itertools import chain, pairwise
+from typing import Any, Self
 
 import numpy as np
 
@@ -98,15 +98,16 @@ class Columns:
         return rows
 
 
-class Records(Sequence[Record]):
-    """A sequence of records, each made when it is asked for.   words: [W]; starts: [records + 1]"""
+class Packed(Sequence[Any]):
+    """Things as words, each made when it is asked for.   words: [W]; starts: [things + 1]"""
 
     def __init__(self, words: Ints, starts: Ints) -> None:
         self.words, self.starts = words, starts
 
     @staticmethod
-    def of(records: Sequence[Record]) -> Records:
-        return records if isinstance(records, Records) else _packed(records)
+    def _made(words: Iterator[int]) -> Any:
+        """The thing that these are the words of."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -115,13 +116,48 @@ class Records(Sequence[Record]):
         if isinstance(i, slice):
             return [self[k] for k in range(len(self))[i]]
         k = range(len(self))[i]
-        return _record(iter(self.words[self.starts[k] : self.starts[k + 1]].tolist()))
+        return self._made(iter(self.words[self.starts[k] : self.starts[k + 1]].tolist()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Records, (self.words, self.starts)
+        return type(self), (self.words, self.starts)
+
+    def part(self, which: slice) -> Self:
+        """Some that stand one after the other, as words too."""
+        starts = self.starts[which.start : which.stop + 1]
+        return type(self)(self.words[starts[0] : starts[-1]], starts - starts[0])
+
+    def each(self) -> Iterator[Ints]:
+        """The words of each."""
+        return (self.words[a:b] for a, b in pairwise(self.starts.tolist()))
+
+
+class Bounds(Packed):
+    @staticmethod
+    def _made(words: Iterator[int]) -> Bound:
+        index, side, (weights, table, multipliers) = next(words), next(words), _duals(words)
+        return Bound(index, side, weights, table, multipliers, _cases([next(words) for _ in range(next(words))]))
+
+
+class Records(Packed):
+    @staticmethod
+    def of(records: Sequence[Record | Ints]) -> Records:
+        """Of records, or of the words of each."""
+        return records if isinstance(records, Records) else _packed(records)
+
+    @staticmethod
+    def _made(words: Iterator[int]) -> Record:
+        derivations, refutations = [], []
+        first, second = next(words), next(words)
+        for _ in range(first):
+            value, clause, size = next(words), next(words), next(words)
+            bounds = tuple(Bounds._made(words) for _ in range(size))
+            derivations.append(Derivation(value, bounds or None, clause))
+        for _ in range(second):
+            refutations.append(Refutation(next(words), *_duals(words)))
+        return Record(tuple(derivations), tuple(refutations))
 
     def kept(self, which: Any) -> Records:
         """The others become empty.   Shapes  which: [records], bool"""
@@ -209,59 +245,77 @@ def _cases(words: Sequence[int]) -> tuple[Case, ...]:
     return tuple(None if word == -1 else (word >> 32, word & 0xFFFFFFFF) for word in words)
 
 
-def _record(words: Iterator[int]) -> Record:
+def _duals(words: Iterator[int]) -> tuple[Any, ...]:
     def number() -> float:
         return float(struct.unpack("<d", struct.pack("<q", next(words)))[0])
 
-    def duals() -> tuple[Any, ...]:
-        weights, table = tuple((next(words), number()) for _ in range(next(words))), next(words)
-        return weights, table, tuple((next(words), next(words), next(words), number()) for _ in range(next(words)))
-
-    def bound() -> Bound:
-        index, side, (weights, table, multipliers) = next(words), next(words), duals()
-        return Bound(index, side, weights, table, multipliers, _cases([next(words) for _ in range(next(words))]))
-
-    derivations, refutations = [], []
-    first, second = next(words), next(words)
-    for _ in range(first):
-        value, clause, size = next(words), next(words), next(words)
-        bounds = tuple(bound() for _ in range(size))
-        derivations.append(Derivation(value, bounds or None, clause))
-    for _ in range(second):
-        refutations.append(Refutation(next(words), *duals()))
-    return Record(tuple(derivations), tuple(refutations))
+    weights, table = tuple((next(words), number()) for _ in range(next(words))), next(words)
+    return weights, table, tuple((next(words), next(words), next(words), number()) for _ in range(next(words)))
 
 
-def _packed(records: Sequence[Record]) -> Records:
-    out: list[int | float] = []
-    numbers: list[int] = []  # where a float's bits stand
-    starts = [0]
+def _packed(records: Sequence[Record | Ints]) -> Records:
+    writer, starts = _Writer(), [0]
+    for record in records:
+        if isinstance(record, np.ndarray):
+            writer.insert(record)
+        else:
+            writer.record(record)
+        starts.append(len(writer))
+    writer.flush()
+    return Records(np.concatenate([*writer.pieces, np.zeros(0, np.int64)]), np.array(starts, np.int64))
 
-    def duals(step: Bound | Refutation) -> None:
+
+class _Writer:
+    """Words that are written one by one, and runs of words that stand already."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Ints] = []
+        self._before = 0  # words of the pieces
+        self._out: list[int | float] = []
+        self._numbers: list[int] = []  # where a float's bits stand
+
+    def __len__(self) -> int:
+        return self._before + len(self._out)
+
+    def insert(self, words: Ints) -> None:
+        self.flush()
+        self.pieces.append(words)
+        self._before += len(words)
+
+    def flush(self) -> None:
+        """Make what was written a piece."""
+        if not self._out:
+            return
+        out, at = self._out, np.array(self._numbers, np.int64)
+        floats = np.array([out[i] for i in self._numbers], np.float64)
+        for i in self._numbers:
+            out[i] = 0
+        words = np.fromiter(out, np.int64, len(out))
+        words[at] = floats.view(np.int64)
+        self._out, self._numbers = [], []
+        self.insert(words)
+
+    def record(self, record: Record) -> None:
+        self._out += len(record.derivations), len(record.refutations)
+        for d in record.derivations:
+            self._out += d.value, d.clause, len(d.bounds or ())
+            if isinstance(d.bounds, Bounds):
+                self.insert(d.bounds.words)
+                continue
+            for b in d.bounds or ():
+                self._out += b.index, b.side
+                self._duals(b)
+                self._out.append(len(b.cases))
+                self._out += [-1 if case is None else case[0] << 32 | case[1] for case in b.cases]
+        for r in record.refutations:
+            self._out.append(r.clause)
+            self._duals(r)
+
+    def _duals(self, step: Bound | Refutation) -> None:
+        out = self._out
         for tuples, width in ((step.weights, 2), (step.multipliers, 4)):
             out.append(len(tuples))
-            numbers.extend(range(len(out) + width - 1, len(out) + width * len(tuples), width))
+            self._numbers.extend(range(len(out) + width - 1, len(out) + width * len(tuples), width))
             out.extend(chain.from_iterable(tuples))
             if width == 2:
                 out.append(step.table)
-
-    for record in records:
-        out += len(record.derivations), len(record.refutations)
-        for d in record.derivations:
-            out += d.value, d.clause, len(d.bounds or ())
-            for b in d.bounds or ():
-                out += b.index, b.side
-                duals(b)
-                out.append(len(b.cases))
-                out += [-1 if case is None else case[0] << 32 | case[1] for case in b.cases]
-        for r in record.refutations:
-            out.append(r.clause)
-            duals(r)
-        starts.append(len(out))
-    at = np.array(numbers, np.int64)
-    floats = np.array([out[i] for i in numbers], np.float64)
-    for i in numbers:
-        out[i] = 0
-    words = np.fromiter(out, np.int64, len(out))
-    words[at] = floats.view(np.int64)
-    return Records(words, np.array(starts, np.int64))

@@ -48,7 +48,7 @@ class Derivation:
     """
 
     value: int
-    bounds: tuple[Bound, ...] | None = None
+    bounds: Sequence[Bound] | None = None
     clause: int = -1
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean_check import cases, fit
+from torchlean_check import cases, fit, woven
 from torchlean_check.errors import CheckError
 from torchlean_check.packed import Records, columns, read
+from torchlean_check.pushes import Splits
 from torchlean_check.records import Bound, Derivation, Record, Refutation
 
 
@@ -60,6 +61,44 @@ def test_what_is_packed_comes_back(seed):
     kept = packed.kept(which)
     assert kept == [record if keep else Record() for record, keep in zip(records, which, strict=True)]
     assert (read(kept.words, len(records)).starts == kept.starts).all()
+
+
+def columns_of(steps):
+    """Their multipliers and weights as `woven` takes them."""
+    splits = [(row, *m) for row, step in enumerate(steps) for m in step.multipliers]
+    row, value, entry, side, at = (np.array(c) for c in zip(*splits, strict=True)) if splits else [np.zeros(0, int)] * 5
+    weights = [weight for step in steps for weight in step.weights]
+    which, weight = (np.array([w[k] for w in weights], kind) for k, kind in enumerate((np.int64, np.float64)))
+    each = np.array([len(step.weights) for step in steps])
+    return (each, which, weight), np.array([step.table for step in steps]), Splits(row, value, entry, side, at)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_steps_made_of_columns_are_those_made_one_by_one(seed):
+    """The same words, whether a derivation's bounds or a whole record came so, or neither."""
+    rng = np.random.default_rng(seed)
+    records = [record for record in random_records(rng, 12) if any(d.bounds for d in record.derivations)]
+    mixed = []
+    for record in records:
+        derivations = []
+        for d in record.derivations:
+            made = d.bounds
+            if d.bounds:
+                nodes = [-1 if case is None else case[0] << 32 | case[1] for b in d.bounds for case in b.cases]
+                sizes = np.array([len(b.cases) for b in d.bounds])
+                entry, side = (np.array([getattr(b, name) for b in d.bounds]) for name in ("index", "side"))
+                made = woven.bounds(entry, side, *columns_of(d.bounds), (sizes, np.array(nodes, np.int64)))
+                assert made == d.bounds and pickle.loads(pickle.dumps(made)) == d.bounds
+                assert made.part(slice(1, len(made))) == d.bounds[1:]
+            derivations.append(Derivation(d.value, made, d.clause))
+        mixed.append(Record(tuple(derivations), record.refutations))
+    plain = Records.of(records)
+    packed = Records.of([next(iter(Records.of([r]).each())) if n % 2 else r for n, r in enumerate(mixed)])
+    assert (packed.words == plain.words).all() and (packed.starts == plain.starts).all()
+    alone = [Refutation(r.clause, (), r.table, r.multipliers) for record in records for r in record.refutations]
+    if alone:
+        clause = np.array([r.clause for r in alone])
+        assert woven.refutations(clause, *columns_of(alone)[1:]) == [Record((), (r,)) for r in alone]
 
 
 @pytest.mark.parametrize("seed", range(30))

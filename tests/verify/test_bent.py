@@ -97,7 +97,7 @@ def test_the_kernel_repeats_bounds_of_forms(semantics: str) -> None:
             k: maps.put(rng.choice(ends, p.shape) * (1 if k in net.relu_inputs else rng.choice([-1, 1], p.shape)))
             for k, p in bent.start(2 * size, value).items()
         }
-        found = maps.get(bent.bound(Forms.entries(maps, value, size, entry, sign), places, {}))
+        found = maps.get(bent.bound(Forms.entries(maps, value, size, maps.index(entry), maps.put(sign)), places, {}))
         slopes = slope_rows(slope_tables(places, np.arange(2 * size)), net.free)
         state = kernel.start().take([0] * (2 * size))
         facts, rows = Facts(state, slopes), np.arange(2 * size)

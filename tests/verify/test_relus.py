@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -17,7 +17,9 @@ from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.relus import Relus
 from torchlean.verify.tables import multipliers
 from torchlean_check.onnx_reader import read_network
+from torchlean_check.packed import Records
 from torchlean_check.parallel import below, subtrees
+from torchlean_check.pushes import Splits
 from torchlean_check.records import RECORD, SPLIT
 from torchlean_check.tree import Front, Plan, run
 
@@ -42,16 +44,21 @@ def trees_alone(monkeypatch):
 
 def test_what_the_search_trusted_wrongly_is_searched_again(mlp, files, monkeypatch) -> None:
     """Every third refutation that waits for the replay loses its multipliers: the replay sees it, and mends it."""
-    own, spoiled = Relus._refute, []
+    refute, agreed, own, seen, spoiled = Relus.refute, Relus._agreed, Relus._multipliers, [], []
 
-    def spoils(self, found, items, sure):
-        out = own(self, found, items, sure)
-        if sure:
-            out[::3] = [tc.Refutation(r.clause, (), -1, ()) for r in out[::3]]
-            spoiled.extend(out[::3])
-        return out
+    def sees(self, found, items):
+        seen.extend(items)
+        return agreed(self, found, items)
 
-    monkeypatch.setattr(Relus, "_refute", spoils)
+    def spoils(self, found, items):
+        splits, waiting = own(self, found, items), np.flatnonzero(~np.isin(items, seen))[::3]
+        spoiled.extend(waiting)
+        lost = np.isin(splits.row, waiting)
+        return Splits(*(getattr(splits, f.name)[~lost] for f in fields(Splits)))
+
+    monkeypatch.setattr(Relus, "refute", lambda *a, **k: seen.clear() or refute(*a, **k))
+    monkeypatch.setattr(Relus, "_agreed", sees)
+    monkeypatch.setattr(Relus, "_multipliers", spoils)
     monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
     monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
     monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
@@ -237,6 +244,22 @@ def test_trees_begin_one_after_the_other(mlp) -> None:
 
 
 
+def test_records_that_come_as_words_are_records() -> None:
+    """One by one or many at once; what is forgotten is gone, and what is grafted keeps its own."""
+    many = [tc.Record((), (tc.Refutation(k, (), k, ((1, k, 1, 0.5 * k),)),)) for k in range(3)]
+    builder, other = tc.TreeBuilder(), tc.TreeBuilder()
+    (low,), (high,) = builder.split_value([0], 3, 4, 0.0)
+    ids = np.concatenate(other.split_value(np.concatenate(other.split_value([0], 1, 2, 0.0)), [5, 5], [6, 7], 0.0))
+    other.record_all(ids[[3, 0, 1]], Records.of(many))
+    other.record(int(ids[2]), tc.Record())
+    other.forget(int(ids[1]))
+    builder.record_all([low], Records.of(many[:1]))
+    builder.graft(int(high), other)
+    tree, position = builder.build()
+    assert tree.records == [many[0], many[1], tc.Record(), many[0]]
+    assert ((tree.op & RECORD) > 0).tolist() == [n in (position[low], 5, 6, 8) for n in range(9)]
+
+
 def test_part_of_a_tree_is_grafted(mlp, files) -> None:
     """A subtree keeps its splits, thresholds and records; what stands beside it stays behind."""
     other = tc.TreeBuilder()
@@ -286,4 +309,5 @@ def test_a_multiplier_without_a_split_is_none_whatever_it_is(mlp) -> None:
     neurons = Neurons.of({value: (np.full(4, -1.0), np.full(4, 1.0))})
     side, beta = np.array([[0.0, 1.0, -1.0, 0.0]]), np.array([[np.nan, 0.5, 0.0, np.inf]])
     for maps in (NumpyMaps(network), TorchMaps(network, "cpu")):
-        assert multipliers(neurons, maps, maps.put(side), maps.put(beta)) == [((value, 1, 1, 0.5),)]
+        found = multipliers(neurons, maps, maps.put(side), maps.put(beta))
+        assert [getattr(found, f.name).tolist() for f in fields(Splits)] == [[0], [value], [1], [1], [0.5]]

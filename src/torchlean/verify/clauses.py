@@ -146,10 +146,10 @@ class ClauseSearch:
             relus.enter(going)
             found = relus.bound(relus.roots(going), STEPS_ROOT)
             relus.descend(found)
-            helped = []
-            for j, (case, refutation) in enumerate(zip(going, relus.refute(found), strict=True)):
-                if refutation is not None:
-                    self.builder.record(case.number, tc.Record(tuple(case.found), (refutation,)))
+            helped, closed = [], dict(zip(*relus.refute(found), strict=True))
+            for j, case in enumerate(going):
+                if j in closed:
+                    self.builder.record(case.number, tc.Record(tuple(case.found), closed[j].refutations))
                     ends.pop(case, None)
                     continue
                 gain, case.bound = float(found.value[j]) - case.bound, float(found.value[j])

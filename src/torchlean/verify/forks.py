@@ -9,8 +9,8 @@ Source   Tjeng et al. 2019, arXiv:1711.07356 (progressive tightening); Bunel et 
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from torchlean.verify.budget import Memory
 from torchlean.verify.clock import Deadline
 from torchlean.verify.dual import Dual
 from torchlean.verify.forms import Clause, Forms
-from torchlean_check.cases import Case
+from torchlean.verify.maps import Maps
 
 SHARES = 16  # of the memory, of which the splits of all leaves may take one
 
@@ -33,15 +33,15 @@ Ints = NDArray[np.int64]
 class Forks:
     """Which sides of a value's neurons are bounded, and from what: a bound that was optimised for each.
 
+    factor   the side's sign over the neuron's width
     side     the splits above           clause   what joins the bound with multipliers `weight`, or None
-    Shapes   entry, sign, wide: [N]; of the walk's maps: side, alpha, beta: [N, U], weight: [N, r] or None,
-             box: lo, hi, [N, U] each, or None
+    Shapes   entry, factor: [N], side, alpha, beta: [N, U], weight: [N, r] or None, box: lo, hi, [N, U] each, or None;
+             arrays of the walk's maps
     """
 
     value: int
-    entry: Ints
-    sign: F64
-    wide: F64
+    entry: Any
+    factor: Any
     side: Any
     alpha: Any
     beta: Any
@@ -50,102 +50,128 @@ class Forks:
     box: tuple[Any, Any] | None = None
 
 
+@frozen(eq=False)
+class Trees:
+    """Trees in one list of nodes, whose first ones are the roots; beside a first child stands the other.
+
+    case   value << 32 | index of the neuron that is split, -1 at a leaf     low   the first child, or -1
+    """
+
+    case: Ints
+    low: Ints
+
+    def preorder(self, roots: Ints) -> tuple[Ints, Ints]:
+        """How many nodes some trees have, and the cases of all of them, tree after tree."""
+        low, size, place = self.low, *(np.ones(len(self.low), np.int64) for _ in range(2))
+        levels, inner = [roots], list[Ints]()
+        while len(levels[-1]):
+            inner.append(levels[-1][low[levels[-1]] >= 0])
+            levels.append(np.concatenate([low[inner[-1]], low[inner[-1]] + 1]))
+        for ids in reversed(inner):
+            size[ids] += size[low[ids]] + size[low[ids] + 1]
+        place[roots] = np.cumsum(size[roots]) - size[roots]
+        for ids in inner:
+            first = low[ids]
+            place[first], place[first + 1] = place[ids] + 1, place[ids] + 1 + size[first]
+        every = np.concatenate(levels)
+        cases = np.empty(len(every), np.int64)
+        cases[place[every]] = self.case[every]
+        return size[roots], cases
+
+
+@frozen(eq=False)
+class Leaves:
+    """Leaves of the bounds that go on, in the order in which they were made.
+
+    of, node   the bound, and the tree node       best   the neuron whose lines may cost most; -1: none costs anything
+    Shapes     [L] each, side: [L, U]; arrays of the walk's maps
+    """
+
+    of: Any
+    node: Any
+    side: Any
+    value: Any
+    best: Any
+
+    def then(self, stay: Any, more: Leaves, xp: Any) -> Leaves:
+        """Those that stay, and more."""
+        names = (f.name for f in fields(Leaves))
+        return Leaves(*(xp.concatenate([getattr(self, name)[stay], getattr(more, name)]) for name in names))
+
+
 def fork(
     dual: Dual, forks: Forks, most: int, size: int, deadline: Deadline, share: Deadline, memory: Memory
-) -> tuple[F64, list[tuple[Case, ...]]]:
-    """The least bound of each over at most so many leaves, measured in its width, and the tree in preorder.
+) -> tuple[F64, Trees]:
+    """The least bound of each over at most so many leaves, measured in its width, and the trees.
 
     size   problems that are walked at once
     """
-    maps, count = dual.maps, len(forks.entry)
-    most = min(most, max(1, maps.memory // (SHARES * 4 * count * max(1, len(dual.neurons)))))
-    chosen, low = (np.full(count * (2 * most - 1), -1) for _ in range(2))  # per tree node: what is split, first child
-    total = count
-    of, node = np.arange(count), np.arange(count)  # of each leaf: the bound, and the tree node
-    side = forks.side + 0.0
-    value, best = _walk(dual, forks, of, side, size, memory)
-    while not share.left < 0:
+    maps, xp, total = dual.maps, dual.xp, len(forks.entry)
+    most = min(most, max(1, maps.memory // (SHARES * 4 * total * max(1, len(dual.neurons)))))
+    low = 0 * maps.count(total * (2 * most - 1)) - 1  # per tree node, as what is split there
+    split, every = low + 0, maps.count(total)
+    leaves = Leaves(every, every, forks.side, *_walk(dual, forks, every, forks.side, size, memory))
+    least = leaves.value
+    while True:
+        at, stay, least = _worst(maps, leaves, least, most)
+        if share.left < 0:
+            break
         deadline.check()
-        at = _worst(of, value, best, count, most)
         if not len(at):
             break
-        i, entry = maps.index(at), (maps.index(np.arange(len(at))), maps.index(best[at]))
-        below, above = side[i], side[i]  # copies
-        below[entry], above[entry] = -1.0, 1.0
-        both, owner = maps.xp.concatenate([below, above]), np.concatenate([of[at], of[at]])
-        more, next_ = _walk(dual, forks, owner, both, size, memory)
-        children = total + 2 * np.arange(len(at))
-        chosen[node[at]], low[node[at]] = best[at], children
-        total += 2 * len(at)
-        stay = np.ones(len(of), np.bool_)
-        stay[at] = False
-        kept = np.flatnonzero(stay)
-        side = maps.xp.concatenate([side[maps.index(kept)], both])
-        of, node = np.concatenate([of[kept], owner]), np.concatenate([node[kept], children, children + 1])
-        value, best = np.concatenate([value[kept], more]), np.concatenate([best[kept], next_])
-    least = np.full(count, np.inf)
-    np.minimum.at(least, of, value)
-    return least, _trees(dual, chosen, low, count)
+        new, both, best = len(at), xp.concatenate([at, at]), leaves.best[at]
+        entry, children = (maps.count(new), best), total + 2 * maps.count(new)
+        low[leaves.node[at]], split[leaves.node[at]] = children, best
+        total += 2 * new
+        of, side, node = leaves.of[both], leaves.side[both], xp.concatenate([children, children + 1])
+        side[:new][entry], side[new:][entry] = -1.0, 1.0
+        made = Leaves(of, node, side, *_walk(dual, forks, of, side, size, memory))
+        leaves = leaves.then(stay, made, xp)
+    case = (dual.neurons.value << 32 | dual.neurons.entry)[maps.get(split[:total])]
+    first = maps.get(low[:total])
+    return np.asarray(maps.get(least), np.float64), Trees(np.where(first < 0, -1, case), first)
 
 
-def _worst(of: Ints, value: F64, best: Ints, count: int, most: int) -> Ints:
-    """The leaves to split: the worse half of each bound's, while it may have more.
+def _worst(maps: Maps, leaves: Leaves, least: Any, most: int) -> tuple[Any, Any, Any]:
+    """The leaves to split, the others of the bounds that go on, and the least bounds.
 
-    A bound is done once it reaches 0, where its neuron is stable, and once no split helps its worst leaf.
+    The worse half of a bound's leaves is split, while it may have more. It is done once it reaches 0, where its neuron
+    is stable, and once no split helps its worst leaf.
     """
-    order = np.lexsort((value, of))
-    first = np.searchsorted(of[order], np.arange(count))
-    leaves = np.bincount(of, minlength=count)
-    rank = np.empty(len(of), np.int64)
-    rank[order] = np.arange(len(of)) - first[of[order]]
-    worst = order[first]
-    going = (value[worst] < 0) & (best[worst] >= 0)
-    return np.flatnonzero((rank < np.minimum((leaves + 1) // 2, most - leaves)[of]) & (best >= 0) & going[of])
+    xp, every = maps.xp, maps.count(len(least))
+    order = maps.order(leaves.value)
+    order = order[maps.order(leaves.of[order])]
+    of = leaves.of[order]
+    first = xp.searchsorted(of, every)
+    count = xp.searchsorted(of, every + 1) - first
+    worst = order[xp.clip(first, None, len(order) - 1)]
+    least = xp.where(count > 0, leaves.value[worst], least)
+    going = (count > 0) & (count < most) & (leaves.value[worst] < 0) & (leaves.best[worst] >= 0)
+    rank = 0 * order
+    rank[order] = maps.count(len(order)) - first[of]
+    going, room = going[leaves.of], xp.minimum((count + 1) // 2, most - count)[leaves.of]
+    chosen = going & (rank < room) & (leaves.best >= 0)
+    (_, at), (_, stay) = maps.nonzero(chosen[None]), maps.nonzero((going & ~chosen)[None])
+    return at, stay, least
 
 
-def _walk(dual: Dual, forks: Forks, of: Ints, side: Any, size: int, memory: Memory) -> tuple[F64, Ints]:
+def _walk(dual: Dual, forks: Forks, of: Any, side: Any, size: int, memory: Memory) -> tuple[Any, Any]:
     """The bound of each leaf, and the neuron whose lines may cost most; -1 where none costs anything."""
-    maps, values, chosen = dual.maps, np.empty(len(of)), np.empty(len(of), np.int64)
+    maps, xp, width = dual.maps, dual.xp, dual.network.nodes[forks.value].size
+    parts: list[tuple[Any, Any]] = []
     start = 0
     while start < len(of):
-        rows = slice(start, min(start + memory.size(size), len(of)))
-        mine, n = of[rows], rows.stop - start
-        i = maps.index(mine)
+        rows = slice(start, start + memory.size(size))
+        i = of[rows]
         weight = None if forks.weight is None else forks.weight[i]
         box = None if forks.box is None else (forks.box[0][i], forks.box[1][i])
-        factor, of_value = (forks.sign / forks.wide)[mine], dual.network.nodes[forks.value].size
-        forms = Forms.entries(maps, forks.value, of_value, forks.entry[mine], factor, forks.clause)
+        forms = Forms.entries(maps, forks.value, width, forks.entry[i], forks.factor[i], forks.clause)
         given = forms, side[rows], forks.alpha[i], forks.beta[i]
-        best = memory.attempt(partial(dual.maximise, *given, 0, target=np.inf, weight=weight, box=box), n)
+        best = memory.attempt(partial(dual.maximise, *given, 0, target=np.inf, weight=weight, box=box), len(i))
         if best is None:
             continue
-        cost = best.cost.argmax(-1)
-        values[rows], chosen[rows] = maps.get(best.value), maps.get(cost)
-        chosen[rows][maps.get(maps.xp.amax(best.cost, -1)) <= 0] = -1
-        start = rows.stop
-    return values, chosen
-
-
-def _trees(dual: Dual, chosen: Ints, low: Ints, count: int) -> list[tuple[Case, ...]]:
-    """Of each root 0, 1, ... the splits and leaves below it, in preorder.
-
-    chosen, low   of each node: the neuron that is split there and its first child, beside which the other stands; -1
-    """
-    levels = [np.arange(count)]
-    while len(inner := levels[-1][low[levels[-1]] >= 0]):
-        levels.append(np.concatenate([low[inner], low[inner] + 1]))
-    size, place, root = np.ones(len(low), np.int64), np.zeros(len(low), np.int64), np.arange(len(low))
-    for ids in reversed(levels):
-        inner = ids[low[ids] >= 0]
-        size[inner] += size[low[inner]] + size[low[inner] + 1]
-    for ids in levels:
-        inner = ids[low[ids] >= 0]
-        first, second = low[inner], low[inner] + 1
-        place[first], place[second] = place[inner] + 1, place[inner] + 1 + size[first]
-        root[first] = root[second] = root[inner]
-    ids = np.concatenate(levels)
-    order = ids[np.lexsort((place[ids], root[ids]))]
-    names: list[Case] = [*zip(dual.neurons.value.tolist(), dual.neurons.entry.tolist(), strict=True), None]
-    every = [names[n] for n in np.where(low[order] >= 0, chosen[order], -1).tolist()]
-    ends = np.concatenate([[0], np.cumsum(size[:count])]).tolist()
-    return [tuple(every[a:b]) for a, b in pairwise(ends)]
+        value = xp.where(best.value == best.value, best.value, -np.inf)  # what is no number is no bound
+        parts.append((value, xp.where(xp.amax(best.cost, -1) <= 0, -1, best.cost.argmax(-1))))
+        start += len(i)
+    value, best = (xp.concatenate(column) for column in zip(*parts, strict=True))
+    return value, best

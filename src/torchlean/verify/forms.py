@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from torchlean.frozen import frozen
 from torchlean.verify.maps import Maps
-
-F64 = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @frozen(eq=False)
@@ -41,11 +35,16 @@ class Forms:
     clause: Clause | None = None
     own: Any | None = None
 
+    def take(self, i: Any) -> Forms:
+        """Those of some problems.   i: of these maps"""
+        direct, own = (None if a is None else a[i] for a in (self.direct, self.own))
+        return Forms(self.target, self.seed[i], direct, self.bias[i], self.clause, own)
+
     @staticmethod
     def entries(
-        maps: Maps, value: int, size: int, entry: Ints, factor: F64, clause: Clause | None = None, own: Any = None
+        maps: Maps, value: int, size: int, entry: Any, factor: Any, clause: Clause | None = None, own: Any = None
     ) -> Forms:
-        """factor times one entry of a value of this size, a problem each.   Shapes  entry, factor: [P]"""
+        """factor times one entry of a value of this size, a problem each.   Shapes  entry, factor: [P], of the maps"""
         seed = maps.zeros(len(entry), size)
-        seed[maps.index(np.arange(len(entry))), maps.index(entry)] = maps.put(factor)
+        seed[maps.count(len(entry)), entry] = factor
         return Forms(value, seed, None, maps.zeros(len(entry)), clause, own)

@@ -56,7 +56,8 @@ def _value(problem: Problem, state: tc.State, maps: TorchMaps, value: int, share
     while at < len(entry) and not share.left < 0 and not state.empty[0]:
         problem.deadline.check()
         part = slice(at, at + memory.size(batch(network, maps)))
-        forms = Forms.entries(maps, value, len(lo), entry[part], sign[part] / width[part])
+        seed = maps.index(entry[part]), maps.put(sign[part] / width[part])
+        forms = Forms.entries(maps, value, len(lo), *seed)
         count = len(forms.bias)
         call = partial(bent.improve, forms, bent.start(count, value), {}, STEPS, np.inf)
         best = memory.attempt(call, count)

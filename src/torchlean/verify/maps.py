@@ -64,6 +64,12 @@ class Maps(Protocol):
     def scatter(self, rows: Any, select: Select) -> Any:
         """The transpose of a selection."""
 
+    def count(self, size: int) -> Any:
+        """The index array 0, 1, ..."""
+
+    def order(self, array: Any) -> Any:
+        """What sorts an array: equal ones stay in their order, what is no number comes last.   Shapes  [P] -> [P]"""
+
 
 class NumpyMaps:
     """The checker's own maps, with BLAS products in float64."""
@@ -102,6 +108,12 @@ class NumpyMaps:
 
     def scatter(self, rows: Any, select: Select) -> Any:
         return select.transpose(rows, multiply)
+
+    def count(self, size: int) -> Any:
+        return np.arange(size)
+
+    def order(self, array: Any) -> Any:
+        return np.argsort(array, kind="stable")
 
     def _map(self, node: int, term: int) -> Map:
         affine = self._network.nodes[node]
@@ -160,6 +172,12 @@ class TorchMaps:
 
     def scatter(self, rows: Any, select: Select) -> Any:
         return rows.new_zeros((len(rows), select.in_size)).index_add_(1, self.index(select.index), rows)
+
+    def count(self, size: int) -> Any:
+        return self.xp.arange(size, device=self.device)
+
+    def order(self, array: Any) -> Any:
+        return self.xp.argsort(array, stable=True)
 
     def _made(self, map_: Map) -> Any:
         if isinstance(map_, Dense):

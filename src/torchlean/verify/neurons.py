@@ -111,7 +111,7 @@ def _close(relus: Relus) -> tuple[Bounded, list[tc.Refutation]]:
     """Bound the open clauses of the root; refutations of the kernel close them."""
     found = relus.bound(relus.root(0), STEPS_ROOT)
     relus.descend(found)
-    refutations = [r for r in relus.refute(found, trust=False) if r is not None]
+    refutations = [r for record in relus.refute(found, trust=False)[1] for r in record.refutations]
     for refutation in refutations:
         relus.state.open[0, refutation.clause] = False
     return found, refutations

@@ -20,6 +20,8 @@ from torchlean.verify.forms import Forms
 from torchlean.verify.maps import Engine
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_tables
+from torchlean_check.pushes import NO_SPLITS
+from torchlean_check.woven import bounds
 
 STEPS = 16
 NONE = np.zeros(0, np.int64)
@@ -78,29 +80,29 @@ class Refinement:
             entry, sign, wide = entries[part], signs[part], width[part]
             count = len(entry)
             nothing = maps.zeros(count, len(neurons))
-            forms = Forms.entries(maps, value, len(lo), entry, sign / wide)
+            asked = maps.index(entry), maps.put(sign / wide)
+            forms = Forms.entries(maps, value, len(lo), *asked)
             given = forms, nothing, maps.put(default) + nothing, nothing
             best = memory.attempt(partial(dual.maximise, *given, STEPS, target=np.inf), count)
             if best is None:
                 return
             old, found, trees = np.where(sign > 0, lo[entry], -hi[entry]) / wide, maps.get(best.value), None
             if leaves > 1 and len(neurons):
-                forks = Forks(value, entry, sign, wide, nothing, best.alpha, nothing)
+                forks = Forks(value, *asked, nothing, best.alpha, nothing)
                 found, trees = fork(dual, forks, leaves, size, problem.deadline, share, memory)
             gained = np.flatnonzero(found > old + GAIN)
-            known = problem.files.tables
-            bounds = [
-                tc.Bound(int(entry[j]), int(sign[j]), (), len(known) + n, (), () if trees is None else trees[j])
-                for n, j in enumerate(gained.tolist())
-            ]
-            i = maps.index(gained)
+            known, i = problem.files.tables, maps.index(gained)
+            table = len(known) + np.arange(len(gained))
             known += slope_tables(neurons, maps, best.alpha[i], best.upper[i] if trees is None else None)
-            if self.trust and bounds:
-                self.found.append(tc.Derivation(value, tuple(bounds)))
+            nodes = (0 * gained, NONE) if trees is None else trees.preorder(gained)
+            weights = 0 * gained, NONE, np.zeros(0)
+            made = bounds(entry[gained], sign[gained].astype(np.int64), weights, table, NO_SPLITS, nodes)
+            if self.trust and len(made):
+                self.found.append(tc.Derivation(value, made))
                 taken = (found[gained] - MARGIN) * wide[gained]
                 low, high = (end[0] for end in self.state.boxes[value])
                 take(low, high, entry[gained], sign[gained], taken)
             else:
-                self.found += derive(problem, self.state, value, bounds)
+                self.found += derive(problem, self.state, value, made)
             if self.state.empty[0]:
                 return

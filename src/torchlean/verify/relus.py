@@ -26,15 +26,17 @@ from torchlean.verify.ascent import NARROW, Best
 from torchlean.verify.attack import descend
 from torchlean.verify.cases import Case, stacked, states
 from torchlean.verify.dual import Boxes, Dual, Neurons, Split
-from torchlean.verify.forms import Forms
+from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.maps import Engine, Maps
 from torchlean.verify.nodes import HOST, Nodes, Queue
 from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.problem import Problem
-from torchlean.verify.tables import Multipliers, multipliers, slope_tables
+from torchlean.verify.tables import multipliers, pushes, slope_tables
 from torchlean_check.cuts import Cuts
+from torchlean_check.packed import Records
 from torchlean_check.pushes import Splits
 from torchlean_check.records import slope_rows
+from torchlean_check.woven import refutations
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -120,10 +122,12 @@ class Relus:
         self.problem, self.state, self.engine = problem, state, engine
         self.splits, self.trust = splits, trust
         region = problem.region
-        self.clause_rows = [np.flatnonzero(region.row_clause == c) for c in range(len(region.clauses))]
+        rows = [np.flatnonzero(region.row_clause == c) for c in range(len(region.clauses))]
+        most = max(map(len, rows))
+        self._rows_of = np.stack([np.pad(own, (0, most - len(own)), mode="edge") for own in rows])  # its last, repeated
         self.target = 4 * float(problem.slack().max())
         self.visited = self._batches = self._source = 0
-        self._agreed, self._took = 0, 0.0  # leaves that the kernel has seen, and the seconds that it took
+        self._asked, self._took = 0, 0.0  # leaves that the kernel has seen, and the seconds that it took
         self.settle()
 
     def settle(self) -> None:
@@ -138,6 +142,9 @@ class Relus:
         self.maps = self.engine.maps
         self.dual = Dual(self.problem.kernel, self.boxes, self.neurons, self.maps)
         self.problem.target = replace(self.problem.target, maps=self.maps)
+        region, put = self.problem.region, self.maps.put
+        direct = put(region.rows_x) if region.rows_x.any() else None
+        self._inequalities = Clause(put(region.rows_y), direct, put(region.rows_c))
         self._live_in(self.lo, self.hi)
 
     def enter(self, cases: Sequence[Case]) -> None:
@@ -149,17 +156,15 @@ class Relus:
         self._live_in(*(np.repeat(end[None], count, axis=0) for end in (self.neurons.lo, self.neurons.hi)))
 
     def _live_in(self, lo: F64, hi: F64) -> None:
-        self._shared: dict[int, tc.SlopeTable] = {}  # by source
         self._placed: dict[int, int] = {}  # source -> where the problem's tables hold it
         self.lo, self.hi = lo, hi  # [homes, U]
         self._put = self.maps.put(lo), self.maps.put(hi)
 
-    def _box(self, home: Ints) -> tuple[Any, Any]:
-        """The boxes of each node's case."""
+    def _box(self, home: Any) -> tuple[Any, Any]:
+        """The boxes of each node's case.   home: of these maps"""
         if len(self.lo) == 1:
             return self._put[0][0], self._put[1][0]
-        i = self.maps.index(home)
-        return self._put[0][i], self._put[1][i]
+        return self._put[0][home], self._put[1][home]
 
     def root(self, number: int) -> Nodes:
         """The state itself, once for each open clause."""
@@ -230,11 +235,9 @@ class Relus:
 
     def _record(self, builder: tc.TreeBuilder, found: Bounded) -> Ints:
         """Record the refutations of nodes; returns the positions of the others."""
-        refutations = self.refute(found)
-        for number, refutation in zip(found.nodes.number.tolist(), refutations, strict=True):
-            if refutation is not None:
-                builder.record(number, tc.Record((), (refutation,)))
-        return np.flatnonzero([r is None for r in refutations])
+        closed, made = self.refute(found)
+        builder.record_all(found.nodes.number[closed], made)
+        return np.delete(np.arange(len(found.nodes)), closed)
 
     def _halves(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> list[Nodes]:
         """The children of some of the bounded nodes; those that no split can help here are put aside."""
@@ -253,14 +256,16 @@ class Relus:
         hold    whether the slopes stay as they are
         """
         self.visited += len(nodes)
-        given, row, box = (nodes.side, nodes.alpha, nodes.beta), self._rows(nodes), self._box(nodes.home)
-        best = self.dual.maximise(self._forms(row), *given, steps, target=self.target, box=box, hold=hold)
+        given, home = (nodes.side, nodes.alpha, nodes.beta), self.maps.index(nodes.home)
+        row = self._rows(nodes)
+        forms, box = self._forms(self.maps.index(row)), self._box(home)
+        best = self.dual.maximise(forms, *given, steps, target=self.target, box=box, hold=hold)
         own = np.full(len(nodes), not hold)
         last = np.flatnonzero(self.maps.get((best.cost <= 0).all(-1) & (best.value <= self.target)))
         if len(last):  # no split is left to gain by: only better multipliers
             i = self.maps.index(last)
-            start, box = (given[0][i], best.alpha[i], best.beta[i]), self._box(nodes.home[last])
-            more = self.dual.maximise(self._forms(row[last]), *start, STEPS_LAST, target=self.target, box=box)
+            start, forms, box = (given[0][i], best.alpha[i], best.beta[i]), forms.take(i), self._box(home[i])
+            more = self.dual.maximise(forms, *start, STEPS_LAST, target=self.target, box=box)
             own[last] = True
             for name in ("value", "charge", "alpha", "beta", "upper", "point"):
                 getattr(best, name)[i] = getattr(more, name)
@@ -268,22 +273,22 @@ class Relus:
 
     def _rows(self, nodes: Nodes) -> Ints:
         """Of each clause's inequalities, the one whose bound is best before any optimisation."""
-        each = [self.clause_rows[c] for c in nodes.clause.tolist()]
-        chosen: Ints = np.array([rows[0] for rows in each], np.int64)
-        if all(len(rows) == 1 for rows in each):
+        each = self._rows_of[nodes.clause]
+        chosen: Ints = each[:, 0]
+        if (each[:, -1] == chosen).all():
             return chosen
-        most, given, box = np.full(len(nodes), -np.inf), (nodes.side, nodes.alpha, nodes.beta), self._box(nodes.home)
-        for position in range(max(map(len, each))):
-            tried = np.array([rows[min(position, len(rows) - 1)] for rows in each])
-            value = self.maps.get(self.dual.maximise(self._forms(tried), *given, 0, box=box).value)
+        most, given = np.full(len(nodes), -np.inf), (nodes.side, nodes.alpha, nodes.beta)
+        box = self._box(self.maps.index(nodes.home))
+        for tried in each.T:
+            forms = self._forms(self.maps.index(tried))
+            value = self.maps.get(self.dual.maximise(forms, *given, 0, box=box).value)
             chosen, most = np.where(value > most, tried, chosen), np.maximum(most, value)
         return chosen
 
-    def _forms(self, row: Ints) -> Forms:
-        """The inequalities' g as forms of the output."""
-        region, put = self.problem.region, self.maps.put
-        direct = put(region.rows_x[row]) if region.rows_x.any() else None
-        return Forms(self.problem.network.output, put(region.rows_y[row]), direct, put(region.rows_c[row]))
+    def _forms(self, row: Any) -> Forms:
+        """The inequalities' g as forms of the output.   row: of these maps"""
+        g = self._inequalities
+        return Forms(self.problem.network.output, g.rows[row], None if g.direct is None else g.direct[row], g.bias[row])
 
     def descend(self, found: Bounded) -> None:
         """Look at the minimisers of the least bounds, after a short descent. Raises Found."""
@@ -294,76 +299,67 @@ class Relus:
         if (g <= 0).any():
             self.problem.try_points(points[np.argsort(g)])
 
-    def refute(self, found: Bounded, trust: bool | None = None) -> list[tc.Refutation | None]:
-        """A refutation for each node that looks closed, by the optimised numbers; None for the others."""
-        out: list[tc.Refutation | None] = [None] * len(found.nodes)
+    def refute(self, found: Bounded, trust: bool | None = None) -> tuple[Ints, Records]:
+        """Which nodes are closed, in rising order, and of each a record: its refutation by the optimised numbers."""
         closing = np.flatnonzero(found.value > self.target)
         closing = closing[np.argsort(found.value[closing], kind="stable")]
-        chunk, sure, start = self.problem.kernel.chunk, False, 0
+        chunk, start, closed = self.problem.kernel.chunk, 0, [closing[:0]]
         while start < len(closing):
             self.problem.deadline.check()
-            part = closing[start:] if sure else closing[start : start + chunk]
-            made = self._refute(found, part, sure)
-            for j, refutation in zip(part.tolist(), made, strict=True):
-                out[j] = refutation
-            # Where the kernel agrees to the most doubtful ones that are left, the others wait for the replay.
-            sure = None not in made and (self.trust if trust is None else trust)
+            part = closing[start : start + chunk]
+            closed.append(self._agreed(found, part))
             start += len(part)
-        return out
+            # Where the kernel agrees to the most doubtful ones that are left, the others wait for the replay.
+            if len(closed[-1]) == len(part) and (self.trust if trust is None else trust):
+                closed.append(closing[start:])
+                break
+        items = np.concatenate(closed)
+        order, table = np.argsort(items), self._places(found, items)
+        items = items[order]
+        return items, refutations(found.nodes.clause[items], table[order], self._multipliers(found, items))
 
-    def _refute(self, found: Bounded, items: Ints, sure: bool) -> list[tc.Refutation | None]:
-        maps, best, i = self.maps, found.best, self.maps.index(items)
-        clauses, side = found.nodes.clause[items], found.nodes.side[i]
-        own, source = found.own[items].tolist(), found.nodes.source[items].tolist()
-        tables, splits = self._tables(found, items), multipliers(self.neurons, maps, side, best.beta[i])
-        good = [True] * len(items)
-        if not sure:
-            good = self._agrees(clauses, found.nodes.home[items], maps.get(side), tables, splits).tolist()
-        known, out = self.problem.files.tables, list[tc.Refutation | None]()
-        for j, (yes, clause, pushes) in enumerate(zip(good, clauses.tolist(), splits, strict=True)):
-            if not yes:
-                out.append(None)
-                continue
-            place = None if own[j] else self._placed.get(source[j])
-            if place is None:
-                place = len(known)
-                known.append(tables[j])
-                if not own[j]:
-                    self._placed[source[j]] = place
-            out.append(tc.Refutation(clause, (), place, pushes))
-        return out
+    def _multipliers(self, found: Bounded, items: Ints) -> Splits:
+        i = self.maps.index(items)
+        return multipliers(self.neurons, self.maps, found.nodes.side[i], found.best.beta[i])
+
+    def _places(self, found: Bounded, items: Ints) -> Ints:
+        """Where the problem's tables hold the slopes of closed nodes, once for each source: new ones join them."""
+        known, source = self.problem.files.tables, np.where(found.own[items], ~items, found.nodes.source[items])
+        each, first, which = np.unique(source, return_index=True, return_inverse=True)
+        place = np.array([self._placed.get(s, -1) for s in each.tolist()], np.int64)
+        new = np.flatnonzero(place < 0)
+        new = new[np.argsort(first[new])]
+        place[new] = len(known) + np.arange(len(new))
+        known += self._tables(found, items[first[new]])
+        self._placed |= {s: p for s, p in zip(each[new].tolist(), place[new].tolist(), strict=True) if s >= 0}
+        return place[which]
 
     def _tables(self, found: Bounded, items: Ints) -> list[tc.SlopeTable]:
-        """The slopes of some of the bounded nodes: those of one source share a table."""
-        maps, best, shared = self.maps, found.best, self._shared
-        own, source = found.own[items], found.nodes.source[items].tolist()
-        alone, i = np.flatnonzero(own).tolist(), maps.index(items[own])
-        mine = dict(zip(alone, slope_tables(self.neurons, maps, best.alpha[i], best.upper[i]), strict=True))
-        first = {s: j for j, s in enumerate(source) if not own[j] and s not in shared}
-        i = maps.index(items[np.array(list(first.values()), np.int64)])
-        shared |= zip(first, slope_tables(self.neurons, maps, best.alpha[i]), strict=True)
-        return [mine[j] if own[j] else shared[s] for j, s in enumerate(source)]
+        """The slopes of some of the bounded nodes. Where others may share them, every one is kept."""
+        maps, xp, i = self.maps, self.maps.xp, self.maps.index(items)
+        own = maps.index(found.own[items])[:, None] > 0
+        upper = xp.where(own, found.best.upper[i], self.dual.one)
+        return slope_tables(self.neurons, maps, found.best.alpha[i], upper)
 
-    def _agrees(
-        self, clauses: Ints, home: Ints, side: F64, tables: list[tc.SlopeTable], splits: list[Multipliers]
-    ) -> NDArray[np.bool_]:
-        """Whether the kernel refutes these clauses with these numbers.   Shapes  side: [B, U]"""
-        homes, own = np.unique(home, return_inverse=True)
+    def _agreed(self, found: Bounded, items: Ints) -> Ints:
+        """Those of some nodes whose clauses the kernel refutes with the optimised numbers."""
+        homes, home = np.unique(found.nodes.home[items], return_inverse=True)
         state = states(self.state, self.neurons, self.lo[homes], self.hi[homes])
+        side = self.maps.get(found.nodes.side[self.maps.index(items)])
         row, n = np.nonzero(side)
         value, entry, sign = self.neurons.value[n], self.neurons.entry[n], side[row, n].astype(np.int64)
-        cuts = Cuts.of(state, own, Splits(row, value, entry, sign, np.zeros(len(row))))
-        push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, own in enumerate(splits) for v, i, s, m in own])
-        asked = [(int(c), ()) for c in clauses]
+        cuts = Cuts.of(state, home, Splits(row, value, entry, sign, np.zeros(len(row))))
+        slopes = slope_rows(self._tables(found, items), self.problem.network.free)
+        push = pushes(self._multipliers(found, items))
+        asked = [(c, ()) for c in found.nodes.clause[items].tolist()]
         begun = self.problem.deadline.spent
-        slopes = slope_rows(tables, self.problem.network.free)
         agrees = self.problem.kernel.refute(state, asked, slopes, push, cuts)
-        self._agreed, self._took = self._agreed + len(clauses), self._took + self.problem.deadline.spent - begun
-        return agrees
+        self._asked, self._took = self._asked + len(items), self._took + self.problem.deadline.spent - begun
+        return items[agrees]
 
     def replay_of(self, nodes: int) -> float:
         """About how many seconds the replay of a tree with so many nodes takes: a device visits more than it can."""
-        return 0.5 * nodes * self._took / max(1, self._agreed) / self.problem.replayers
+        return 0.5 * nodes * self._took / max(1, self._asked) / self.problem.replayers
 
     def children(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> Nodes:
         """Both children of some of the bounded nodes. Raises Budget or Stuck where no split can help."""
@@ -373,7 +369,7 @@ class Relus:
         chosen = self._choose(found, items) if len(items) else items
         value, entry = self.neurons.value[chosen], self.neurons.entry[chosen]
         numbers = builder.split_value(nodes.number[items], value, entry, 0.0)
-        i, at = maps.index(items), (maps.index(np.arange(len(items))), maps.index(chosen))
+        i, at = maps.index(items), (maps.count(len(items)), maps.index(chosen))
         alpha, upper = best.alpha[i], best.upper[i]
         source = np.where(found.own[items], self._sources(len(items)), nodes.source[items])
         parts = []
@@ -400,7 +396,8 @@ class Relus:
     def _choose(self, found: Bounded, items: Ints) -> Ints:
         """The neuron to split for each item: of those whose chords cost most, the one whose sides gain most."""
         maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
-        at, (lo, hi) = maps.index(items), self._box(nodes.home[items])
+        at, home, row = (maps.index(column) for column in (items, nodes.home, found.row))
+        lo, hi = self._box(home[at])
         free = (nodes.side[at] == 0) & (lo < 0) & (hi > 0)
         cost = xp.where(free, xp.nan_to_num(best.cost[at]), self.dual.zero)
         stuck = xp.amax(cost, -1) <= 0
@@ -413,30 +410,29 @@ class Relus:
                 raise Stuck("every relu that matters is decided, and the bound still does not close")
         count = min(CANDIDATES, cost.shape[1])
         most = maps.largest(cost, count)
-        tried = np.asarray(maps.get(most))
-        each, neuron = np.repeat(np.arange(len(items)), 2 * count), np.repeat(tried.reshape(-1), 2)
-        sign = np.tile(np.array([-1.0, 1.0]), tried.size)
-        row = found.row[items]
-        value = np.empty(len(each))
+        every = maps.count(2 * len(items) * count)  # both sides of each candidate of each item
+        each, neuron, values = at[every // (2 * count)], most.reshape(-1)[every // 2], []
+        sign = (2 * (every % 2) - 1) * self.dual.one
         size = self.problem.deadline.memory.size(self.engine.batch(len(self.neurons)))
-        for start in range(0, len(each), size):
+        for start in range(0, len(every), size):
             part = slice(start, start + size)
-            i, rows = maps.index(items[each[part]]), np.arange(len(each[part]))
-            entry, signs = (maps.index(rows), maps.index(neuron[part])), maps.put(sign[part])
+            i, signs, entry = each[part], sign[part], (maps.count(len(each[part])), neuron[part])
             side, alpha, beta, upper = nodes.side[i], best.alpha[i], best.beta[i], best.upper[i]  # copies
             low, high = (first_multiplier(xp, alpha[entry], upper[entry], s) for s in (-1, 1))
             side[entry], beta[entry] = signs, xp.where(signs < 0, low, high)
-            forms, box = self._forms(row[each[part]]), self._box(nodes.home[items[each[part]]])
-            value[part] = maps.get(self.dual.maximise(forms, side, alpha, beta, 0, box=box).value)
+            forms, box = self._forms(row[i]), self._box(home[i])
+            values.append(self.dual.maximise(forms, side, alpha, beta, 0, box=box).value)
+        value = np.asarray(maps.get(xp.concatenate(values)), np.float64)
         both = np.minimum(value.reshape(len(items), count, 2), self.target)
         score = np.maximum(both - found.value[items, None, None], LEAST).prod(axis=2)
-        score[maps.get(cost[maps.index(np.arange(len(items)))[:, None], most]) <= 0] = -np.inf
-        return np.take_along_axis(tried, score.argmax(axis=1)[:, None], axis=1)[:, 0]
+        score[maps.get(cost[maps.count(len(items))[:, None], most]) <= 0] = -np.inf
+        return np.asarray(maps.get(most[maps.count(len(items)), maps.index(score.argmax(axis=1))]))
 
     def _cost_of_contradiction(self, found: Bounded, items: Ints) -> Any:
         """What the lines of each neuron cost the bound of all splits together, each in the measure of its width."""
         maps, at = self.maps, self.maps.index(items)
-        side, forms, (lo, hi) = found.nodes.side[at], self._forms(found.row[items]), self._box(found.nodes.home[items])
+        forms, (lo, hi) = self._forms(maps.index(found.row[items])), self._box(maps.index(found.nodes.home[items]))
+        side = found.nodes.side[at]
         beta = abs(side) / maps.xp.clip(hi - lo, NARROW, None)
         return self.dual.maximise(forms, side, found.best.alpha[at], beta, 0, box=(lo, hi)).cost
 

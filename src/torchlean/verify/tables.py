@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,9 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Maps
+from torchlean_check.pushes import Splits
 
 UNIT = 2.0**14  # slopes in tables are multiples of 2^-14
-
-Multipliers = tuple[tuple[int, int, int, float], ...]  # value, entry, side, multiplier
 
 
 def units(xp: Any, alpha: Any) -> Any:
@@ -41,15 +39,21 @@ def slope_table(neurons: Neurons, alpha: NDArray[np.float64]) -> tc.SlopeTable:
 
 def multipliers(
     neurons: Neurons, maps: Maps, side: Any, beta: Any, scale: NDArray[np.float64] | None = None
-) -> list[Multipliers]:
-    """Those of splits that are not 0, each row's.   Shapes  side, beta: [B, U], of these maps; scale: [B]"""
+) -> Splits:
+    """Those of splits that are not 0, in the place of `at`: row by row, in the order of the neurons.
+
+    Shapes   side, beta: [B, U], of these maps; scale: [B]
+    """
     used = maps.xp.where(side != 0, beta, maps.xp.zeros_like(beta))  # not 0 * beta: it may be no number there
     at = maps.nonzero(used)
     row, n = (np.asarray(maps.get(i)) for i in at)
     factor, sides = np.asarray(maps.get(used[at]), np.float64), maps.get(side[at]).astype(np.int64)
     if scale is not None:
         factor = factor * scale[row]
-    columns = neurons.value[n], neurons.entry[n], sides, factor
-    every = list(zip(*(column.tolist() for column in columns), strict=True))
-    ends = np.searchsorted(row, np.arange(len(side) + 1)).tolist()
-    return [tuple(every[a:b]) for a, b in pairwise(ends)]
+    return Splits(row, neurons.value[n], neurons.entry[n], sides, factor)
+
+
+def pushes(splits: Splits) -> tc.Pushes:
+    """What the kernel adds for these multipliers of splits at 0."""
+    zero = np.zeros(len(splits.at))
+    return tc.Pushes(splits.row, splits.value, splits.entry, -np.maximum(splits.at, 0.0) * splits.side, zero)

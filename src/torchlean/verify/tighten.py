@@ -10,8 +10,9 @@ Source   Kotha et al. 2023, arXiv:2302.01404; Xu et al. 2021, arXiv:2011.13824 (
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,12 @@ from torchlean.verify.ascent import Best
 from torchlean.verify.cases import Case, Warm, stacked, states
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import GAIN, MARGIN, derive, take
-from torchlean.verify.forks import Forks, fork
+from torchlean.verify.forks import Forks, Trees, fork
 from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.maps import Maps
 from torchlean.verify.relus import Relus
 from torchlean.verify.tables import multipliers, slope_tables
-from torchlean_check.cases import Case as Fork
+from torchlean_check.woven import bounds
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,6 +48,7 @@ class Tightening:
         of = self.problem.region.row_clause
         self.rows = np.flatnonzero(np.isin(of, list(scales)))
         self.of = of[self.rows]
+        self.place = np.array([(self.of[:r] == c).sum() for r, c in enumerate(self.of.tolist())])  # in its clause
         self.scale = np.array([scales[c] for c in self.of.tolist()])
         self._joins: tuple[Maps, Clause] | None = None
 
@@ -81,9 +83,10 @@ class Tightening:
         case, column, sign = np.repeat(case, 2), np.repeat(column, 2), np.tile([1.0, -1.0], len(case))
         wide = (hi - lo)[case, column]
         old = np.where(sign > 0, lo[case, column], -hi[case, column]) / wide
-        entry = relus.neurons.index[value][column]
-        alpha, beta, weight = self._start(value, cases, case, column, sign)
-        side, *box = (maps.put(stacked(cases, name)) for name in ("side", "lo", "hi"))
+        entry, factor, home = maps.index(relus.neurons.index[value][column]), maps.put(sign / wide), maps.index(case)
+        parts = [slice(a, b) for a, b in pairwise(np.searchsorted(case, np.arange(len(cases) + 1)).tolist())]
+        alpha, beta, weight = self._start(value, cases, parts, column, sign)
+        sides, *box = (maps.put(stacked(cases, name)) for name in ("side", "lo", "hi"))
         size = memory.size(relus.engine.batch(len(relus.neurons)))
         width, clause, done = relus.dual.network.nodes[value].size, self._clause(), 0
         own = maps.put((np.array([c.clause for c in cases])[case][:, None] == self.of).astype(np.float64))
@@ -92,10 +95,10 @@ class Tightening:
             if share.left < 0:
                 break
             rows = slice(start, min(start + size, len(case)))
-            count, i = rows.stop - start, maps.index(case[rows])
-            factor, boxes = sign[rows] / wide[rows], (box[0][i], box[1][i])
-            forms = Forms.entries(maps, value, width, entry[rows], factor, clause, own[rows])
-            given = forms, side[i], alpha[rows], beta[rows]
+            count, i = rows.stop - start, home[rows]
+            side, boxes = sides[i], (box[0][i], box[1][i])
+            forms = Forms.entries(maps, value, width, entry[rows], factor[rows], clause, own[rows])
+            given = forms, side, alpha[rows], beta[rows]
             call = partial(relus.dual.maximise, *given, STEPS, target=np.inf, weight=weight[rows], box=boxes)
             best = memory.attempt(call, count)
             if best is None:
@@ -105,48 +108,48 @@ class Tightening:
             bound, trees = np.asarray(maps.get(best.value), np.float64), None
             if leaves > 1:
                 duals = best.alpha, best.beta, forms.clause, best.weight
-                forks = Forks(value, entry[rows], sign[rows], wide[rows], side[i], *duals, boxes)
+                forks = Forks(value, entry[rows], factor[rows], side, *duals, boxes)
                 bound, trees = fork(relus.dual, forks, leaves, size, self.problem.deadline, share, memory)
             gained = np.flatnonzero(bound > old[rows] + GAIN)
             at = start + gained
             taken = (bound[gained] - MARGIN) * wide[at]
-            kept = [() if trees is None else trees[j] for j in gained.tolist()]
-            self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained, kept)
-        self._keep(value, cases, case[:done], column[:done], sign[:done], alpha, beta, weight)
+            self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained, side, trees)
+        self._keep(value, cases, [p for p in parts if p.stop <= done], column, sign, alpha, beta, weight)
         after = np.stack([c.hi[part] - c.lo[part] for c in cases])
         before, now = (np.where(open_, w, 0.0).sum(axis=1) for w in (hi - lo, after))
         return [1.0 - n / b if b > 0 else 0.0 for n, b in zip(now.tolist(), before.tolist(), strict=True)]
 
-    def _start(self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64) -> tuple[Any, Any, Any]:
-        """Slopes and multipliers to start from: those of the last pass, whose neurons these are among."""
-        maps, default = self.relus.maps, self.relus.neurons.default()
-        parts = []
-        for c, own in enumerate(cases):
-            mine = np.flatnonzero(case == c)
-            warm = own.warm.get(value)
-            if warm is not None and warm.maps is maps and len(mine):
-                i = maps.index(warm.at[(sign[mine] < 0).astype(np.int64), column[mine]])
-                parts.append((warm.alpha[i], warm.beta[i], warm.weight[i]))
-            elif len(mine):
-                alpha = maps.put(np.repeat(default[None], len(mine), axis=0))
-                parts.append((alpha, 0 * alpha, maps.zeros(len(mine), len(self.rows))))
-        alpha, beta, weight = (maps.xp.concatenate(column) for column in zip(*parts, strict=True))
+    def _start(
+        self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64
+    ) -> tuple[Any, Any, Any]:
+        """Slopes and multipliers to start from: those of the last pass, whose neurons these are among.
+
+        parts   the rows of each case
+        """
+        maps, found = self.relus.maps, []
+        default = maps.put(self.relus.neurons.default())
+        for own, rows in zip(cases, parts, strict=True):
+            warm, count = own.warm.get(value), rows.stop - rows.start
+            if warm is not None and warm.maps is maps and count:
+                i = maps.index(warm.at[(sign[rows] < 0).astype(np.int64), column[rows]])
+                found.append((warm.alpha[i], warm.beta[i], warm.weight[i]))
+            elif count:
+                nothing = maps.zeros(count, len(default))
+                found.append((default + nothing, nothing, maps.zeros(count, len(self.rows))))
+        alpha, beta, weight = (maps.xp.concatenate(each) for each in zip(*found, strict=True))
         return alpha, beta, weight
 
     def _keep(
-        self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64,
+        self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64,
         alpha: Any, beta: Any, weight: Any,
     ) -> None:  # fmt: skip
-        """Remember where the pass ended, for each case whose every row was done."""
+        """Remember where the pass ended, for the first cases, whose every row was done."""
         part = self.relus.neurons.at[value]
-        for c, own in enumerate(cases):
-            mine = np.flatnonzero(case == c)
-            if not len(mine):
-                continue
-            at = np.full((2, part.stop - part.start), -1)
-            at[(sign[mine] < 0).astype(np.int64), column[mine]] = np.arange(len(mine))
-            rows = slice(int(mine[0]), int(mine[-1]) + 1)
-            own.warm[value] = Warm(self.relus.maps, at, alpha[rows], beta[rows], weight[rows])
+        for own, rows in zip(cases, parts, strict=False):
+            if rows.stop > rows.start:
+                at = np.full((2, part.stop - part.start), -1)
+                at[(sign[rows] < 0).astype(np.int64), column[rows]] = np.arange(rows.stop - rows.start)
+                own.warm[value] = Warm(self.relus.maps, at, alpha[rows], beta[rows], weight[rows])
 
     def _clause(self) -> Clause:
         """The rows of all clauses in the arrays of the maps: one object, by which a recording knows them."""
@@ -159,37 +162,42 @@ class Tightening:
 
     def _take(
         self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64, wide: F64, bound: F64, best: Best,
-        rows: Ints, trees: list[tuple[Fork, ...]],
+        rows: Ints, side: Any, trees: Trees | None,
     ) -> None:  # fmt: skip
-        """Take bounds over into the cases, as derivations.   Shapes  [N] each; rows: theirs in `best`"""
+        """Take bounds over into the cases, as derivations.
+
+        Shapes  case, rows: [N], rising; column, sign, wide, bound: [N]; rows: theirs in `best`, `side` and the trees
+        """
         if not len(case):
             return
         relus, neurons, maps, i = self.relus, self.relus.neurons, self.relus.maps, self.relus.maps.index(rows)
-        tables = slope_tables(neurons, maps, best.alpha[i], None if any(trees) else best.upper[i])
-        side = maps.put(stacked(cases, "side"))[maps.index(case)]
-        splits = multipliers(neurons, maps, side, best.beta[i], wide)
-        assert best.weight is not None
-        factors = np.asarray(maps.get(best.weight[i]), np.float64) * wide[:, None] / self.scale
-        entry, signs = neurons.index[value][column].tolist(), sign.astype(int).tolist()
         known = self.problem.files.tables
-        bounds: dict[int, list[tc.Bound]] = {}
-        for j, c in enumerate(case.tolist()):
-            weights = tuple(enumerate(factors[j, self.of == cases[c].clause].tolist()))
-            bound_ = tc.Bound(entry[j], signs[j], weights, len(known), splits[j], trees[j])
-            bounds.setdefault(c, []).append(bound_)
-            known.append(tables[j])
-        for c, mine in bounds.items():
+        table = len(known) + np.arange(len(rows))
+        known += slope_tables(neurons, maps, best.alpha[i], best.upper[i] if trees is None else None)
+        splits = multipliers(neurons, maps, side[i], best.beta[i], wide)
+        of = np.array([c.clause for c in cases])[case]
+        nodes = (0 * rows, rows[:0]) if trees is None else trees.preorder(rows)
+        assert best.weight is not None
+        weights = self._weights(of, best.weight[i], wide)
+        entry, at = neurons.index[value][column], neurons.at[value].start + column
+        made = bounds(entry, sign.astype(np.int64), weights, table, splits, nodes)
+        for first, end in pairwise([*np.flatnonzero(np.diff(case, prepend=-1)).tolist(), len(case)]):
+            part = slice(first, end)
+            own, found = cases[case[first]], made.part(part)
             if relus.trust:
-                cases[c].found.append(tc.Derivation(value, tuple(mine), cases[c].clause))
+                own.found.append(tc.Derivation(value, found, own.clause))
+                own.empty |= take(own.lo, own.hi, at[part], sign[part], bound[part])
             else:
-                self._derive(value, cases[c], mine)
-        if relus.trust:
-            at = neurons.at[value].start + column
-            for c in bounds:
-                mine = case == c
-                cases[c].empty |= take(cases[c].lo, cases[c].hi, at[mine], sign[mine], bound[mine])
+                self._derive(value, own, found)
 
-    def _derive(self, value: int, case: Case, bounds: list[tc.Bound]) -> None:
+    def _weights(self, clause: Ints, weight: Any, wide: F64) -> tuple[Ints, Ints, F64]:
+        """Of each bound, the multipliers of its clause's inequalities: how many, which, and what they are."""
+        factor = np.asarray(self.relus.maps.get(weight), np.float64) * wide[:, None] / self.scale
+        mine = clause[:, None] == self.of
+        j, r = np.nonzero(mine)
+        return mine.sum(axis=1), self.place[r], factor[j, r]
+
+    def _derive(self, value: int, case: Case, bounds: Sequence[tc.Bound]) -> None:
         """Let the kernel derive these bounds."""
         relus = self.relus
         state = states(relus.state, relus.neurons, case.lo[None], case.hi[None])

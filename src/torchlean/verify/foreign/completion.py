@@ -21,8 +21,9 @@ from torchlean.verify.maps import Engine, NumpyMaps
 from torchlean.verify.outcome import Budget, Proof, Stuck
 from torchlean.verify.problem import Problem
 from torchlean.verify.refine import Refinement
-from torchlean.verify.tables import multipliers, slope_table
+from torchlean.verify.tables import multipliers, pushes, slope_table
 from torchlean_check.records import slope_rows
+from torchlean_check.woven import refutations
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -176,18 +177,17 @@ class _Completion:
         """The kernel's refutations of the node's clauses with the optimised numbers, and the clauses that stay open."""
         region, kernel, tables = self.problem.region, self.problem.kernel, self.problem.files.tables
         state = self._state(node.side)
-        left, record = list(node.open), []
+        left, record = list(node.open), list[tc.Refutation]()
         for j in items.tolist():
             clause = int(region.row_clause[row[j]])
             if clause not in left or not found.value[j] > self.target:
                 continue
             table = slope_table(self.neurons, found.alpha[j])
             beta = np.where((node.side != 0) & (found.beta[j] > 0), found.beta[j], 0.0)
-            splits = multipliers(self.neurons, self.host, node.side[None], beta[None])[0]
-            push = tc.Pushes.split([(0, value, index, side, 0.0, m) for value, index, side, m in splits])
-            if kernel.refute(state, [(clause, ())], slope_rows([table], kernel.network.free), push)[0]:
+            splits = multipliers(self.neurons, self.host, node.side[None], beta[None])
+            if kernel.refute(state, [(clause, ())], slope_rows([table], kernel.network.free), pushes(splits))[0]:
+                record += refutations(np.array([clause]), np.array([len(tables)]), splits)[0].refutations
                 tables.append(table)
-                record.append(tc.Refutation(clause, (), len(tables) - 1, splits))
                 left.remove(clause)
         return record, left
 
