@@ -83,7 +83,7 @@ class Ascent:
         starts = (self.given.alpha, self.given.beta, self.given.weight)
         self.free = [v + 0 for v in starts if v is not None]
         walk = self._walk()
-        point = self._point(walk)
+        point = walk.point
         self.kept = [v + 0 for v in self._now(walk, point)]
         if self.given.hold:
             self.kept[2] = self.free[0]
@@ -102,13 +102,13 @@ class Ascent:
     def step(self, now: Sequence[Any]) -> None:
         """Keep what is better than before, and move on."""
         walk = self._walk()
-        point = self._point(walk)
+        point = walk.point
         self._keep(walk, point)
         self._move(walk, point, now)
 
     def finish(self) -> None:
         walk = self._walk()
-        self._keep(walk, self._point(walk))
+        self._keep(walk, walk.point)
 
     @property
     def best(self) -> Best:
@@ -121,9 +121,6 @@ class Ascent:
     def _walk(self) -> Walk:
         alpha, beta, *weight = self.free
         return Walk(self.dual, self.given.forms, self.given.side, alpha, beta, self.lines, *weight)
-
-    def _point(self, walk: Walk) -> Any:
-        return self.dual.center - self.xp.sign(walk.form) * self.dual.radius
 
     def _keep(self, walk: Walk, point: Any) -> None:
         better = walk.total > self.kept[0]

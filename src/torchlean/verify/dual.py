@@ -25,7 +25,7 @@ from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
 from torchlean.verify.forms import Forms
 from torchlean.verify.graphs import LEAST, MOST, Recorder
 from torchlean.verify.maps import Maps
-from torchlean.verify.walk import Lines
+from torchlean.verify.walk import Lines, Walk
 from torchlean_check.network import Network
 
 F64 = NDArray[np.float64]
@@ -137,6 +137,12 @@ class Dual:
         if self.recorder is not None and len(side) >= LEAST and len(side) * len(self.neurons) <= MOST:
             return self.recorder.ascend(given, steps, target)
         return ascend(Ascent(self, given), schedule(steps), target)
+
+    def gains(
+        self, forms: Forms, side: Any, alpha: Any, beta: Any, box: tuple[Any, Any] | None = None
+    ) -> tuple[Any, Any]:
+        """What the bounds may gain, at most, on both sides of a split of each neuron; see `Walk.gains`."""
+        return Walk(self, forms, side, alpha, beta, self.lines(side, box)).gains()
 
     def lines(self, side: Any, box: tuple[Any, Any] | None = None) -> Lines:
         """The lines of every neuron where these splits and boxes hold; None: the root's boxes."""
