@@ -15,6 +15,7 @@ from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.fused import Fused
 from torchlean.verify.maps import NumpyMaps, TorchMaps
+from torchlean.verify.relus import first_multiplier
 from torchlean.verify.walk import Walk
 from torchlean_check.network import Affine, Relu
 
@@ -143,6 +144,35 @@ def test_gradients_are_those_of_the_bound(name, kernel_of) -> None:
             assert (up - down) / 2e-7 == pytest.approx(found[which][0, n], abs=1e-5)
 
 
+def side_bounds(dual, neurons, rows, alpha, sign):
+    """The bound with each neuron split on this side alone, its multiplier such that the lower line stays as it was."""
+    size = len(neurons)
+    start = dual.maximise(forms(dual, rows), np.zeros((1, size)), alpha, np.zeros((1, size)), 0)
+    each = first_multiplier(np, alpha[0], start.upper[0], sign)
+    given = forms(dual, rows.repeat(size, axis=0)), sign * np.eye(size), alpha.repeat(size, axis=0), np.diag(each)
+    return start, dual.maximise(*given, 0).value - start.value[0]
+
+
+@pytest.mark.parametrize("name", ["mlp", "residual"])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_side_of_a_split_gains_more_than_the_minimiser_tells(name, seed, kernel_of) -> None:
+    """And as much, where the side keeps the minimiser, as in the first layer some do; nothing, under a lower line."""
+    rng = np.random.default_rng(seed)
+    kernel = kernel_of(name, seed)
+    dual, neurons = dual_of(kernel)
+    for k in dual.charge:
+        dual.charge[k] = dual.charge[k] * FACTOR
+    rows, alpha = rng.standard_normal((1, kernel.network.outputs)), rng.random((1, len(neurons)))
+    told = dual.gains(forms(dual, rows), 0 * alpha, alpha, 0 * alpha)
+    reached = 0
+    for sign, most in zip((-1, 1), (gain[0] for gain in told), strict=True):
+        start, gain = side_bounds(dual, neurons, rows, alpha, sign)
+        assert (gain <= most + 1e-12).all()  # 1e-12: rounding in sums of another order
+        assert (most[start.upper[0] >= 0] == 0).all() and (most >= -1e-12).any()
+        reached += int((gain > 0.999 * most)[most > 1e-3].sum())
+    assert reached >= 2
+
+
 def test_optimising_never_loses(kernel_of) -> None:
     dual, neurons = dual_of(kernel_of("mlp", 1))
     zero = np.zeros((2, len(neurons)))
@@ -190,6 +220,9 @@ def test_torch_walks_as_numpy_does(name, device, kernel_of) -> None:
     theirs = other.maximise(forms(other, rows), put(side), put(alpha), put(beta), 0)
     for name in ("value", "cost", "point"):
         np.testing.assert_allclose(getattr(mine, name), other.maps.get(getattr(theirs, name)), rtol=2e-4, atol=2e-5)
+    told = dual.gains(forms(dual, rows), side, alpha, beta)
+    for mine, theirs in zip(told, other.gains(forms(other, rows), put(side), put(alpha), put(beta)), strict=True):
+        np.testing.assert_allclose(mine, other.maps.get(theirs), rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.gpu
@@ -261,6 +294,8 @@ def test_kernels_do_what_plain_operations_do(name, kernel_of) -> None:
         plain = ascend(Ascent(dual, given), dual.plan(steps), np.inf)
         mine = ascend(Fused(dual, given), dual.plan(steps), np.inf)
         assert torch.equal(seed, before)
+        for theirs, ours in zip(Ascent(dual, given).gains(), Fused(dual, given).gains(), strict=True):
+            assert torch.allclose(theirs, ours, rtol=1e-3, atol=1e-4)
         for field in dataclasses.fields(Best):
             theirs, ours = (getattr(best, field.name) for best in (plain, mine))
             assert (theirs is None) == (ours is None)

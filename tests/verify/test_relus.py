@@ -121,6 +121,28 @@ def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypa
     assert 2 < len(tables) < len(refutations) / 2
 
 
+def test_few_neurons_are_tried_and_the_best_is_nearly_always_among_them(mlp, files, monkeypatch) -> None:
+    """What is split is what would be if all were tried; of the few, none is stable or split already."""
+    own, same = Relus._choose, []
+
+    def choose(self, found, items):
+        chosen = own(self, found, items)
+        if len(items):
+            side = np.asarray(self.maps.get(found.nodes.side))[items, chosen]
+            assert (side == 0).all() and (self.neurons.lo[chosen] < 0).all() and (self.neurons.hi[chosen] > 0).all()
+            with monkeypatch.context() as setting:
+                setting.setattr("torchlean.verify.relus.CANDIDATES", len(self.neurons))
+                same.extend((own(self, found, items) == chosen).tolist())
+        return chosen
+
+    monkeypatch.setattr(Relus, "_choose", choose)
+    trees_alone(monkeypatch)
+    for seed in (1, 3, 4):
+        model, claim = claim_of(mlp, files, seed, 1.3)
+        assert verify_files(model, claim, 300.0, strategy="neurons").status.value == "unsat"
+    assert len(same) > 100 and np.mean(same) > 0.98
+
+
 def test_what_a_tree_closed_before_it_was_given_up_is_kept(mlp, files, monkeypatch) -> None:
     """What is left is searched as cases of their own, and the whole is a proof."""
     cuts, own = [], tc.TreeBuilder.cut

@@ -90,6 +90,9 @@ class Run(Protocol):
 
     def finish(self) -> None: ...
 
+    def gains(self) -> tuple[Any, Any]:
+        """What splits may gain where the run starts (walk.py)."""
+
 
 class Ascent:
     """A run by plain operations.
@@ -106,7 +109,7 @@ class Ascent:
         starts = (self.given.alpha, self.given.beta, self.given.weight)
         self.free = [v + 0 for v in starts if v is not None]
         walk = self._walk()
-        point = self._point(walk)
+        point = walk.point
         self.kept = [v + 0 for v in self._now(walk, point)]
         if self.given.hold:
             self.kept[2] = self.free[0]
@@ -125,13 +128,16 @@ class Ascent:
     def step(self, now: Sequence[Any]) -> None:
         """Keep what is better than before, and move on."""
         walk = self._walk()
-        point = self._point(walk)
+        point = walk.point
         self._keep(walk, point)
         self._move(walk, point, now)
 
     def finish(self) -> None:
         walk = self._walk()
-        self._keep(walk, self._point(walk))
+        self._keep(walk, walk.point)
+
+    def gains(self) -> tuple[Any, Any]:
+        return self.look()[0].gains()
 
     @property
     def value(self) -> Any:
@@ -148,9 +154,6 @@ class Ascent:
     def _walk(self) -> Walk:
         alpha, beta, *weight = self.free
         return Walk(self.dual, self.given.forms, self.given.side, alpha, beta, self.lines, *weight)
-
-    def _point(self, walk: Walk) -> Any:
-        return self.dual.center - self.xp.sign(walk.form) * self.dual.radius
 
     def _keep(self, walk: Walk, point: Any) -> None:
         better = walk.total > self.kept[0]

@@ -154,6 +154,13 @@ class Dual:
             self._plans[steps] = self.maps.put(np.array(schedule(steps)).reshape(-1, 3))
         return self._plans[steps]
 
+    def gains(
+        self, forms: Forms, side: Any, alpha: Any, beta: Any, box: tuple[Any, Any] | None = None
+    ) -> tuple[Any, Any]:
+        """What the bounds may gain, at most, on both sides of a split of each neuron; see walk.py."""
+        given = Given(forms, side, alpha, beta, None, (self.lo, self.hi) if box is None else box)
+        return self.ascent(given).gains()
+
     def lines(self, side: Any, box: tuple[Any, Any] | None = None) -> Lines:
         """The lines of every neuron where these splits and boxes hold; None: the root's boxes."""
         xp = self.xp

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torchlean.verify.ascent import NARROW, RATE, WEIGHT_RATE, Best, Given, climb
+from torchlean.verify.walk import gains
 from torchlean_check.network import Affine, Network, Relu
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ class Fused:
     def finish(self) -> None:
         self._walk(keep=True)
         self._move(None, keep=True)
+
+    def gains(self) -> tuple[Any, Any]:
+        self.look()
+        self._ahead()
+        return gains(self.dual, self.dual.lines(self.given.side, self.given.box), self.upper, self.pre)
 
     @property
     def best(self) -> Best:

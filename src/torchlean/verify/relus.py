@@ -4,10 +4,12 @@ The nodes of a batch optimise slopes and split multipliers together. What looks 
 same numbers: the kernel repeats the most doubtful ones of each batch, and where it agrees to them the others wait for
 the replay of the whole tree (seal.py), which decides.
 
-Source   Bunel et al. 2020, arXiv:1909.06588 (the cost of a chord as a score); De Palma et al. 2021, arXiv:2104.06718
-         (the best few are tried on both sides before one is taken); Achterberg et al. 2005,
-         doi:10.1016/j.orl.2004.04.002 (the product of both sides' gains); Wang et al. 2021, arXiv:2103.06624
-         (multipliers)
+The neuron to split is the one whose two sides gain most, by their product. What they may gain at most is read off the
+bound's minimiser for all neurons by one walk (walk.py); the few that look best are bounded on both sides.
+
+Source   De Palma et al. 2021, arXiv:2104.06718 (the best few are tried on both sides before one is taken); Achterberg
+         et al. 2005, doi:10.1016/j.orl.2004.04.002 (the product of both sides' gains); Wang et al. 2021,
+         arXiv:2103.06624 (multipliers)
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ Ints = NDArray[np.int64]
 STEPS_ROOT, STEPS, STEPS_OWN, STEPS_LAST = 60, 10, 16, 60
 LEVELS = 16  # of a tree with the same slopes: a table in the certificate holds them for all leaves below
 TRIAL = 400  # nodes of a tree that is tried, at least
-CANDIDATES = 16  # neurons that are tried on both sides
+CANDIDATES = 4  # neurons that are tried on both sides
+SHARE = 1e-3  # of what its lines may cost: what a side of a neuron may gain at least, where none looks better
 LEAST = 1e-9  # what a side gains at least, where gains are multiplied
 HOPE = 8  # times what its lines may cost a bound: what splits may give it
 SOON = 0.4  # of a tree's time, after which it is given up where little of it is closed
@@ -394,7 +397,7 @@ class Relus:
         return out
 
     def _choose(self, found: Bounded, items: Ints) -> Ints:
-        """The neuron to split for each item: of those whose chords cost most, the one whose sides gain most."""
+        """The neuron to split for each item: of those whose sides may gain most, the one whose sides gain most."""
         maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
         at, home, row = (maps.index(column) for column in (items, nodes.home, found.row))
         lo, hi = self._box(home[at])
@@ -409,7 +412,7 @@ class Relus:
                     raise Budget
                 raise Stuck("every relu that matters is decided, and the bound still does not close")
         count = min(CANDIDATES, cost.shape[1])
-        most = maps.largest(cost, count)
+        most = maps.largest(self._hopes(found, at, row[at], (lo, hi), cost), count)
         every = maps.count(2 * len(items) * count)  # both sides of each candidate of each item
         each, neuron, values = at[every // (2 * count)], most.reshape(-1)[every // 2], []
         sign = (2 * (every % 2) - 1) * self.dual.one
@@ -427,6 +430,17 @@ class Relus:
         score = np.maximum(both - found.value[items, None, None], LEAST).prod(axis=2)
         score[maps.get(cost[maps.count(len(items))[:, None], most]) <= 0] = -np.inf
         return np.asarray(maps.get(most[maps.count(len(items)), maps.index(score.argmax(axis=1))]))
+
+    def _hopes(self, found: Bounded, at: Any, row: Any, box: tuple[Any, Any], cost: Any) -> Any:
+        """A score of each neuron, by what its sides may gain; where none may gain, by what its lines cost.
+
+        Shapes  at, row: [N], indices of the maps; box: [N, U] or [U] each; cost: [N, U] -> [N, U]
+        """
+        xp, nodes, best = self.maps.xp, found.nodes, found.best
+        sides = self.dual.gains(self._forms(row), nodes.side[at], best.alpha[at], best.beta[at], box)
+        need = xp.clip(self.target - best.value[at], LEAST, None)[:, None]
+        low, high = (xp.minimum(xp.maximum(xp.nan_to_num(gain), SHARE * cost), need) for gain in sides)
+        return xp.where(cost > 0, xp.sqrt(low) * xp.sqrt(high), self.dual.zero)
 
     def _cost_of_contradiction(self, found: Bounded, items: Ints) -> Any:
         """What the lines of each neuron cost the bound of all splits together, each in the measure of its width."""

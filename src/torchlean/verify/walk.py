@@ -1,7 +1,8 @@
-"""The backward walk of a dual bound through the network, and its gradients.
+"""The backward walk of a dual bound through the network, its gradients, and what splits may gain.
 
 With x* the minimiser, the chosen lines are run forward from x*: then d bound / d alpha = max(A, 0) z and
-d bound / d beta = -side z, without any record of the walk.
+d bound / d beta = -side z, without any record of the walk. Where A < 0, a split at z = 0 raises the bound's form at x*
+by -A times what the chord has too much there: chord(z) where z <= 0 is assumed, chord(z) - z where z >= 0 is.
 
 Shapes   P problems, n inputs, U unstable neurons, size_k entries of value k
 """
@@ -32,6 +33,19 @@ class Lines:
     chord: Any
     bias: Any
     free: Any
+
+
+def gains(dual: Dual, lines: Lines, upper: Any, pre: Any) -> tuple[Any, Any]:
+    """What a bound may gain below and above a split of each neuron, at most, before anything is optimised there.
+
+    The slopes and multipliers stay, and the new multiplier leaves the lower line what it was: neurons whose lower line
+    is used gain nothing. The bound of a side is at most its form at the minimiser of this bound.
+    upper   the coefficients on the relus' outputs      pre   the relus' inputs at the minimiser, by the chosen lines
+    Shapes  [P, U] each
+    """
+    used = dual.xp.where(lines.free, -dual.xp.clip(upper, None, 0), dual.zero)
+    above = lines.chord * pre + lines.bias
+    return used * above, used * (above - pre)
 
 
 class Walk:
@@ -114,10 +128,33 @@ class Walk:
         right, left = (1 - self.below[:, s]) * self.lines.hi[..., s], -self.below[:, s] * self.lines.lo[..., s]
         return xp.where(self.lines.free[:, s], xp.minimum(right, left) + 0.01 * xp.maximum(right, left), dual.zero)
 
-    def gradients(self, point: Any) -> list[Any]:
-        """Of the bound in alpha, in beta and in the clause's multipliers.
+    @property
+    def point(self) -> Any:
+        """The minimiser.   Shapes  [P, n]"""
+        return self.dual.center - self.dual.xp.sign(self.form) * self.dual.radius
 
-        The chosen lines are run forward from the minimiser.
+    def gradients(self, point: Any) -> list[Any]:
+        """Of the bound in alpha, in beta and in the clause's multipliers, where its minimiser is this point."""
+        pre, output = self._forward(point)
+        xp = self.dual.xp
+        alpha = xp.where(self.lines.free, xp.clip(self.upper, 0, None) * pre, self.dual.zero)
+        out = [alpha, -self.side * pre]
+        if self.clause is not None:
+            clause = self.clause
+            g = output @ clause.rows.T + clause.bias
+            g = g if clause.direct is None else g + point @ clause.direct.T
+            out.append(g if self.forms.own is None else g * self.forms.own)
+        return out
+
+    def gains(self) -> tuple[Any, Any]:
+        """See `gains`."""
+        pre, _ = self._forward(self.point)
+        return gains(self.dual, self.lines, self.upper, pre)
+
+    def _forward(self, point: Any) -> tuple[Any, Any]:
+        """The chosen lines run forward from a point: the relus' inputs, and the output where a clause reads it.
+
+        Shapes  [P, U], [P, outputs] or None
         """
         dual, xp, lines = self.dual, self.dual.xp, self.lines
         network, maps, neurons = dual.network, dual.maps, dual.neurons
@@ -141,11 +178,4 @@ class Walk:
                         self.upper[:, s] >= 0, self.below[:, s] * here, lines.chord[:, s] * here + lines.bias[:, s]
                     )
                 values[k] = value
-        alpha = xp.where(lines.free, xp.clip(self.upper, 0, None) * pre, dual.zero)
-        out = [alpha, -self.side * pre]
-        if self.clause is not None:
-            clause = self.clause
-            g = values[network.output] @ clause.rows.T + clause.bias
-            g = g if clause.direct is None else g + point @ clause.direct.T
-            out.append(g if self.forms.own is None else g * self.forms.own)
-        return out
+        return pre, values.get(network.output)
