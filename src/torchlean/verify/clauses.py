@@ -22,15 +22,16 @@ from torchlean.verify.tighten import Tightening
 
 TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
 NEAR, TINY = 0.1, 64  # a tree is tried where this share of the clause's first bound lacks, or neurons are so few
+FAR = 1.0  # the share on a device, where a tree soon closes the easy side of many splits: what is left is tightened
 FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; few did
 FEW = 0.25  # of the trees
 LEAVES_ROOT, LEAVES = 16, 8  # of the trees that the bounds of hidden neurons have of their own
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TRIED = 0.5  # of the time of tightening: what trees may have at least
-AT_ONCE = 2.0  # seconds that they have at least on a device, where each level of a tree takes its time
+AT_ONCE, EACH = 2.0, 0.5  # seconds that all and each have at least on a device, where each level takes its time
 MOST_NODES, MOST_NODES_CASES = 1 << 18, 1 << 15  # of a tree: fewer where tightening, with trees of its own, does more
 REST = 16  # leaves that are left of a tree that was not closed in its time: what is closed is kept
-TOGETHER = 4  # batches of neurons that are tightened in one pass, on a device
+TOGETHER = 24  # batches of neurons that are tightened in one pass, on a device
 MOST = 512  # cases of a pass
 SHARES = 16  # of the memory, of which the multipliers that waiting cases start from may take one
 
@@ -50,7 +51,7 @@ class ClauseSearch:
         self.tightening = Tightening(relus, scales)
         self.leaves = LEAVES if cases else 1
         self.credit = 0.0  # seconds that tightening took and trees did not waste: a tree may have them
-        self.near = NEAR
+        self.near = FAR if relus.engine.device and not cases else NEAR
 
     def run(self, starts: Sequence[tuple[int, int, float]]) -> int:
         """Close tree nodes, the last first; how many nodes were bounded.
@@ -105,7 +106,8 @@ class ClauseSearch:
     def _try(self, tries: list[Case], ends: dict[Case, tuple[Bounded, int]], took: float) -> list[Case]:
         """Trees for cases, the last first; closed ones leave `ends`. Of those that are closed in part, what is left."""
         relus, begun = self.relus, self.deadline.spent
-        seconds = max(TRIED * took, self.credit, AT_ONCE if relus.engine.device else 0.0)
+        least = max(AT_ONCE, EACH * len(tries)) if relus.engine.device else 0.0
+        seconds = max(TRIED * took, self.credit, least)
         visited = relus.visited
         relus.enter(tries)
         most = MOST_NODES_CASES if self.cases else MOST_NODES
@@ -113,7 +115,7 @@ class ClauseSearch:
         used = self.deadline.spent - begun + relus.replay_of(relus.visited - visited)
         closed = len(trees.closed) / len(tries)
         self.credit -= used * (1 - closed)
-        if closed < FEW:
+        if closed + len(trees.left) / len(tries) < FEW:
             self.near *= NEARER
         elif closed == 1 and used < 0.5 * seconds:
             self.near *= FARTHER

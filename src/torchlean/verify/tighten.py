@@ -86,6 +86,10 @@ class Tightening:
         entry, factor, home = maps.index(relus.neurons.index[value][column]), maps.put(sign / wide), maps.index(case)
         parts = [slice(a, b) for a, b in pairwise(np.searchsorted(case, np.arange(len(cases) + 1)).tolist())]
         alpha, beta, weight = self._start(value, cases, parts, column, sign)
+        hold = self._holds(value, cases)
+        if hold:
+            starts = [c.start.alpha for c in cases if c.start is not None]
+            alpha = maps.xp.stack(starts)[home]
         sides, *box = (maps.put(stacked(cases, name)) for name in ("side", "lo", "hi"))
         size = memory.size(relus.engine.batch(len(relus.neurons)))
         width, clause, done = relus.dual.network.nodes[value].size, self._clause(), 0
@@ -99,7 +103,7 @@ class Tightening:
             side, boxes = sides[i], (box[0][i], box[1][i])
             forms = Forms.entries(maps, value, width, entry[rows], factor[rows], clause, own[rows])
             given = forms, side, alpha[rows], beta[rows]
-            call = partial(relus.dual.maximise, *given, STEPS, target=np.inf, weight=weight[rows], box=boxes)
+            call = partial(relus.dual.maximise, *given, STEPS, target=np.inf, weight=weight[rows], box=boxes, hold=hold)
             best = memory.attempt(call, count)
             if best is None:
                 break
@@ -113,11 +117,17 @@ class Tightening:
             gained = np.flatnonzero(bound > old[rows] + GAIN)
             at = start + gained
             taken = (bound[gained] - MARGIN) * wide[at]
-            self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained, side, trees)
+            self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained, side, trees, hold)
         self._keep(value, cases, [p for p in parts if p.stop <= done], column, sign, alpha, beta, weight)
         after = np.stack([c.hi[part] - c.lo[part] for c in cases])
         before, now = (np.where(open_, w, 0.0).sum(axis=1) for w in (hi - lo, after))
         return [1.0 - n / b if b > 0 else 0.0 for n, b in zip(now.tolist(), before.tolist(), strict=True)]
+
+    def _holds(self, value: int, cases: list[Case]) -> bool:
+        """Whether the slopes stay as the clause's bound has them: those of a value that no relu stands before serve the
+        clause alone, and its neurons share a table in the certificate."""
+        first = self.relus.neurons.at[value].start == 0
+        return first and all(c.start is not None and c.start.maps is self.relus.maps for c in cases)
 
     def _start(
         self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64
@@ -162,33 +172,55 @@ class Tightening:
 
     def _take(
         self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64, wide: F64, bound: F64, best: Best,
-        rows: Ints, side: Any, trees: Trees | None,
+        rows: Ints, side: Any, trees: Trees | None, hold: bool,
     ) -> None:  # fmt: skip
         """Take bounds over into the cases, as derivations.
 
         Shapes  case, rows: [N], rising; column, sign, wide, bound: [N]; rows: theirs in `best`, `side` and the trees
         """
+        if self.relus.trust:
+            kept = self._narrow(value, cases, case, column, sign, bound)
+            case, column, sign, wide, rows = case[kept], column[kept], sign[kept], wide[kept], rows[kept]
         if not len(case):
             return
         relus, neurons, maps, i = self.relus, self.relus.neurons, self.relus.maps, self.relus.maps.index(rows)
-        known = self.problem.files.tables
-        table = len(known) + np.arange(len(rows))
-        known += slope_tables(neurons, maps, best.alpha[i], best.upper[i] if trees is None else None)
+        table = self._tables(case, best, i, trees, hold)
         splits = multipliers(neurons, maps, side[i], best.beta[i], wide)
         of = np.array([c.clause for c in cases])[case]
         nodes = (0 * rows, rows[:0]) if trees is None else trees.preorder(rows)
         assert best.weight is not None
         weights = self._weights(of, best.weight[i], wide)
-        entry, at = neurons.index[value][column], neurons.at[value].start + column
-        made = bounds(entry, sign.astype(np.int64), weights, table, splits, nodes)
-        for first, end in pairwise([*np.flatnonzero(np.diff(case, prepend=-1)).tolist(), len(case)]):
-            part = slice(first, end)
-            own, found = cases[case[first]], made.part(part)
+        made = bounds(neurons.index[value][column], sign.astype(np.int64), weights, table, splits, nodes)
+        for part in _parts(case):
+            own, found = cases[case[part.start]], made.part(part)
             if relus.trust:
                 own.found.append(tc.Derivation(value, found, own.clause))
-                own.empty |= take(own.lo, own.hi, at[part], sign[part], bound[part])
             else:
                 self._derive(value, own, found)
+
+    def _narrow(
+        self, value: int, cases: list[Case], case: Ints, column: Ints, sign: F64, bound: F64
+    ) -> NDArray[np.bool_]:
+        """Take bounds over into the boxes; which of them are needed: where two contradict each other, they alone."""
+        needed, at = np.ones(len(case), np.bool_), self.relus.neurons.at[value].start + column
+        for part in _parts(case):
+            own, n = cases[case[part.start]], at[part]
+            if own.empty:
+                needed[part] = False
+            elif take(own.lo, own.hi, n, sign[part], bound[part]):
+                own.empty = True
+                needed[part] = n == n[np.argmax(own.lo[n] - own.hi[n])]
+        return needed
+
+    def _tables(self, case: Ints, best: Best, i: Any, trees: Trees | None, hold: bool) -> Ints:
+        """Where the table of each bound stands: one serves all of a case, if their slopes were held."""
+        neurons, maps, known = self.relus.neurons, self.relus.maps, self.problem.files.tables
+        _, first, each = np.unique(case, return_index=True, return_inverse=True)
+        if not hold:
+            first = each = np.arange(len(case))
+        table, j = len(known) + each, i[maps.index(first)]
+        known += slope_tables(neurons, maps, best.alpha[j], best.upper[j] if trees is None and not hold else None)
+        return table
 
     def _weights(self, clause: Ints, weight: Any, wide: F64) -> tuple[Ints, Ints, F64]:
         """Of each bound, the multipliers of its clause's inequalities: how many, which, and what they are."""
@@ -205,3 +237,8 @@ class Tightening:
         part, i = relus.neurons.at[value], relus.neurons.index[value]
         case.lo[part], case.hi[part] = (end[0, i] for end in state.boxes[value])
         case.empty = bool(state.empty[0])
+
+
+def _parts(case: Ints) -> list[slice]:
+    """The rows of each case, which stand together."""
+    return [slice(a, b) for a, b in pairwise([*np.flatnonzero(np.diff(case, prepend=-1)).tolist(), len(case)])]
