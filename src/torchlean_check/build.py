@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,9 +33,9 @@ class TreeBuilder:
         self._size = 1
         self._op = np.zeros(64, np.uint8)
         self._low = np.full(64, -1, np.int64)  # first child
-        self._axis = np.zeros(64, np.int64)  # input coordinate, or position among value splits
+        self._value = np.zeros(64, np.int64)  # what a value split is of
+        self._axis = np.zeros(64, np.int64)  # input coordinate, clause, or index in the value
         self._at = np.zeros(64)
-        self._values: list[tuple[int, int]] = []
         self._records: dict[int, Record | Ints] = {}  # or its words
 
     def __len__(self) -> int:
@@ -44,8 +43,8 @@ class TreeBuilder:
 
     def _grow(self, size: int) -> None:
         while size > len(self._op):
-            self._op, self._axis, self._at = (
-                np.concatenate([a, np.zeros_like(a)]) for a in (self._op, self._axis, self._at)
+            self._op, self._value, self._axis, self._at = (
+                np.concatenate([a, np.zeros_like(a)]) for a in (self._op, self._value, self._axis, self._at)
             )
             self._low = np.concatenate([self._low, np.full_like(self._low, -1)])
 
@@ -88,10 +87,7 @@ class TreeBuilder:
         """Split leaves on neurons: value ids and flat indices of relu inputs; returns (z <= at, z >= at)."""
         ids = np.atleast_1d(np.asarray(nodes, np.int64))
         out = self._children(ids, SPLIT_VALUE, flags)
-        self._at[ids] = at
-        self._axis[ids] = len(self._values) + np.arange(len(ids))
-        pairs = (np.broadcast_to(column, ids.shape).tolist() for column in (value, index))
-        self._values += zip(*pairs, strict=True)
+        self._value[ids], self._axis[ids], self._at[ids] = value, index, at
         return out
 
     def flag(self, nodes: npt.ArrayLike, flags: int) -> None:
@@ -131,11 +127,8 @@ class TreeBuilder:
         mine, inner, low = ids[theirs], other._op[theirs], other._low[theirs]
         self._op[mine] |= inner
         self._low[mine] = np.where(low < 0, -1, ids[low])
-        by_value = inner & KIND == SPLIT_VALUE
-        self._axis[mine] = other._axis[theirs]
-        self._axis[mine[by_value]] = len(self._values) + np.arange(by_value.sum())
+        self._value[mine], self._axis[mine] = other._value[theirs], other._axis[theirs]
         self._at[mine] = other._at[theirs]
-        self._values += [other._values[i] for i in other._axis[theirs[by_value]].tolist()]
         self._records.update({int(ids[i]): other._records[i] for i in theirs[(inner & RECORD) > 0].tolist()})
         return ids
 
@@ -164,7 +157,8 @@ class TreeBuilder:
         found = []
         while node != root:
             above = int(parent[node])
-            found.append((*self._values[self._axis[above]], -1 if self._low[above] == node else 1))
+            side = -1 if self._low[above] == node else 1
+            found.append((int(self._value[above]), int(self._axis[above]), side))
             node = above
         return tuple(reversed(found))
 
@@ -191,15 +185,13 @@ class TreeBuilder:
             order[kind == SPLIT_AT],
             order[kind == SPLIT_VALUE],
         )
-        pairs: Sequence[tuple[int, int]] = [self._values[i] for i in self._axis[values].tolist()]
-        table = np.array(pairs, np.uint32).reshape(-1, 2)
         records = Records.of([self._records[i] for i in order[(op & RECORD) > 0].tolist()])
         tree = Tree(
             op,
             self._axis[by_axis].astype(np.uint16),
             self._at[by_at],
-            table[:, 0].copy(),
-            table[:, 1].copy(),
+            self._value[values].astype(np.uint32),
+            self._axis[values].astype(np.uint32),
             self._at[values],
             records,
         )

@@ -15,7 +15,7 @@ from torchlean.verify.maps import Engine, NumpyMaps, TorchMaps
 from torchlean.verify.nodes import Nodes, Queue
 from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.relus import Relus
-from torchlean.verify.tables import multipliers
+from torchlean.verify.tables import multipliers, units
 from torchlean_check.onnx_reader import read_network
 from torchlean_check.packed import Records
 from torchlean_check.parallel import below, subtrees
@@ -107,7 +107,17 @@ def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypa
             renewed.extend(nodes.depth.tolist())
         return found
 
+    places = Relus._places
+
+    def named(self, found, items):
+        out = places(self, found, items)
+        upper, alpha = (self.maps.get(a)[items] for a in (found.best.upper, found.best.alpha))
+        slopes = np.where((upper > 0) | ~found.own[items][:, None], units(np, alpha), 0)
+        assert all((self.problem.files.tables[p].slopes == s).all() for p, s in zip(out.tolist(), slopes, strict=True))
+        return out
+
     monkeypatch.setattr(Relus, "bound", bound)
+    monkeypatch.setattr(Relus, "_places", named)
     monkeypatch.setattr("torchlean.verify.relus.LEVELS", 4)
     trees_alone(monkeypatch)
     model, claim = claim_of(mlp, files, 1, 1.15)
