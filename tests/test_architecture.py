@@ -12,7 +12,7 @@ CHECKER_MAY = {"numpy", "flint"}
 
 # A package imports its own layer's row only where it stands in `WITHIN`, and otherwise earlier rows.
 LAYERS = (
-    ("errors", "lazy", "frozen", "files", "floats", "callable_module"),
+    ("errors", "lazy", "frozen", "files", "streams", "floats", "callable_module"),
     ("ir",),
     ("ops",),
     ("meaning",),

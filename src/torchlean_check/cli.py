@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import NoReturn
@@ -37,9 +39,8 @@ class Parser(argparse.ArgumentParser):
         from torchlean_check.errors import CheckError
 
         usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
-        print(
-            CheckError(message, where="the command line", expected=usage, got=self.given, fix=f"{self.prog} --help"),
-            file=sys.stderr,
+        _complain(
+            CheckError(message, where="the command line", expected=usage, got=self.given, fix=f"{self.prog} --help")
         )
         sys.exit(2)
 
@@ -77,15 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             with open(compressed if not os.path.exists(path) and os.path.isfile(compressed) else path, "rb") as file:
                 files.append(file.read())
         except OSError as error:
-            print(
+            _complain(
                 CheckError(
                     "the file cannot be read",
                     where=path,
                     expected="a readable file",
                     got=error.strerror or str(error),
                     fix="check the path and its permissions",
-                ),
-                file=sys.stderr,
+                )
             )
             sys.exit(2)
     begin = time.monotonic()
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if options.json
             else "invalid      a file was refused"
         )
-        print(error, file=sys.stderr)
+        _complain(error)
         return CODES["invalid"]
     seconds = time.monotonic() - begin
     if options.json:
@@ -133,7 +133,7 @@ def _rounding(model: bytes, region: bytes, certificate: bytes, options: argparse
     except CheckError as error:
         refused = json.dumps({"status": "invalid", "error": str(error)})
         print(refused if options.json else "invalid      a file was refused")
-        print(error, file=sys.stderr)
+        _complain(error)
         return CODES["invalid"]
     if options.json:
         print(json.dumps(asdict(verdict)))
@@ -148,15 +148,38 @@ def _rounding(model: bytes, region: bytes, certificate: bytes, options: argparse
     return CODES[verdict.status]
 
 
+def _complain(error: Exception) -> None:
+    """Print on standard error; where that is closed, full or without a reader, the exit code alone tells."""
+    if sys.stderr is not None:  # `print` would take standard output in its place
+        with suppress(OSError):
+            print(error, file=sys.stderr, flush=True)
+
+
 def entry() -> NoReturn:
     """`main` as a process, which ends at once: taking numpy down takes a tenth of a short check.
 
-    Where whoever reads its answer has gone, it ends as by SIGPIPE: never with the exit code of a verdict.
+    Where its answer was not taken, it never ends with the exit code of a verdict: as by SIGPIPE where the reader has
+    gone, else as for a file that cannot be written.
     """
     try:
         code = main()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         code = GONE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        from torchlean_check.errors import CheckError
+
+        code = 2
+        _complain(
+            CheckError(
+                "the answer cannot be written",
+                where="standard output",
+                expected="room for it",
+                got=str(error.strerror),
+                fix="free some space, or send the output elsewhere",
+            )
+        )
     os._exit(code)

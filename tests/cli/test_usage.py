@@ -152,3 +152,32 @@ def test_an_answer_that_cannot_be_written(words: tuple[str, ...], folder: Path) 
         )
     assert done.returncode == 2 and done.stderr.startswith("FileError: the answer cannot be written")
     assert done.stderr.count("Error") == 1
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["its reader has gone", "closed"])
+@pytest.mark.parametrize(
+    ("entry", "words", "code", "out"),
+    [
+        ("torchlean.cli", ("verify", "absent.onnx", "holds.vnnlib"), 2, ""),
+        ("torchlean.cli", ("verify", "net.onnx"), 2, ""),
+        ("torchlean.cli.standard_entry", ("verify", "holds.vnnlib", "--network", "f=net.onnx"), 2, ""),
+        ("torchlean.cli.standard_entry", ("verify", "holds2.vnnlib", "--network", "f=net.onnx"), 0, "unsat\n"),
+    ],
+    ids=["a file", "usage", "a file of another kind", "an answer"],
+)
+def test_standard_error_takes_no_part_in_the_answer(
+    closed: bool, entry: str, words: tuple[str, ...], code: int, out: str, folder: Path
+) -> None:
+    """And what it does not take does not go to standard output."""
+    Path("holds2.vnnlib").write_text(
+        "(vnnlib-version <2.0>)(declare-network f (declare-input X float32 [2]) (declare-output Y float32 [1,2]))"
+        "(assert (and (>= X[0] -1.0) (<= X[0] 1.0)))(assert (== X[1] 0.0))(assert (>= Y[0,0] 100.0))"
+    )
+    ready, done = os.pipe()
+    os.close(ready)
+    streams: dict[str, Any] = {"preexec_fn": lambda: os.close(2)} if closed else {"stderr": done}
+    ended = subprocess.run([sys.executable, "-c", f"import sys, {entry} as entry; sys.exit(entry.main())", *words],
+                           stdout=subprocess.PIPE, text=True, check=False,
+                           env={**os.environ, "PYTHONPATH": str(SOURCE)}, **streams)  # fmt: skip
+    os.close(done)
+    assert (ended.returncode, ended.stdout) == (code, out)
