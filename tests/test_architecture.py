@@ -27,7 +27,7 @@ LAYERS = (
     ("cli",),
 )
 WITHIN = {("files", "errors"), ("floats", "errors"), ("floats", "lazy"), ("floats", "frozen"), ("grad", "passes")}
-CHECKER_READERS = {"frozen", "verify", "rounding", "io", "apps", "report", "cli"}  # who may import torchlean_check
+CHECKER_READERS = {"frozen", "files", "verify", "rounding", "io", "apps", "report", "cli"}  # may import torchlean_check
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 

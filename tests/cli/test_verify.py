@@ -98,6 +98,23 @@ def test_gzip_and_a_name_without_its_gz(folder: Path, run: Callable[..., Any]) -
     assert run("check", "net.onnx.gz", "holds.vnnlib.gz", "proof").code == 0
 
 
+def test_the_checker_reads_the_gzip_files_that_verify_reads(folder: Path, run: Callable[..., Any]) -> None:
+    """Several members, with padding; what was compressed twice is refused by both."""
+    import gzip
+
+    for name in ("net.onnx", "holds.vnnlib"):
+        data = Path(name).read_bytes()
+        Path(name + ".gz").write_bytes(gzip.compress(data[:50]) + bytes(9) + gzip.compress(data[50:]) + b"\0")
+    packed = ("net.onnx.gz", "holds.vnnlib.gz")
+    assert run("verify", *packed, "--certificate", "proof").out.startswith("unsat")
+    assert run("check", *packed, "proof").code == run("check", "net.onnx", "holds.vnnlib", "proof").code == 0
+    for name in packed:
+        Path(name).write_bytes(gzip.compress(Path(name).read_bytes()))
+        files = [name if name.startswith(plain) else plain for plain in ("net.onnx", "holds.vnnlib")]
+        run("verify", *files).fails(2, "compressed twice", name)
+        assert run("check", *files, "proof").code == 4
+
+
 def test_timeout_is_a_verdict_and_exit_code_4(folder: Path, run: Callable[..., Any], make: Any) -> None:
     """A claim that is true by so little that no box closes before the time is over."""
     from torchlean.io.onnx import write_onnx
