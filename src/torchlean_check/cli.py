@@ -18,7 +18,7 @@ from torchlean_check.magic import ROUNDING
 from torchlean_check.process import prepare, processors
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
-GONE = 141
+GONE, INTERNAL = 141, 5
 HELP = partial(argparse.HelpFormatter, width=100)  # to ask for the terminal's, `argparse` loads `shutil`
 CLAIMS = {
     "float32": "holds for every float32 execution (any order of sums, with or without FMA; not Winograd, FFT, "
@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 valid, 3 holey, 4 invalid, 2 usage."""
+    """Exit codes: 0 valid, 3 holey, 4 invalid, 2 usage, 5 a worker process failed."""
     parser = Parser(
         prog="torchlean-check",
         allow_abbrev=False,
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 1 <= options.workers <= 256:
         parser.error(f"--workers must be from 1 to 256, not {options.workers}")
     prepare()
-    from torchlean_check.errors import CheckError
+    from torchlean_check.errors import CheckError, WorkerError
 
     files = []
     for path in (options.model, options.property, options.certificate):
@@ -98,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         verdict = check(
             model, claim, certificate, arithmetic="exact" if options.exact else "rounded", workers=options.workers
         )
+    except WorkerError as error:
+        _complain(error)
+        return INTERNAL
     except CheckError as error:
         print(
             json.dumps({"status": "invalid", "error": str(error)})

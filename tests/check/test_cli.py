@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import torchlean_check as tc
+from torchlean_check import tree
 from torchlean_check.cli import main
 from torchlean_check.process import processors
 
@@ -100,6 +101,23 @@ def test_invalid_is_4(small, files, capsys):
     assert main(files) == 4
     out = capsys.readouterr().out
     assert out.startswith("invalid ") and "node 0: not refuted" in out and "holds" not in out
+
+
+def test_a_worker_that_fails_is_no_verdict(files, capsys, monkeypatch, tmp_path):
+    """Neither valid nor invalid: no file is at fault."""
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\ncat > /dev/null\necho hello\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr(tree, "MUCH", 0)
+    assert main([*files, "--workers", "2"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "executable", str(worker))
+    for more in ([], ["--json"]):
+        assert main([*files, "--workers", "2", *more]) == 5
+        got = capsys.readouterr()
+        assert not got.out and got.err.startswith("WorkerError: a worker process ended without an answer")
+        assert all(got.err.count(part) == 1 for part in ("where:", "expected:", "got:", "fix:"))
+    assert main([*files, "--workers", "1"]) == 0
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
