@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -134,15 +135,36 @@ def test_the_same_seed_gives_the_same_certificate(folder: Path, run: Callable[..
     assert Path("a").read_bytes() == Path("b").read_bytes()
 
 
-def test_a_search_that_dies_is_unknown(folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-    import signal
-
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_search_that_dies_is_unknown(
+    number: int, folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torchlean.verify import files
 
-    monkeypatch.setattr(files, "verify_files", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(files, "verify_files", lambda *a, **k: os.kill(os.getpid(), number))
     ran = run(*HOLDS, "--certificate", "proof")
     assert ran.code == 4 and ran.out.split()[0] == "unknown" and not Path("proof").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("torchlean.cli", ("verify", "silent.onnx", "holds.vnnlib")),
+        ("torchlean.cli.standard_entry", ("verify", "holds.vnnlib", "--network", "f=silent.onnx")),
+    ],
+    ids=["our own", "the standard's"],
+)
+def test_a_request_to_terminate_ends_the_search_too(
+    entry: str, words: tuple[str, ...], folder: Path, silent: Any
+) -> None:
+    """Its process is still reading the model."""
+    source = str(Path(torchlean.__file__).parent.parent)
+    command = [sys.executable, "-c", f"import sys, {entry} as entry; sys.exit(entry.main())", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": source}) as process:
+        silent.wait()
+        process.terminate()
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"") and not silent.is_read()
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
@@ -150,9 +172,6 @@ def test_kill_9_while_a_certificate_is_written_leaves_the_old_one(
     call: str, folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The child dies inside the call; no verdict is printed, and the same command works afterwards."""
-    import os
-    import signal
-
     assert run(*HOLDS, "--certificate", "proof").code == 0
     before, own = Path("proof").read_bytes(), os.getpid()
 

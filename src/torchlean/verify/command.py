@@ -66,8 +66,8 @@ def run_verify(options: Options) -> int:
     if child == 0:
         os.close(ready)
         _child(options, start)
-    os.close(done)
     try:
+        os.close(done)
         return _watch(child, ready, start + options.timeout + GRACE, options)
     except BaseException:
         _end(child)
@@ -76,6 +76,7 @@ def run_verify(options: Options) -> int:
 
 def _child(options: Options, start: float) -> NoReturn:
     os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     code = InternalError.exit_code
     try:
         code = _decide(options, start)
