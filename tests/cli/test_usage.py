@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,10 +66,22 @@ def test_no_command_prints_the_help(run: Callable[..., Any]) -> None:
     assert ran.code == 2 and all(f"  {name} " in ran.out for name in COMMANDS)
 
 
+def options(text: str) -> set[str]:
+    return set(re.findall(r"\[(-[-a-z]+)", text)) | set(re.findall(r" (--[-a-z]+) ", text))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, run: Callable[..., Any]) -> None:
     ran = run(command, "--help")
     assert ran.code == 0 and ran.out.startswith("usage: torchlean") and ran.err == ""
+
+
+@pytest.mark.parametrize("command", ["sweep", "robustness"])
+def test_the_documents_show_every_option(command: str, run: Callable[..., Any]) -> None:
+    text = (SOURCE.parent / "docs" / f"{command}.md").read_text()
+    shown = text.split("```")[1]
+    assert shown.startswith(f"\ntorchlean {command} ")
+    assert options(shown) == options(run(command, "--help").out.split("options:")[0]) - {"-h"}
 
 
 def test_a_process_says_the_same(folder: Path) -> None:
