@@ -16,12 +16,11 @@ import compileall
 import json
 import os
 import statistics
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from table import run
 from torchlean.apps.sweep import Instance, Paths, Processes, Row, Settings, read_instances, run_one
-from torchlean.cli.terminable import terminable
 from torchlean_check.process import processors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -119,8 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        with terminable():
-            main()
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)
