@@ -43,7 +43,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from table import RESULTS, report
+from table import RESULTS, report, run
 from torchlean.apps.sweep import Processes
 
 # No numpy here: a child's peak memory is at least what its parent held when it started it.
@@ -281,4 +281,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

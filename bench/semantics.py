@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from table import report
+from table import report, run
 from torchlean.apps.sweep import Instance, Processes, Row, Settings, read_instances
 from vnncomp import measured, stem
 
@@ -106,4 +106,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from table import report
+from table import report, run
 from torchlean import ops
 from torchlean.apps.sweep import Processes
 from torchlean.io.onnx import write_onnx
@@ -91,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

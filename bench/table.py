@@ -1,13 +1,18 @@
-"""What every benchmark does with its rows: print a markdown table, and write JSON with machine and versions."""
+"""What every benchmark does with its rows: print a markdown table, and write JSON with machine and versions.
+
+And what those do that run whole commands: end them where they are ended.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torchlean.apps.sweep import machine
+from torchlean.cli.terminable import terminable
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -50,3 +55,12 @@ def report(name: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, A
         (RESULTS / f"{name}.md").write_text(text)
         record = {"name": name, "machine": where, "summary": dict(summary), "rows": list(rows)}
         (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a benchmark. An interrupt or a request to terminate ends what it has started, and it."""
+    try:
+        with terminable():
+            main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -5,7 +5,8 @@
 One whole process per instance, from `torchlean verify` to the prompt, certificate written; then `torchlean-check` on
 what it wrote. What ends within a second is mostly start-up, whose time varies by a quarter: such an instance is run N
 times, and the medians of its times stand (a run with another verdict would be the row). Both commands start from
-compiled bytecode, as an installed package does. Writes bench/results/vnncomp_SET.md and .json.
+compiled bytecode, as an installed package does. Writes bench/results/vnncomp_SET.md and .json. An interrupt or a
+request to terminate ends what runs; the lines printed so far stand, the tables stay as they were.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from table import run
 from torchlean.apps.sweep import Instance, Paths, Processes, Row, Settings, read_instances, run_one
 from torchlean_check.process import processors
 
@@ -116,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

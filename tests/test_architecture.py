@@ -12,7 +12,7 @@ CHECKER_MAY = {"numpy", "flint"}
 
 # A package imports its own layer's row only where it stands in `WITHIN`, and otherwise earlier rows.
 LAYERS = (
-    ("errors", "lazy", "frozen", "files", "floats", "callable_module"),
+    ("errors", "lazy", "frozen", "files", "streams", "floats", "callable_module"),
     ("ir",),
     ("ops",),
     ("meaning",),
@@ -27,7 +27,7 @@ LAYERS = (
     ("cli",),
 )
 WITHIN = {("files", "errors"), ("floats", "errors"), ("floats", "lazy"), ("floats", "frozen"), ("grad", "passes")}
-CHECKER_READERS = {"frozen", "verify", "rounding", "io", "apps", "report", "cli"}  # who may import torchlean_check
+CHECKER_READERS = {"frozen", "files", "verify", "rounding", "io", "apps", "report", "cli"}  # may import torchlean_check
 RANK = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 
 

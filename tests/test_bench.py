@@ -5,12 +5,18 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from torchlean import ops
 from torchlean.apps.sweep import Instance, Row
+from torchlean.io.onnx import write_onnx
+from torchlean.ir import Builder, f32
+from torchlean.run.program import Program
 from torchlean_check.network import Affine, Dense
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
@@ -104,3 +110,20 @@ def test_adverse_orders_add_up_what_each_operation_may_err_by(bench) -> None:
     assert found == pytest.approx([2.0**-24 * (5.5 + 2.5 + 0.5)])
     other = adverse.adverse(node, [np.array([1.0, 8.0, 0.0])])
     assert other == pytest.approx([2.0**-24 * (10.5 + 6.0 + 5.5)])
+
+
+def test_a_request_to_terminate_ends_what_runs(tmp_path, silent) -> None:
+    """The first line stands; the second instance's search is still reading its model."""
+    g = Builder(ops.ALL)
+    y = g.relu(g.input("x", f32["batch", 1]))
+    write_onnx(Program(g.finish({"y": y}), {}), tmp_path / "net.onnx")
+    claim = "(declare-const X_0 Real)(declare-const Y_0 Real)(assert (>= X_0 0.0))(assert (<= X_0 1.0))"
+    (tmp_path / "p.vnnlib").write_text(f"{claim}(assert (>= Y_0 2.0))")
+    (tmp_path / "instances.csv").write_text("net.onnx,p.vnnlib,300\nsilent.onnx,p.vnnlib,300\n")
+    command = [sys.executable, str(BENCH / "vnncomp.py"), ".", "--data", str(tmp_path), "--no-save"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        silent.wait()
+        process.terminate()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err == "" and not silent.is_read()
+    assert out.split()[:3] == ["net", "p", "unsat"] and "valid" in out and len(out.splitlines()) == 1

@@ -73,6 +73,9 @@ def refused(kind: str, folder: Path) -> None:
         case "trailing":
             path.write_bytes(packed + b"garbage")
             read_bytes(path)
+        case "twice":
+            path.write_bytes(gzip.compress(packed))
+            read_bytes(path)
         case "not text":
             path.write_bytes(b"abc\xff")
             read_text(path)
@@ -92,6 +95,7 @@ CASES = {
     "truncated": "damaged or truncated",
     "damaged": "damaged or truncated",
     "trailing": "damaged or truncated",
+    "twice": "compressed twice",
     "not text": "byte 3",
     "no folder": "cannot be written",
     "a directory to write": "cannot be written",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import count
@@ -226,36 +225,32 @@ def _mode(target: str) -> int:
 
 
 def _gunzip(raw: bytes, where: str, limit: int) -> bytes:
-    """All members of a gzip file, checked against their checksums, up to limit + 1 bytes."""
-    parts: list[bytes] = []
-    size = 0
-    rest = raw
-    while rest:
-        stream = zlib.decompressobj(wbits=31)
-        try:
-            while not stream.eof:
-                part = stream.decompress(rest, _CHUNK)
-                rest = stream.unconsumed_tail
-                size += len(part)
-                parts.append(part)
-                if size > limit:
-                    raise _too_large(where, limit)
-                if not part and not rest and not stream.eof:
-                    raise _damaged(where, "the data end in the middle")
-        except zlib.error as error:
-            raise _damaged(where, str(error)) from error
-        rest = stream.unused_data.lstrip(b"\0")
-    return b"".join(parts)
+    """What a gzip file holds, as the checker reads it."""
+    import zlib
 
+    from torchlean_check.gzipped import expand
 
-def _damaged(where: str, got: str) -> FileError:
-    return FileError(
-        "the gzip file is damaged or truncated",
-        where=where,
-        expected="a complete gzip file",
-        got=got,
-        fix="fetch or compress the file again",
-    )
+    try:
+        content, size = expand(raw, limit)
+    except zlib.error as error:
+        raise FileError(
+            "the gzip file is damaged or truncated",
+            where=where,
+            expected="a complete gzip file",
+            got=str(error),
+            fix="fetch or compress the file again",
+        ) from error
+    if size > limit:
+        raise _too_large(where, limit)
+    if content[:2] == _GZIP:
+        raise FileError(
+            "the file is compressed twice",
+            where=where,
+            expected="a gzip file of a plain one",
+            got="a gzip file inside a gzip file",
+            fix="expand it once",
+        )
+    return bytes(content)
 
 
 def _too_large(where: str, limit: int) -> FileError:

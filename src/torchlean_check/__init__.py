@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torchlean_check.build import TreeBuilder
-    from torchlean_check.errors import CheckError, UnsupportedError
+    from torchlean_check.errors import CheckError, UnsupportedError, WorkerError
     from torchlean_check.format import Certificate, decode, encode, write_certificate
     from torchlean_check.kernel import Bounds, Kernel, State
     from torchlean_check.pushes import Pushes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "build": ("TreeBuilder",),
     "verdict": ("Verdict", "check", "load"),
-    "errors": ("CheckError", "UnsupportedError"),
+    "errors": ("CheckError", "UnsupportedError", "WorkerError"),
     "format": ("Certificate", "decode", "encode", "write_certificate"),
     "kernel": ("Bounds", "Kernel", "State"),
     "pushes": ("Pushes",),
@@ -47,6 +47,7 @@ __all__ = [
     "TreeBuilder",
     "UnsupportedError",
     "Verdict",
+    "WorkerError",
     "check",
     "decode",
     "encode",

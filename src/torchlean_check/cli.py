@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import NoReturn
@@ -16,7 +18,7 @@ from torchlean_check.magic import ROUNDING
 from torchlean_check.process import prepare, processors
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
-GONE = 141
+GONE, INTERNAL = 141, 5
 HELP = partial(argparse.HelpFormatter, width=100)  # to ask for the terminal's, `argparse` loads `shutil`
 CLAIMS = {
     "float32": "holds for every float32 execution (any order of sums, with or without FMA; not Winograd, FFT, "
@@ -37,15 +39,14 @@ class Parser(argparse.ArgumentParser):
         from torchlean_check.errors import CheckError
 
         usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
-        print(
-            CheckError(message, where="the command line", expected=usage, got=self.given, fix=f"{self.prog} --help"),
-            file=sys.stderr,
+        _complain(
+            CheckError(message, where="the command line", expected=usage, got=self.given, fix=f"{self.prog} --help")
         )
         sys.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 valid, 3 holey, 4 invalid, 2 usage."""
+    """Exit codes: 0 valid, 3 holey, 4 invalid, 2 usage, 5 a worker process failed."""
     parser = Parser(
         prog="torchlean-check",
         allow_abbrev=False,
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not 1 <= options.workers <= 256:
         parser.error(f"--workers must be from 1 to 256, not {options.workers}")
     prepare()
-    from torchlean_check.errors import CheckError
+    from torchlean_check.errors import CheckError, WorkerError
 
     files = []
     for path in (options.model, options.property, options.certificate):
@@ -77,15 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             with open(compressed if not os.path.exists(path) and os.path.isfile(compressed) else path, "rb") as file:
                 files.append(file.read())
         except OSError as error:
-            print(
+            _complain(
                 CheckError(
                     "the file cannot be read",
                     where=path,
                     expected="a readable file",
                     got=error.strerror or str(error),
                     fix="check the path and its permissions",
-                ),
-                file=sys.stderr,
+                )
             )
             sys.exit(2)
     begin = time.monotonic()
@@ -98,13 +98,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         verdict = check(
             model, claim, certificate, arithmetic="exact" if options.exact else "rounded", workers=options.workers
         )
+    except WorkerError as error:
+        _complain(error)
+        return INTERNAL
     except CheckError as error:
         print(
             json.dumps({"status": "invalid", "error": str(error)})
             if options.json
             else "invalid      a file was refused"
         )
-        print(error, file=sys.stderr)
+        _complain(error)
         return CODES["invalid"]
     seconds = time.monotonic() - begin
     if options.json:
@@ -133,7 +136,7 @@ def _rounding(model: bytes, region: bytes, certificate: bytes, options: argparse
     except CheckError as error:
         refused = json.dumps({"status": "invalid", "error": str(error)})
         print(refused if options.json else "invalid      a file was refused")
-        print(error, file=sys.stderr)
+        _complain(error)
         return CODES["invalid"]
     if options.json:
         print(json.dumps(asdict(verdict)))
@@ -148,15 +151,38 @@ def _rounding(model: bytes, region: bytes, certificate: bytes, options: argparse
     return CODES[verdict.status]
 
 
+def _complain(error: Exception) -> None:
+    """Print on standard error; where that is closed, full or without a reader, the exit code alone tells."""
+    if sys.stderr is not None:  # `print` would take standard output in its place
+        with suppress(OSError):
+            print(error, file=sys.stderr, flush=True)
+
+
 def entry() -> NoReturn:
     """`main` as a process, which ends at once: taking numpy down takes a tenth of a short check.
 
-    Where whoever reads its answer has gone, it ends as by SIGPIPE: never with the exit code of a verdict.
+    Where its answer was not taken, it never ends with the exit code of a verdict: as by SIGPIPE where the reader has
+    gone, else as for a file that cannot be written.
     """
     try:
         code = main()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except BrokenPipeError:
         code = GONE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        from torchlean_check.errors import CheckError
+
+        code = 2
+        _complain(
+            CheckError(
+                "the answer cannot be written",
+                where="standard output",
+                expected="room for it",
+                got=str(error.strerror),
+                fix="free some space, or send the output elsewhere",
+            )
+        )
     os._exit(code)

@@ -28,5 +28,9 @@ class UnsupportedError(CheckError):
     """A file that keeps its format's rules and asks for something that this checker does not handle."""
 
 
+class WorkerError(CheckError):
+    """A process that takes part in a replay ended without a result: no file is at fault, and nothing is said of any."""
+
+
 def _rebuild(kind: type[CheckError], what: str, where: str, expected: str, got: str, fix: str) -> CheckError:
     return kind(what, where=where, expected=expected, got=got, fix=fix)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from torchlean_check.bush import levels
-from torchlean_check.errors import CheckError
+from torchlean_check.errors import CheckError, WorkerError
 from torchlean_check.kernel import Ints
 from torchlean_check.records import RECORD, SPLIT, Entries, Slopes16, SlopeTable
 from torchlean_check.tree import Front, Plan, Replay, join, run
@@ -65,14 +65,7 @@ def replay_parallel(
         for sender in senders:
             sender.join()
         answers = [process.stdout.read() for process in running if process.stdout is not None]
-        if any(process.wait() != 0 for process in running) or b"" in answers:
-            raise CheckError(
-                "a worker process ended without an answer",
-                where="parallel replay",
-                expected="exit status 0 and a result",
-                got="another, or none",
-                fix="run with --workers 1",
-            )
+        codes = [process.wait() for process in running]
     finally:
         plan.kernel.threads = threads
         for process in running:
@@ -81,11 +74,7 @@ def replay_parallel(
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
-    for answer in answers:
-        part = pickle.loads(answer)
-        if isinstance(part, CheckError):
-            raise part
-        parts.append(part)
+    parts += map(_result, answers, codes)
     failed = [p.failed for p in parts if p.failed is not None]
     holes = np.unique(np.concatenate([first.holes, *(p.holes for p in parts)]))
     return Replay(
@@ -95,6 +84,25 @@ def replay_parallel(
         first.nodes + sum(p.nodes for p in parts),
         all(p.finished for p in parts),
     )
+
+
+def _result(answer: bytes, code: int) -> Replay:
+    """What a worker wrote before it ended. Raises its CheckError; WorkerError where it is something else."""
+    try:
+        part = pickle.loads(answer) if code == 0 else None
+    except Exception as problem:  # bytes that are no pickle raise almost anything
+        part = problem
+    if isinstance(part, CheckError):
+        raise part
+    if not isinstance(part, Replay):
+        raise WorkerError(
+            "a worker process ended without an answer",
+            where="parallel replay",
+            expected="exit status 0 and a result",
+            got=f"exit status {code}, {len(answer)} bytes{f': {part!r:.200}' if part is not None else ''}",
+            fix="run with --workers 1",
+        )
+    return part
 
 
 def work(plan: Plan) -> Ints:

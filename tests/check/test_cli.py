@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import torchlean_check as tc
+from torchlean_check import tree
 from torchlean_check.cli import main
 from torchlean_check.process import processors
 
@@ -45,15 +46,40 @@ def test_a_name_may_stand_as_that_of_a_gzip_file(files, capsys):
     assert main(files) == 0 and capsys.readouterr().out.startswith("valid ")
 
 
+def ends(files, **streams):
+    """The whole process."""
+    command = [sys.executable, "-m", "torchlean_check", *files]
+    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    return subprocess.run(command, env=env, text=True, timeout=100, check=False, **streams)
+
+
 def test_a_reader_that_has_gone_is_no_verdict(files):
     """And no traceback."""
     ready, done = os.pipe()
     os.close(ready)
-    command = [sys.executable, "-c", "from torchlean_check.cli import entry; entry()", *files]
-    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    ended = subprocess.run(command, stdout=done, stderr=subprocess.PIPE, env=env, text=True, timeout=100)
+    ended = ends(files, stdout=done, stderr=subprocess.PIPE)
     os.close(done)
     assert ended.returncode == 141 and not ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_answer_that_cannot_be_written_is_no_verdict(files):
+    with open("/dev/full", "wb") as full:
+        ended = ends(files, stdout=full, stderr=subprocess.PIPE)
+    assert ended.returncode == 2 and ended.stderr.startswith("CheckError: the answer cannot be written")
+    assert ended.stderr.count("Error") == 1
+
+
+def test_an_error_that_nobody_reads_keeps_its_exit_code(files):
+    """And standard output has the verdict alone."""
+    Path(files[2]).write_bytes(b"hello")
+    ready, done = os.pipe()
+    os.close(ready)
+    for streams in ({"stderr": done}, {"preexec_fn": lambda: os.close(2)}):
+        ended = ends(files, stdout=subprocess.PIPE, **streams)
+        assert (ended.returncode, ended.stdout) == (4, "invalid      a file was refused\n")
+        assert ends(["absent", *files[1:]], stdout=subprocess.PIPE, **streams).returncode == 2
+    os.close(done)
 
 
 def test_exact_json(files, capsys):
@@ -75,6 +101,23 @@ def test_invalid_is_4(small, files, capsys):
     assert main(files) == 4
     out = capsys.readouterr().out
     assert out.startswith("invalid ") and "node 0: not refuted" in out and "holds" not in out
+
+
+def test_a_worker_that_fails_is_no_verdict(files, capsys, monkeypatch, tmp_path):
+    """Neither valid nor invalid: no file is at fault."""
+    worker = tmp_path / "worker"
+    worker.write_text("#!/bin/sh\ncat > /dev/null\necho hello\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr(tree, "MUCH", 0)
+    assert main([*files, "--workers", "2"]) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "executable", str(worker))
+    for more in ([], ["--json"]):
+        assert main([*files, "--workers", "2", *more]) == 5
+        got = capsys.readouterr()
+        assert not got.out and got.err.startswith("WorkerError: a worker process ended without an answer")
+        assert all(got.err.count(part) == 1 for part in ("where:", "expected:", "got:", "fix:"))
+    assert main([*files, "--workers", "1"]) == 0
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

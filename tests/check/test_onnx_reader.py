@@ -271,12 +271,30 @@ def test_gzip_is_bounded_and_whole(size, random):
     file = gzip.compress(content)
     assert unpack(file) == content and unpack(unpack(file)) == content
     longer, shorter = (file[:-4] + (size + d).to_bytes(4, "little") for d in (1, -1))
-    for bad in (file[:-1], file[:-9], file[:9], file + b"x", file + bytes(gzipped.TAKEN), file + file, longer, shorter):
-        with pytest.raises(CheckError, match="gzip"):
+    damaged = (file[:-1], file[:-9], file[:9], longer, shorter)
+    for bad in (*damaged, file + b"x", file + bytes(9) + b"xx", *(file + bad for bad in damaged)):
+        with pytest.raises(CheckError, match="damaged gzip"):
             unpack(bad)
     with pytest.raises(CheckError, match="too large"):
         unpack(file, limit=size - 1)
     assert unpack(file, limit=size) == content
+
+
+@pytest.mark.parametrize("sizes", [(1, 1000), (1000, 1), (5, 0), (0, 5), (2, 3 * gzipped.GIVEN)])
+@pytest.mark.parametrize("zeros", [0, 1, gzipped.TAKEN, 2 * gzipped.TAKEN + 3])
+@pytest.mark.parametrize("random", [False, True])
+def test_gzip_of_several_members(sizes, zeros, random):
+    """As RFC 1952 has it, and as `gzip` writes and reads them; zeros after a member are padding."""
+    contents = [np.random.default_rng(n).bytes(n) if random else bytes(n) for n in sizes]
+    file, whole = b"".join(gzip.compress(c) + bytes(zeros) for c in contents), b"".join(contents)
+    assert unpack(file) == whole == gzip.decompress(file) and unpack(memoryview(file)) == whole
+    assert unpack(file, limit=len(whole)) == whole
+    with pytest.raises(CheckError, match="too large"):
+        unpack(file, limit=len(whole) - 1)
+
+
+def test_gzip_of_many_members():
+    assert unpack(b"".join(gzip.compress(bytes([i % 256])) for i in range(3000))) == bytes(i % 256 for i in range(3000))
 
 
 def test_gzip_where_pages_do_not_come_at_once_or_not_at_all(monkeypatch):

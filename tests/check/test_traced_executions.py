@@ -5,7 +5,7 @@ one at least; there the state must leave the clause open, and hold every value i
 unrefuted, whatever slopes, multipliers, weights, cases, thresholds and flags the certificate has.
 """
 
-import shutil
+import pickle
 import sys
 from fractions import Fraction
 
@@ -16,8 +16,9 @@ import torchlean_check as tc
 from torchlean_check import format
 from torchlean_check.parallel import replay_parallel
 from torchlean_check.records import SPLIT_CLAUSE, SPLIT_VALUE, Bound, Derivation, Record, Refutation, SlopeTable
-from torchlean_check.tree import Plan
+from torchlean_check.tree import Plan, Replay
 
+GOOD = pickle.dumps(Replay(1, np.zeros(0, np.int64), None, 1, True))
 NUMBERS = [0.0, -0.0, 1.0, 0.25, -1.0, 5e-324, 2.0**-150, 1e30, 1e200, 1.7e308, -1.7e308]
 
 
@@ -244,15 +245,30 @@ def test_several_processes_leave_what_one_leaves(tools):
     assert some_failed > 2
 
 
-@pytest.mark.parametrize("program", ["false", "true"])
-def test_a_worker_without_an_answer_is_an_error(tools, monkeypatch, program):
-    """It was killed, or it ended as if all were well."""
-    if shutil.which(program) is None:
-        pytest.skip(f"no program {program}")
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (b"", 1),
+        (b"", 0),
+        (b"a line that a library printed\n", 0),
+        (GOOD[:-1], 0),
+        (b"a line\n" + GOOD, 0),
+        (GOOD, 1),
+        (pickle.dumps(1.0), 0),
+        (b"\x80\x04\x95" + b"\xff" * 8, 0),
+        (b"cabsent\nname\n.", 0),
+    ],
+)
+def test_a_worker_without_an_answer_is_an_error(tools, monkeypatch, tmp_path, answer, code):
+    """It was killed, it ended as if all were well, or what it wrote is not a result alone."""
+    (tmp_path / "answer").write_bytes(answer)
+    worker = tmp_path / "worker"
+    worker.write_text(f"#!/bin/sh\ncat > /dev/null\ncat '{tmp_path}/answer'\nexit {code}\n")
+    worker.chmod(0o755)
     rng, network, region, runs, pairs = problem(tools, 0, "float32")
     kernel = tc.Kernel(network, region)
     plan = random_plan(rng, network, kernel, region, runs, pairs)
     plan = Plan(plan.tree, kernel, plan.tables)
-    monkeypatch.setattr(sys, "executable", shutil.which(program))
-    with pytest.raises(tc.CheckError, match="ended without an answer"):
+    monkeypatch.setattr(sys, "executable", str(worker))
+    with pytest.raises(tc.WorkerError, match=f"ended without an answer[^$]*exit status {code}, {len(answer)} bytes"):
         replay_parallel(plan, start(kernel), 0.0, 3, None, False)

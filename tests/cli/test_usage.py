@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,10 +66,22 @@ def test_no_command_prints_the_help(run: Callable[..., Any]) -> None:
     assert ran.code == 2 and all(f"  {name} " in ran.out for name in COMMANDS)
 
 
+def options(text: str) -> set[str]:
+    return set(re.findall(r"\[(-[-a-z]+)", text)) | set(re.findall(r" (--[-a-z]+) ", text))
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, run: Callable[..., Any]) -> None:
     ran = run(command, "--help")
     assert ran.code == 0 and ran.out.startswith("usage: torchlean") and ran.err == ""
+
+
+@pytest.mark.parametrize("command", ["sweep", "robustness"])
+def test_the_documents_show_every_option(command: str, run: Callable[..., Any]) -> None:
+    text = (SOURCE.parent / "docs" / f"{command}.md").read_text()
+    shown = text.split("```")[1]
+    assert shown.startswith(f"\ntorchlean {command} ")
+    assert options(shown) == options(run(command, "--help").out.split("options:")[0]) - {"-h"}
 
 
 def test_a_process_says_the_same(folder: Path) -> None:
@@ -152,3 +165,32 @@ def test_an_answer_that_cannot_be_written(words: tuple[str, ...], folder: Path) 
         )
     assert done.returncode == 2 and done.stderr.startswith("FileError: the answer cannot be written")
     assert done.stderr.count("Error") == 1
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["its reader has gone", "closed"])
+@pytest.mark.parametrize(
+    ("entry", "words", "code", "out"),
+    [
+        ("torchlean.cli", ("verify", "absent.onnx", "holds.vnnlib"), 2, ""),
+        ("torchlean.cli", ("verify", "net.onnx"), 2, ""),
+        ("torchlean.cli.standard_entry", ("verify", "holds.vnnlib", "--network", "f=net.onnx"), 2, ""),
+        ("torchlean.cli.standard_entry", ("verify", "holds2.vnnlib", "--network", "f=net.onnx"), 0, "unsat\n"),
+    ],
+    ids=["a file", "usage", "a file of another kind", "an answer"],
+)
+def test_standard_error_takes_no_part_in_the_answer(
+    closed: bool, entry: str, words: tuple[str, ...], code: int, out: str, folder: Path
+) -> None:
+    """And what it does not take does not go to standard output."""
+    Path("holds2.vnnlib").write_text(
+        "(vnnlib-version <2.0>)(declare-network f (declare-input X float32 [2]) (declare-output Y float32 [1,2]))"
+        "(assert (and (>= X[0] -1.0) (<= X[0] 1.0)))(assert (== X[1] 0.0))(assert (>= Y[0,0] 100.0))"
+    )
+    ready, done = os.pipe()
+    os.close(ready)
+    streams: dict[str, Any] = {"preexec_fn": lambda: os.close(2)} if closed else {"stderr": done}
+    ended = subprocess.run([sys.executable, "-c", f"import sys, {entry} as entry; sys.exit(entry.main())", *words],
+                           stdout=subprocess.PIPE, text=True, check=False,
+                           env={**os.environ, "PYTHONPATH": str(SOURCE)}, **streams)  # fmt: skip
+    os.close(done)
+    assert (ended.returncode, ended.stdout) == (code, out)

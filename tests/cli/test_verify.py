@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,6 +99,23 @@ def test_gzip_and_a_name_without_its_gz(folder: Path, run: Callable[..., Any]) -
     assert run("check", "net.onnx.gz", "holds.vnnlib.gz", "proof").code == 0
 
 
+def test_the_checker_reads_the_gzip_files_that_verify_reads(folder: Path, run: Callable[..., Any]) -> None:
+    """Several members, with padding; what was compressed twice is refused by both."""
+    import gzip
+
+    for name in ("net.onnx", "holds.vnnlib"):
+        data = Path(name).read_bytes()
+        Path(name + ".gz").write_bytes(gzip.compress(data[:50]) + bytes(9) + gzip.compress(data[50:]) + b"\0")
+    packed = ("net.onnx.gz", "holds.vnnlib.gz")
+    assert run("verify", *packed, "--certificate", "proof").out.startswith("unsat")
+    assert run("check", *packed, "proof").code == run("check", "net.onnx", "holds.vnnlib", "proof").code == 0
+    for name in packed:
+        Path(name).write_bytes(gzip.compress(Path(name).read_bytes()))
+        files = [name if name.startswith(plain) else plain for plain in ("net.onnx", "holds.vnnlib")]
+        run("verify", *files).fails(2, "compressed twice", name)
+        assert run("check", *files, "proof").code == 4
+
+
 def test_timeout_is_a_verdict_and_exit_code_4(folder: Path, run: Callable[..., Any], make: Any) -> None:
     """A claim that is true by so little that no box closes before the time is over."""
     from torchlean.io.onnx import write_onnx
@@ -117,15 +135,36 @@ def test_the_same_seed_gives_the_same_certificate(folder: Path, run: Callable[..
     assert Path("a").read_bytes() == Path("b").read_bytes()
 
 
-def test_a_search_that_dies_is_unknown(folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-    import signal
-
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_search_that_dies_is_unknown(
+    number: int, folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from torchlean.verify import files
 
-    monkeypatch.setattr(files, "verify_files", lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(files, "verify_files", lambda *a, **k: os.kill(os.getpid(), number))
     ran = run(*HOLDS, "--certificate", "proof")
     assert ran.code == 4 and ran.out.split()[0] == "unknown" and not Path("proof").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("torchlean.cli", ("verify", "silent.onnx", "holds.vnnlib")),
+        ("torchlean.cli.standard_entry", ("verify", "holds.vnnlib", "--network", "f=silent.onnx")),
+    ],
+    ids=["our own", "the standard's"],
+)
+def test_a_request_to_terminate_ends_the_search_too(
+    entry: str, words: tuple[str, ...], folder: Path, silent: Any
+) -> None:
+    """Its process is still reading the model."""
+    source = str(Path(torchlean.__file__).parent.parent)
+    command = [sys.executable, "-c", f"import sys, {entry} as entry; sys.exit(entry.main())", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": source}) as process:
+        silent.wait()
+        process.terminate()
+        out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"") and not silent.is_read()
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "replace"])
@@ -133,9 +172,6 @@ def test_kill_9_while_a_certificate_is_written_leaves_the_old_one(
     call: str, folder: Path, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The child dies inside the call; no verdict is printed, and the same command works afterwards."""
-    import os
-    import signal
-
     assert run(*HOLDS, "--certificate", "proof").code == 0
     before, own = Path("proof").read_bytes(), os.getpid()
 

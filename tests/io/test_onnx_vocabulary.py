@@ -155,6 +155,12 @@ REFUSED: list[tuple[str, str, np.ndarray, dict[str, Any], int, str, dict[str, An
     ("only replacing", "ScatterND", S[0], ROWS, 16, "x,i,u", {"reduction": "add"}),
     ("out of range", "ScatterND", S[0], {**ROWS, "i": np.array([[1], [3]], I64)}, 11, "x,i,u", {}),
     ("whole size", "Resize", IMAGE, scaled(1, 1, 1.1, 1), 13, "x,,s", {}),
+    *(("do not fit the axes", op, IMAGE, scaled(*scales), opset, inputs, {})
+      for scales in ((), (1, 1, 2), (1, 1, 2, 2, 1))
+      for op, opset, inputs in (("Resize", 10, "x,s"), ("Resize", 13, "x,,s"), ("Upsample", 9, "x,s"))),
+    *(("do not fit the axes", "Resize", IMAGE, sized(6, 2), 18, "x,,,n", {"axes": axes})
+      for axes in ([2], [2, 2], [2, -2], [2, 4], [-5, 3])),
+    ("form of resizing", "Resize", IMAGE, scaled(1, 1, 2, 2), 13, "x,,s", {"exclude_outside": 1, "mode": "linear"}),
     ("form of resizing", "Resize", IMAGE, scaled(1, 1, 2, 2), 13, "x,,s", {"mode": "cubic"}),
     ("form of resizing", "Resize", IMAGE, sized(1, 2, 2, 2), 18, "x,,,n", {"antialias": 1, "mode": "linear"}),
     ("rounded", "Resize", np.ones((1, 1, 14, 2), F32), sized(1, 1, 2, 2), 13, "x,,,n",

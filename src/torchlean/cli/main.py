@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from torchlean import __version__
 from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError, UsageError
 from torchlean.files import is_full, output_is_full
+from torchlean.streams import complain, drop, open_closed
 
 HELP = partial(argparse.HelpFormatter, width=100)  # to ask for the terminal's, `argparse` loads `shutil`
 COMMANDS = {
@@ -85,47 +86,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guarded(program: str, arguments: list[str], run: Callable[[list[str]], int]) -> int:
     """What `run` returns, or the exit code of the error that it ended with, printed on standard error."""
+    open_closed()
     try:
         code = run(arguments)
         sys.stdout.flush()
         return code
     except TorchLeanError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        complain("interrupted")
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
         return 0
     except MemoryError:
-        print(
+        complain(
             Exhausted(
                 "out of memory",
                 where=" ".join([program, *arguments]),
                 expected="room for the program and its arrays",
                 got="a failed allocation",
                 fix="use a smaller batch or a machine with more memory",
-            ),
-            file=sys.stderr,
+            )
         )
         return Exhausted.exit_code
     except Exception as problem:
         if os.environ.get("TORCHLEAN_TRACEBACK"):
             raise
         if isinstance(problem, OSError) and is_full(problem):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is dropped, not tried again
-            print(output_is_full(problem), file=sys.stderr)
+            drop(sys.stdout)
+            complain(output_is_full(problem))
             return FileError.exit_code
-        print(
+        complain(
             InternalError(
                 "a bug in torchlean",
                 where=" ".join([program, *arguments]),
                 expected="an answer or a clear error",
                 got=f"{type(problem).__name__}: {problem}",
                 fix="set TORCHLEAN_TRACEBACK=1 for the traceback and report it",
-            ),
-            file=sys.stderr,
+            )
         )
         return InternalError.exit_code
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from torchlean.cli import values
+from torchlean.streams import complain
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,9 +51,6 @@ def run(options: Any) -> int:
     program = load(options.program)
     examples = app.read_examples(options.data, program, options.count, options.scale, options.target)
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     with ExitStack() as stack:
         proofs = None
         if options.method == "complete":
@@ -62,7 +59,7 @@ def run(options: Any) -> int:
             folder = make_folder(options.certificates or scratch)
             proofs = app.Proofs(_model(options.program, program), folder, options.timeout, options.semantics,
                                 options.seed, options.jobs)  # fmt: skip
-        measured = app.measure(program, examples, settings, proofs, say)
+        measured = app.measure(program, examples, settings, proofs, complain)
     notes, rows, open_ = _notes(options, len(examples)), app.rows(measured), app.open_examples(measured)
     if options.html:
         from torchlean.report.robustness import page

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from torchlean import __version__
 from torchlean.cli import values
 from torchlean.cli.main import Parser, guarded
+from torchlean.cli.terminable import terminable
 from torchlean.errors import UsageError
 
 PROGRAM = "torchlean-vnnlib"
@@ -71,8 +72,10 @@ def _verify(arguments: list[str]) -> int:
     if not networks:
         raise UsageError("no network is given", where="--network", expected="NAME=FILE for each network of the query",
                          got="none", fix="--network f=model.onnx")  # fmt: skip
-    return run_verify(Options(tuple(networks), options.query, options.timeout, options.certificate, "float32",
-                              options.seed, "standard", options.assignments))  # fmt: skip
+    asked = Options(tuple(networks), options.query, options.timeout, options.certificate, "float32", options.seed,
+                    "standard", options.assignments)  # fmt: skip
+    with terminable():
+        return run_verify(asked)
 
 
 def _supports(arguments: list[str]) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torchlean.cli import values
 from torchlean.cli.terminable import terminable
+from torchlean.streams import complain
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def run(options: Any) -> int:
     instances, problems = read_instances(options.instances)
     if problems:
         for problem in problems:
-            print(problem, file=sys.stderr)
+            complain(problem)
         return FileError.exit_code
     if options.html:
         from torchlean.report import plots

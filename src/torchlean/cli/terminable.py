@@ -10,7 +10,7 @@ from types import FrameType
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """A request to terminate ends the running instances as an interrupt does."""
+    """A request to terminate ends what runs as an interrupt does."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torchlean.cli import values
+from torchlean.cli.terminable import terminable
 from torchlean.io.networks import parse_networks
 from torchlean.verify.command import Options, run_verify
 from torchlean.verify.strategy import NAMES
@@ -27,7 +28,8 @@ def arguments(parser: Any) -> None:
 
 def run(options: Any) -> int:
     """Decide and print; returns the exit code."""
-    return run_verify(Options(parse_networks(options.model, "MODEL"), options.property, options.timeout,
-                              options.certificate, options.semantics, options.seed,
-                              "json" if options.json else "text", strategy=options.strategy, memory=options.memory,
-                              deterministic=options.deterministic))  # fmt: skip
+    asked = Options(parse_networks(options.model, "MODEL"), options.property, options.timeout, options.certificate,
+                    options.semantics, options.seed, "json" if options.json else "text", strategy=options.strategy,
+                    memory=options.memory, deterministic=options.deterministic)  # fmt: skip
+    with terminable():
+        return run_verify(asked)

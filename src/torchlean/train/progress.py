@@ -6,6 +6,8 @@ import sys
 import time
 from typing import Any
 
+from torchlean.streams import complain
+
 LINES = 10  # plain lines per run
 
 
@@ -58,4 +60,4 @@ class Progress:
                 self._next = now + 0.1
                 self._bar.update(self._task, completed=done, description=f"loss {loss:.4g}   {self._note}")
         elif last or done % self._every == 0:
-            print(f"step {done}/{self.steps}   loss {loss:.6g}   {self._note}".rstrip(), file=sys.stderr, flush=True)
+            complain(f"step {done}/{self.steps}   loss {loss:.6g}   {self._note}".rstrip())

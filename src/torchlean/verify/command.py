@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError, Unsupported, UsageError
 from torchlean.frozen import frozen
+from torchlean.streams import complain
 from torchlean.verify.budget import OUT_OF_MEMORY, Memory, resident
 
 LOOK = 0.02  # seconds between looks at the memory
@@ -65,8 +66,8 @@ def run_verify(options: Options) -> int:
     if child == 0:
         os.close(ready)
         _child(options, start)
-    os.close(done)
     try:
+        os.close(done)
         return _watch(child, ready, start + options.timeout + GRACE, options)
     except BaseException:
         _end(child)
@@ -75,12 +76,13 @@ def run_verify(options: Options) -> int:
 
 def _child(options: Options, start: float) -> NoReturn:
     os.setpgid(0, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     code = InternalError.exit_code
     try:
         code = _decide(options, start)
     except TorchLeanError as error:
-        print(error, file=sys.stderr)
         code = error.exit_code
+        complain(error)
     except MemoryError:  # before or after the search: reading the files, writing the proof
         code = _gave_up("unknown", OUT_OF_MEMORY, options.form == "standard")
     except BrokenPipeError:  # whoever reads the answer has gone
@@ -101,10 +103,9 @@ def _child(options: Options, start: float) -> NoReturn:
         )
         if isinstance(problem, OSError) and is_full(problem):
             failure = output_is_full(problem)
-        print(failure, file=sys.stderr)
         code = failure.exit_code
+        complain(failure)
     finally:
-        sys.stderr.flush()
         os._exit(code)
 
 
@@ -135,7 +136,7 @@ def _watch(child: int, ready: int, end: float, options: Options) -> int:
 
 def _gave_up(word: str, why: str, standard: bool) -> int:
     if standard:  # the word stands alone, and is an answer
-        print(why, file=sys.stderr)
+        complain(why)
         print(word, flush=True)
         return 0
     print(f"{word}  {why}", flush=True)

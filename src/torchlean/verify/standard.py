@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from torchlean.files import atomic_write_all, make_folder
+from torchlean.streams import complain
 from torchlean.verify.query import Lowered
 from torchlean.verify.verdict import MEANS, Status, Verdict
 
@@ -27,7 +28,7 @@ def answer(verdict: Verdict, lowered: Lowered, folder: str | None) -> None:
         word, why = "unknown", f"{word} over the real numbers only, and the query is about float32"
     if word == "sat" and folder is not None:
         _serialise(verdict, lowered, folder)
-    print(why, file=sys.stderr, flush=True)
+    complain(why)
     print(word)
     if word == "sat" and folder is None:
         assert verdict.witness is not None

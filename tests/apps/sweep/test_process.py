@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,3 +82,18 @@ def test_stop_ends_what_runs_and_starts_nothing_more() -> None:
     assert seen == ["stopped"]
     with pytest.raises(Stopped):
         processes.run([sys.executable, "-c", ""], 60)
+
+
+def test_an_interrupt_ends_what_runs(silent: Any) -> None:
+    """In the main thread, where `run` itself is interrupted; nothing waits for the limit."""
+    code = f"open({str(silent.path)!r}).read()"
+
+    def interrupt() -> None:
+        silent.wait()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    processes = Processes()
+    with pytest.raises(KeyboardInterrupt):
+        processes.run([sys.executable, "-c", code], 600)
+    assert not silent.is_read() and not processes._running and threading.active_count() == 1

@@ -55,7 +55,7 @@ class Processes:
         self._stopped = False
 
     def run(self, command: Sequence[str], limit: float) -> Ended:
-        """Run one process for at most `limit` seconds. Raises Stopped."""
+        """Run one process for at most `limit` seconds. Raises Stopped. An interrupt here ends it too."""
         with self._lock:
             if self._stopped:
                 raise Stopped
@@ -71,19 +71,21 @@ class Processes:
 
         timer = threading.Timer(limit, end)
         timer.start()
-        assert child.stdout is not None and child.stderr is not None
-        texts = [_Reader(child.stdout), _Reader(child.stderr)]
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # not reaped yet: its number cannot be used again
-        seconds = time.perf_counter() - start
-        timer.cancel()
-        timer.join()
-        end_session(child.pid)
+        try:
+            assert child.stdout is not None and child.stderr is not None
+            texts = [_Reader(child.stdout), _Reader(child.stderr)]
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # not reaped yet: its number cannot be used again
+        finally:
+            seconds = time.perf_counter() - start
+            timer.cancel()
+            timer.join()
+            end_session(child.pid)
+            with self._lock:
+                self._running.discard(child.pid)
+                _, status, usage = os.wait4(child.pid, 0)
+                stopped = self._stopped
+            child.returncode = os.waitstatus_to_exitcode(status)
         output, errors = (text.result() for text in texts)
-        with self._lock:
-            self._running.discard(child.pid)
-            _, status, usage = os.wait4(child.pid, 0)
-            stopped = self._stopped
-        child.returncode = os.waitstatus_to_exitcode(status)
         if stopped:
             raise Stopped
         return Ended(child.returncode, late.is_set(), output, errors, seconds, usage.ru_utime + usage.ru_stime,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from math import floor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from torchlean_check.wire import Node
 
 Attrs = dict[str, Any]
+Size = TypeVar("Size", int, float)
 
 
 def one_hot(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
@@ -63,13 +66,14 @@ def resize(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     """Fixed sizes or scales; every form of it that is a rule of known places and weights."""
     _, scales, sizes = ([*node.inputs[1:], "", "", ""])[:3]
     x = imp.tensor(node.inputs[0])
-    axes = [a % x.type.rank for a in (attrs.get("axes") or range(x.type.rank))]
-    if attrs.get("keep_aspect_ratio_policy", "stretch") != "stretch" or attrs.get("antialias"):
-        raise imp.unsupported("this form of resizing is not read", "stretch, without antialias", str(attrs))
+    axes, policy = attrs.get("axes"), attrs.get("keep_aspect_ratio_policy", "stretch")
+    if policy != "stretch" or attrs.get("antialias") or attrs["exclude_outside"]:
+        expected = "stretch, without antialias and exclude_outside"
+        raise imp.unsupported("this form of resizing is not read", expected, str(attrs))
     if sizes:  # an empty tensor of scales may stand beside them
-        new = dict(zip(axes, imp.ints(sizes), strict=True))
+        new = _along(imp, x, imp.ints(sizes), axes)
     else:
-        new = _scaled(imp, x, dict(zip(axes, imp.numbers(scales).reshape(-1).tolist(), strict=True)))
+        new = _scaled(imp, x, _along(imp, x, imp.numbers(scales).reshape(-1).tolist(), axes))
     return _resized(imp, x, new, attrs)
 
 
@@ -77,7 +81,7 @@ def upsample(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     """Scales from the attribute or the second input; the old coordinates."""
     x = imp.tensor(node.inputs[0])
     scales = attrs["scales"] if "scales" in attrs else imp.numbers(node.inputs[1]).reshape(-1).tolist()
-    new = _scaled(imp, x, dict(enumerate(scales or ())))
+    new = _scaled(imp, x, _along(imp, x, scales or ()))
     return _resized(imp, x, new, {**OLD, "mode": attrs["mode"]})
 
 
@@ -87,22 +91,35 @@ OLD = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"} 
 def first_resize(imp: Importer, node: Node, attrs: Attrs) -> Tensor:
     """Opset 10: scales only, the old coordinates."""
     x = imp.tensor(node.inputs[0])
-    new = _scaled(imp, x, dict(enumerate(imp.numbers(node.inputs[1]).reshape(-1).tolist())))
+    new = _scaled(imp, x, _along(imp, x, imp.numbers(node.inputs[1]).reshape(-1).tolist()))
     return _resized(imp, x, new, {**OLD, "mode": attrs["mode"]})
 
 
+def _along(imp: Importer, x: Tensor, given: Sequence[Size], axes: Sequence[int] | None = None) -> dict[int, Size]:
+    """One number for each axis: of all axes, unless told."""
+    rank: int = x.type.rank
+    found: list[int] = [a + rank if a < 0 else a for a in (range(rank) if axes is None else axes)]
+    if len(given) != len(found) or len({*found} & {*range(rank)}) != len(found):
+        raise imp.misfit("sizes or scales do not fit the axes", f"one for each axis of {x.type}",
+                         f"{list(given)} along {found}")  # fmt: skip
+    return dict(zip(found, given, strict=True))
+
+
 def _scaled(imp: Importer, x: Tensor, scales: dict[int, float]) -> dict[int, int]:
-    """The new sizes. Only scales that are the quotient of the sizes, to float32, are read."""
+    """The new sizes. Only scales that are the quotient of the sizes, to float32, are read.
+
+    One whose rounding makes it less than the quotient is refused: the new size would be the product, rounded down, by
+    the operator's definition, and is the next one where the product is rounded to float32 first.
+    """
     new = {}
     for axis, scale in scales.items():
         if scale == 1.0:
             continue
         old = x.shape[axis]
-        size = round(old * scale) if isinstance(old, int) else 0
+        size = floor(Fraction(scale) * old) if isinstance(old, int) else 0
         if not isinstance(old, int) or size < 1 or np.float32(size / old) != np.float32(scale):
-            raise imp.unsupported(
-                "a scale must give a whole size", f"a multiple of 1 / {old}", f"{scale} along axis {axis} of {x.type}"
-            )
+            raise imp.unsupported("a scale must give a whole size", f"a multiple of 1 / {old}, not rounded down",
+                                  f"{scale} along axis {axis} of {x.type}", "give sizes, not scales")  # fmt: skip
         new[axis] = size
     return new
 
