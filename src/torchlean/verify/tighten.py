@@ -114,7 +114,8 @@ class Tightening:
             at = start + gained
             taken = (bound[gained] - MARGIN) * wide[at]
             self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained, side, trees)
-        self._keep(value, cases, [p for p in parts if p.stop <= done], column, sign, alpha, beta, weight)
+        parts = [slice(part.start, min(part.stop, done)) for part in parts if part.start < done]
+        self._keep(value, cases, parts, column, sign, alpha, beta, weight)
         after = np.stack([c.hi[part] - c.lo[part] for c in cases])
         before, now = (np.where(open_, w, 0.0).sum(axis=1) for w in (hi - lo, after))
         return [1.0 - n / b if b > 0 else 0.0 for n, b in zip(now.tolist(), before.tolist(), strict=True)]
@@ -143,7 +144,7 @@ class Tightening:
         self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64,
         alpha: Any, beta: Any, weight: Any,
     ) -> None:  # fmt: skip
-        """Remember where the pass ended, for the first cases, whose every row was done."""
+        """Remember where the pass ended, for the rows of the first cases that were done."""
         part = self.relus.neurons.at[value]
         for own, rows in zip(cases, parts, strict=False):
             if rows.stop > rows.start:
