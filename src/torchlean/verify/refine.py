@@ -71,11 +71,10 @@ class Refinement:
         entries, signs = np.concatenate([unstable, unstable]), np.repeat([1.0, -1.0], len(unstable))
         width = (hi - lo)[entries]
         default, memory = neurons.default(), problem.deadline.memory
-        size = memory.size(self.engine.batch(len(neurons)))
-        for start in range(0, len(entries), size):
+        start, usual = 0, self.engine.batch(len(neurons))
+        while start < len(entries) and not (share.left < 0 or self.state.empty[0]):
             problem.deadline.check()
-            if share.left < 0:
-                return
+            size = memory.size(usual)
             part = slice(start, start + size)
             entry, sign, wide = entries[part], signs[part], width[part]
             count = len(entry)
@@ -85,11 +84,15 @@ class Refinement:
             given = forms, nothing, maps.put(default) + nothing, nothing
             best = memory.attempt(partial(dual.maximise, *given, STEPS, target=np.inf), count)
             if best is None:
-                return
+                continue
             old, found, trees = np.where(sign > 0, lo[entry], -hi[entry]) / wide, maps.get(best.value), None
             if leaves > 1 and len(neurons):
                 forks = Forks(value, *asked, nothing, best.alpha, nothing)
-                found, trees = fork(dual, forks, leaves, size, problem.deadline, share, memory)
+                grow = partial(fork, dual, forks, leaves, size, problem.deadline, share, memory)
+                if (grown := memory.attempt(grow, count)) is None:
+                    continue
+                found, trees = grown
+            start += count
             gained = np.flatnonzero(found > old + GAIN)
             known, i = problem.files.tables, maps.index(gained)
             table = len(known) + np.arange(len(gained))
@@ -104,5 +107,3 @@ class Refinement:
                 take(low, high, entry[gained], sign[gained], taken)
             else:
                 self.found += derive(problem, self.state, value, made)
-            if self.state.empty[0]:
-                return

@@ -125,9 +125,9 @@ class Relus:
         self.problem, self.state, self.engine = problem, state, engine
         self.splits, self.trust = splits, trust
         region = problem.region
-        rows = [np.flatnonzero(region.row_clause == c) for c in range(len(region.clauses))]
-        most = max(map(len, rows))
-        self._rows_of = np.stack([np.pad(own, (0, most - len(own)), mode="edge") for own in rows])  # its last, repeated
+        count = np.bincount(region.row_clause, minlength=len(region.clauses))[:, None]
+        first = np.cumsum(count)[:, None] - count
+        self._rows_of = first + np.minimum(np.arange(count.max(initial=1)), count - 1)  # a clause's last one repeated
         self.target = 4 * float(problem.slack().max())
         self.visited = self._batches = self._source = 0
         self._asked, self._took = 0, 0.0  # leaves that the kernel has seen, and the seconds that it took
@@ -306,16 +306,14 @@ class Relus:
         """Which nodes are closed, in rising order, and of each a record: its refutation by the optimised numbers."""
         closing = np.flatnonzero(found.value > self.target)
         closing = closing[np.argsort(found.value[closing], kind="stable")]
-        chunk, start, closed = self.problem.kernel.chunk, 0, [closing[:0]]
+        chunk, sure, start, closed = self.problem.kernel.chunk, False, 0, [closing[:0]]
         while start < len(closing):
             self.problem.deadline.check()
-            part = closing[start : start + chunk]
-            closed.append(self._agreed(found, part))
-            start += len(part)
+            part = closing[start:] if sure else closing[start : start + chunk]
+            closed.append(part if sure else self._agreed(found, part))
             # Where the kernel agrees to the most doubtful ones that are left, the others wait for the replay.
-            if len(closed[-1]) == len(part) and (self.trust if trust is None else trust):
-                closed.append(closing[start:])
-                break
+            sure = len(closed[-1]) == len(part) and (self.trust if trust is None else trust)
+            start += len(part)
         items = np.concatenate(closed)
         order, table = np.argsort(items), self._places(found, items)
         items = items[order]

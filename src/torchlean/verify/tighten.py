@@ -91,33 +91,35 @@ class Tightening:
             starts = [c.start.alpha for c in cases if c.start is not None]
             alpha = maps.xp.stack(starts)[home]
         sides, *box = (maps.put(stacked(cases, name)) for name in ("side", "lo", "hi"))
-        size = memory.size(relus.engine.batch(len(relus.neurons)))
-        width, clause, done = relus.dual.network.nodes[value].size, self._clause(), 0
+        usual, width = relus.engine.batch(len(relus.neurons)), relus.dual.network.nodes[value].size
         own = maps.put((np.array([c.clause for c in cases])[case][:, None] == self.of).astype(np.float64))
-        for start in range(0, len(case), size):
+        clause, done = self._clause(), 0
+        while done < len(case) and not share.left < 0:
             self.problem.deadline.check()
-            if share.left < 0:
-                break
-            rows = slice(start, min(start + size, len(case)))
-            count, i = rows.stop - start, home[rows]
+            size = memory.size(usual)
+            rows = slice(done, min(done + size, len(case)))
+            count, i = rows.stop - done, home[rows]
             side, boxes = sides[i], (box[0][i], box[1][i])
             forms = Forms.entries(maps, value, width, entry[rows], factor[rows], clause, own[rows])
             given = forms, side, alpha[rows], beta[rows]
             call = partial(relus.dual.maximise, *given, STEPS, target=np.inf, weight=weight[rows], box=boxes, hold=hold)
             best = memory.attempt(call, count)
             if best is None:
-                break
-            alpha[rows], beta[rows], weight[rows] = best.alpha, best.beta, best.weight
-            done = rows.stop
+                continue
             bound, trees = np.asarray(maps.get(best.value), np.float64), None
             if leaves > 1:
                 duals = best.alpha, best.beta, forms.clause, best.weight
                 forks = Forks(value, entry[rows], factor[rows], side, *duals, boxes)
-                bound, trees = fork(relus.dual, forks, leaves, size, self.problem.deadline, share, memory)
+                grow = partial(fork, relus.dual, forks, leaves, size, self.problem.deadline, share, memory)
+                if (grown := memory.attempt(grow, count)) is None:
+                    continue
+                bound, trees = grown
+            alpha[rows], beta[rows], weight[rows] = best.alpha, best.beta, best.weight
             gained = np.flatnonzero(bound > old[rows] + GAIN)
-            at = start + gained
+            at = done + gained
             taken = (bound[gained] - MARGIN) * wide[at]
             self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained, side, trees, hold)
+            done = rows.stop
         self._keep(value, cases, [p for p in parts if p.stop <= done], column, sign, alpha, beta, weight)
         after = np.stack([c.hi[part] - c.lo[part] for c in cases])
         before, now = (np.where(open_, w, 0.0).sum(axis=1) for w in (hi - lo, after))
@@ -153,13 +155,14 @@ class Tightening:
         self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64,
         alpha: Any, beta: Any, weight: Any,
     ) -> None:  # fmt: skip
-        """Remember where the pass ended, for the first cases, whose every row was done."""
+        """Remember where the pass ended, for the rows of the first cases that were done."""
         part = self.relus.neurons.at[value]
         for own, rows in zip(cases, parts, strict=False):
             if rows.stop > rows.start:
                 at = np.full((2, part.stop - part.start), -1)
                 at[(sign[rows] < 0).astype(np.int64), column[rows]] = np.arange(rows.stop - rows.start)
-                own.warm[value] = Warm(self.relus.maps, at, alpha[rows], beta[rows], weight[rows])
+                copies = (a[rows] + 0 for a in (alpha, beta, weight))  # views would keep what other cases had alive
+                own.warm[value] = Warm(self.relus.maps, at, *copies)
 
     def _clause(self) -> Clause:
         """The rows of all clauses in the arrays of the maps: one object, by which a recording knows them."""
