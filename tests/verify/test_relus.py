@@ -136,6 +136,24 @@ def test_few_neurons_are_tried_and_the_best_is_nearly_always_among_them(mlp, fil
     assert len(same) > 100 and np.mean(same) > 0.98
 
 
+@pytest.mark.parametrize("seed", [5, 8])
+def test_a_bound_that_uses_no_chord_is_optimised_and_not_split(seed, mlp, files, monkeypatch) -> None:
+    """No split can help it: the neurons that are split have chords in use."""
+    own, upper = Relus._choose, []
+
+    def choose(self, found, items):
+        chosen = own(self, found, items)
+        upper.extend(np.asarray(self.maps.get(found.best.upper))[items, chosen].tolist())
+        return chosen
+
+    monkeypatch.setattr(Relus, "_choose", choose)
+    trees_alone(monkeypatch)
+    model, claim = claim_of(mlp, files, seed, 1.3)
+    verdict = verify_files(model, claim, 300.0, strategy="neurons")
+    assert verdict.status.value == "unsat" and len(upper) > 100 and (np.array(upper) < 0).all()
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+
+
 def test_splits_are_ranked_by_the_trees_that_they_would_make() -> None:
     """Against the growth of a tree whose splits all gain as much, by bisection: the law of `worth`'s docstring."""
     high = 1.0

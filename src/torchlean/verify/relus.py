@@ -259,13 +259,14 @@ class Relus:
         given, row, box = (nodes.side, nodes.alpha, nodes.beta), self._rows(nodes), self._box(nodes.home)
         best = self.dual.maximise(self._forms(row), *given, steps, target=self.target, box=box, hold=hold)
         own = np.full(len(nodes), not hold)
-        last = np.flatnonzero(self.maps.get((best.cost <= 0).all(-1) & (best.value <= self.target)))
-        if len(last):  # no split is left to gain by: only better multipliers
+        chords = self.maps.xp.where(best.upper < 0, best.cost, self.dual.zero)
+        last = np.flatnonzero(self.maps.get((chords <= 0).all(-1) & (best.value <= self.target)))
+        if len(last):  # no split gains: without a chord, the best slopes and multipliers make the bound exact
             i = self.maps.index(last)
             start, box = (given[0][i], best.alpha[i], best.beta[i]), self._box(nodes.home[last])
             more = self.dual.maximise(self._forms(row[last]), *start, STEPS_LAST, target=self.target, box=box)
             own[last] = True
-            for name in ("value", "charge", "alpha", "beta", "upper", "point"):
+            for name in ("value", "charge", "alpha", "beta", "upper", "cost", "point"):
                 getattr(best, name)[i] = getattr(more, name)
         return Bounded(nodes, row, best, self.maps.get(best.value), own, self.maps)
 
