@@ -14,7 +14,7 @@ from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Engine, NumpyMaps, TorchMaps
 from torchlean.verify.nodes import Nodes, Queue
 from torchlean.verify.outcome import Budget, Stuck
-from torchlean.verify.relus import Relus
+from torchlean.verify.relus import BALANCE, Relus, worth
 from torchlean.verify.tables import multipliers, units
 from torchlean_check.onnx_reader import read_network
 from torchlean_check.packed import Records
@@ -151,6 +151,37 @@ def test_few_neurons_are_tried_and_the_best_is_nearly_always_among_them(mlp, fil
         model, claim = claim_of(mlp, files, seed, 1.3)
         assert verify_files(model, claim, 300.0, strategy="neurons").status.value == "unsat"
     assert len(same) > 100 and np.mean(same) > 0.98
+
+
+@pytest.mark.parametrize("seed", [5, 8])
+def test_a_bound_that_uses_no_chord_is_optimised_and_not_split(seed, mlp, files, monkeypatch) -> None:
+    """No split can help it: the neurons that are split have chords in use."""
+    own, upper = Relus._choose, []
+
+    def choose(self, found, items):
+        chosen = own(self, found, items)
+        upper.extend(np.asarray(self.maps.get(found.best.upper))[items, chosen].tolist())
+        return chosen
+
+    monkeypatch.setattr(Relus, "_choose", choose)
+    trees_alone(monkeypatch)
+    model, claim = claim_of(mlp, files, seed, 1.3)
+    verdict = verify_files(model, claim, 300.0, strategy="neurons")
+    assert verdict.status.value == "unsat" and len(upper) > 100 and (np.array(upper) < 0).all()
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+
+
+def test_splits_are_ranked_by_the_trees_that_they_would_make() -> None:
+    """Against the growth of a tree whose splits all gain as much, by bisection: the law of `worth`'s docstring."""
+    high = 1.0
+    for low in (1.0, 0.6, 0.3, 0.1, 0.03, 0.01):
+        least, most = 0.0, 1000.0
+        for _ in range(100):
+            y = 0.5 * (least + most)
+            least, most = (y, most) if np.exp(-y * low) + np.exp(-y * high) > 1 else (least, y)
+        alike = np.log(2) / y  # what both sides of an even split gain whose tree grows as much
+        assert (worth(low, high) / worth(alike, alike)) ** (1 / BALANCE) == pytest.approx(1, abs=0.03)
+        assert worth(low, high) == worth(high, low) < worth(1.01 * low, high)
 
 
 def test_what_a_tree_closed_before_it_was_given_up_is_kept(mlp, files, monkeypatch) -> None:

@@ -4,12 +4,11 @@ The nodes of a batch optimise slopes and split multipliers together. What looks 
 same numbers: the kernel repeats the most doubtful ones of each batch, and where it agrees to them the others wait for
 the replay of the whole tree (seal.py), which decides.
 
-The neuron to split is the one whose two sides gain most, by their product. What they may gain at most is read off the
-bound's minimiser for all neurons by one walk (walk.py); the few that look best are bounded on both sides.
+The neuron to split is the one whose two sides gain most (`worth`). What they may gain at most is read off the bound's
+minimiser for all neurons by one walk (walk.py); the few that look best are bounded on both sides.
 
-Source   De Palma et al. 2021, arXiv:2104.06718 (the best few are tried on both sides before one is taken); Achterberg
-         et al. 2005, doi:10.1016/j.orl.2004.04.002 (the product of both sides' gains); Wang et al. 2021,
-         arXiv:2103.06624 (multipliers)
+Source   De Palma et al. 2021, arXiv:2104.06718 (the best few are tried on both sides before one is taken); Wang et al.
+         2021, arXiv:2103.06624 (multipliers)
 """
 
 from __future__ import annotations
@@ -47,8 +46,9 @@ STEPS_ROOT, STEPS, STEPS_OWN, STEPS_LAST = 60, 10, 16, 60
 LEVELS = 16  # of a tree with the same slopes: a table in the certificate holds them for all leaves below
 TRIAL = 400  # nodes of a tree that is tried, at least
 CANDIDATES = 4  # neurons that are tried on both sides
+BALANCE = 0.3  # 0: of two splits, the one with the greater product of gains is better; 1: with the greater sum
 SHARE = 1e-3  # of what its lines may cost: what a side of a neuron may gain at least, where none looks better
-LEAST = 1e-9  # what a side gains at least, where gains are multiplied
+LEAST = 1e-9  # what a side gains at least
 HOPE = 8  # times what its lines may cost a bound: what splits may give it
 SOON = 0.4  # of a tree's time, after which it is given up where little of it is closed
 DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
@@ -264,13 +264,14 @@ class Relus:
         forms, box = self._forms(self.maps.index(row)), self._box(home)
         best = self.dual.maximise(forms, *given, steps, target=self.target, box=box, hold=hold)
         own = np.full(len(nodes), not hold)
-        last = np.flatnonzero(self.maps.get((best.cost <= 0).all(-1) & (best.value <= self.target)))
-        if len(last):  # no split is left to gain by: only better multipliers
+        chords = self.maps.xp.where(best.upper < 0, best.cost, self.dual.zero)
+        last = np.flatnonzero(self.maps.get((chords <= 0).all(-1) & (best.value <= self.target)))
+        if len(last):  # no split gains: without a chord, the best slopes and multipliers make the bound exact
             i = self.maps.index(last)
             start, forms, box = (given[0][i], best.alpha[i], best.beta[i]), forms.take(i), self._box(home[i])
             more = self.dual.maximise(forms, *start, STEPS_LAST, target=self.target, box=box)
             own[last] = True
-            for name in ("value", "charge", "alpha", "beta", "upper", "point"):
+            for name in ("value", "charge", "alpha", "beta", "upper", "cost", "point"):
                 getattr(best, name)[i] = getattr(more, name)
         return Bounded(nodes, row, best, self.maps.get(best.value), own, self.maps)
 
@@ -425,7 +426,8 @@ class Relus:
             values.append(self.dual.maximise(forms, side, alpha, beta, 0, box=box).value)
         value = np.asarray(maps.get(xp.concatenate(values)), np.float64)
         both = np.minimum(value.reshape(len(items), count, 2), self.target)
-        score = np.maximum(both - found.value[items, None, None], LEAST).prod(axis=2)
+        low, high = np.moveaxis(np.maximum(both - found.value[items, None, None], LEAST), 2, 0)
+        score = worth(low, high)
         score[maps.get(cost[maps.count(len(items))[:, None], most]) <= 0] = -np.inf
         return np.asarray(maps.get(most[maps.count(len(items)), maps.index(score.argmax(axis=1))]))
 
@@ -438,7 +440,7 @@ class Relus:
         sides = self.dual.gains(self._forms(row), nodes.side[at], best.alpha[at], best.beta[at], box)
         need = xp.clip(self.target - best.value[at], LEAST, None)[:, None]
         low, high = (xp.minimum(xp.maximum(xp.nan_to_num(gain), SHARE * cost), need) for gain in sides)
-        return xp.where(cost > 0, xp.sqrt(low) * xp.sqrt(high), self.dual.zero)
+        return xp.where(cost > 0, worth(low, high), self.dual.zero)
 
     def _cost_of_contradiction(self, found: Bounded, items: Ints) -> Any:
         """What the lines of each neuron cost the bound of all splits together, each in the measure of its width."""
@@ -452,6 +454,19 @@ class Relus:
 def _given_up(used: float, closed: float) -> bool:
     """Whether to give up a tree that used this share of its time and is closed to this share: so it would not end."""
     return used > 1 + closed or (used > SOON and closed < 0.25 * used)
+
+
+def worth(low: Any, high: Any) -> Any:
+    """A score of splits by what both sides gain: the greater, the smaller the tree.
+
+    If all splits below gained as much, a bound that lacks d would take about exp(y d) leaves, where exp(-y low) +
+    exp(-y high) = 1. Their power mean of exponent BALANCE is log 2 / y within 3 % where one gains up to 100 times the
+    other: a side that closes is worth more than a product says.
+
+    Shapes   any, the same of both
+    Source   Le Bodic and Nemhauser 2015, arXiv:1511.01818 (trees whose splits all gain as much)
+    """
+    return low**BALANCE + high**BALANCE
 
 
 def first_multiplier(xp: Any, alpha: Any, upper: Any, side: int) -> Any:
