@@ -15,7 +15,8 @@ from torchlean.verify.maps import Maps
 
 Ints = NDArray[np.int64]
 
-FEW = 8  # times those that wait, where they are fewer than a batch: another home joins
+FEW = 8  # times those that wait, where they are fewer than a batch: other homes join
+JOIN = 8  # of the homes that are left, one in so many at once
 SHARES = 16  # of the memory, of which waiting nodes may take one: older ones go to the host's
 
 
@@ -74,7 +75,7 @@ HOST, DEVICE = ("number", "clause", "home", "depth", "source"), ("side", "alpha"
 class Queue:
     """The open nodes of trees, those of the last home first, and of each home the newest.
 
-    A home joins when few nodes wait, one with each batch, so that trees end one after the other. What is deep in the
+    Homes join when few nodes wait, a few with each batch, so that trees end one after the other. What is deep in the
     stack, and would fill the device, waits on the host.
     """
 
@@ -105,7 +106,8 @@ class Queue:
     def pop(self, size: int) -> Nodes:
         """The next nodes, at most so many."""
         if self._homes and FEW * sum(map(len, self._parts)) < size:
-            self._parts.insert(self._hosted, self._homes.pop())
+            for _ in range(1 + len(self._homes) // JOIN):
+                self._parts.insert(self._hosted, self._homes.pop())
         taken: list[Nodes] = []
         while self._parts and size > 0:
             part = self._parts.pop()
