@@ -7,8 +7,8 @@ import pytest
 
 import torchlean_check as tc
 from torchlean.verify import neurons
-from torchlean.verify.cases import Case, states
-from torchlean.verify.clauses import Forest
+from torchlean.verify.cases import Case, Start, states
+from torchlean.verify.clauses import Forest, _dearest
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import derive
 from torchlean.verify.dual import Dual, Neurons
@@ -19,6 +19,7 @@ from torchlean.verify.neurons import prove_by_neurons
 from torchlean.verify.problem import Files, Problem
 from torchlean.verify.refine import Refinement
 from torchlean.verify.relus import Relus
+from torchlean.verify.tables import units
 from torchlean.verify.tighten import Tightening
 from torchlean.verify.walk import Walk
 
@@ -314,6 +315,72 @@ def test_clauses_are_tightened_side_by_side_each_by_its_own(mlp, files, monkeypa
         trusted, ends = after(relus, case).boxes, iter(seen[position])
         for k in sorted(trusted):
             assert (next(ends)[0] >= trusted[k][0][0]).all() and (next(ends)[0] <= trusted[k][1][0]).all()
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_first_neurons_keep_the_slopes_of_the_clause_and_only_what_matters_is_bounded(
+    mlp, files, monkeypatch, kind
+) -> None:
+    """One table for all bounds of the first value, whose box the checker derives at least as narrow."""
+    monkeypatch.setattr("torchlean.verify.tighten.GAIN", 0.0)
+    monkeypatch.setattr("torchlean.verify.tighten.LEAST", 0.0)
+    problem = problem_of(mlp, files, 0, f"{0.7 * greatest(mlp, 0):.4f}")
+    relus = Relus(problem, problem.kernel.start(), Engine(problem.network, heavy=kind == "torch"), (), trust=True)
+    n, rng = relus.neurons, np.random.default_rng(0)
+    case = Case(0, 0, n.side(()), n.lo.copy(), n.hi.copy(), 0.0, matters=rng.random(len(n)) < 0.6)
+    relus.enter([case])
+    best = relus.bound(relus.roots([case]), 60).best
+    case.start = Start(relus.maps, alpha := best.alpha[0], best.beta[0])
+    tightening = Tightening(relus, {0: 5.0})
+    for _ in range(2):
+        tightening.cycle([case], Deadline(60))
+    first, *later = sorted(problem.network.relu_inputs)
+    of = {k: [b for d in case.found if d.value == k for b in d.bounds] for k in (first, *later)}
+    for k, found in of.items():
+        assert found and {b.index for b in found} <= set(n.index[k][case.matters[n.at[k]]].tolist())
+    passes = [d for d in case.found if d.value == first]
+    assert all(len({b.table for b in d.bounds}) == 1 for d in passes) and len(of[first]) > len(passes)
+    table = problem.files.tables[of[first][0].table]
+    assert np.array_equal(table.slopes, units(np, relus.maps.get(alpha)))
+    assert len({b.table for b in of[later[-1]]}) == len(of[later[-1]])
+    builder = tc.TreeBuilder()
+    builder.record(0, tc.Record(tuple(case.found)))
+    seen = derived(monkeypatch)
+    tc.replay(problem.kernel, builder.build()[0], tables=tuple(problem.files.tables))
+    trusted, ends = after(relus, case).boxes, iter(seen[-1])
+    for k in sorted(trusted):
+        assert (next(ends)[0] >= trusted[k][0][0]).all() and (next(ends)[0] <= trusted[k][1][0]).all()
+
+
+def test_what_empties_a_case_is_kept_alone(mlp, files) -> None:
+    """Of the last bounds, those of one neuron; the checker closes the leaf by what is kept."""
+    emptied = 0
+    for seed in range(4):
+        problem = problem_of(mlp, files, seed, f"{2.2 * greatest(mlp, seed):.4f}")
+        tightening, case, _ = tightening_of(problem, problem.kernel.start(), 5.0)
+        for _ in range(6):
+            if not case.empty:
+                tightening.cycle([case], Deadline(60))
+        if not case.empty:
+            continue
+        emptied += 1
+        assert len({b.index for b in case.found[-1].bounds}) == 1
+        assert any(len(d.bounds) > 2 for d in case.found[:-1])
+        builder = tc.TreeBuilder()
+        builder.record(0, tc.Record(tuple(case.found)))
+        outcome = tc.replay(problem.kernel, builder.build()[0], tables=tuple(problem.files.tables))
+        assert outcome.failed is None and outcome.leaves == 1
+    assert emptied
+
+
+def test_the_dearest_neurons_are_the_fewest_with_a_share_of_the_cost() -> None:
+    cost = np.array([[1.0, 5.0, 0.0, 4.0], [0.0, 0.0, 0.0, 0.0], [2.0, 2.0, 2.0, 2.0]])
+    assert _dearest(cost, 0.9).tolist() == [
+        [False, True, False, True],
+        [False, False, False, False],
+        [True, True, True, True],
+    ]
+    assert _dearest(cost[:1], 0.91).tolist() == [[True, True, False, True]]
 
 
 def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, monkeypatch) -> None:

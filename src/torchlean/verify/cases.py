@@ -51,6 +51,7 @@ class Case:
     lo, hi     [U] boxes                          empty    whether two of its bounds contradict each other
     bound      of its clause, as far as it is known: at first its parent's
     start      of the bound, or None
+    matters    [U] the neurons whose boxes are worth a bound of their own; None: all
     warm       relu input -> where the last pass over it ended
     found      what was derived here
     """
@@ -62,6 +63,7 @@ class Case:
     hi: F64
     bound: float
     start: Start | None = None
+    matters: NDArray[np.bool_] | None = None
     warm: dict[int, Warm] = field(default_factory=dict)
     found: list[tc.Derivation] = field(default_factory=list)
     empty: bool = False
@@ -76,7 +78,7 @@ class Case:
         for n, side in splits:
             sides[n] = side
             lo[n], hi[n] = (max(lo[n], 0.0), hi[n]) if side > 0 else (lo[n], min(hi[n], 0.0))
-        return Case(number, self.clause, sides, lo, hi, self.bound, start, dict(self.warm))
+        return Case(number, self.clause, sides, lo, hi, self.bound, start, self.matters, dict(self.warm))
 
 
 def states(root: tc.State, neurons: Neurons, lo: F64, hi: F64) -> tc.State:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.frozen import frozen
 from torchlean.verify.cases import Case, Start
 from torchlean.verify.dual import Split
 from torchlean.verify.outcome import Stuck
-from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
+from torchlean.verify.relus import BALANCE, STEPS_ROOT, Bounded, Relus
 from torchlean.verify.tighten import Tightening
 
 TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
@@ -25,7 +26,9 @@ NEAR, TINY = 0.1, 64  # a tree is tried where this share of the clause's first b
 FAR = 1.0  # the share on a device, where a tree soon closes the easy side of many splits: what is left is tightened
 FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; few did
 FEW = 0.25  # of the trees
+STEEP = 0.8  # the exponent of `relus.worth` where hidden neurons have no trees: one side of a split soon closes
 LEAVES_ROOT, LEAVES = 16, 8  # of the trees that the bounds of hidden neurons have of their own
+MATTER = 0.95  # of what the lines may cost a clause's bound: the neurons that cost it have their boxes tightened
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TRIED = 0.5  # of the time of tightening: what trees may have at least
 AT_ONCE, EACH = 2.0, 0.5  # seconds that all and each have at least on a device, where each level takes its time
@@ -51,6 +54,7 @@ class ClauseSearch:
         self.tightening = Tightening(relus, scales)
         self.leaves = LEAVES if cases else 1
         self.credit = 0.0  # seconds that tightening took and trees did not waste: a tree may have them
+        relus.balance = BALANCE if cases else STEEP
         self.near = FAR if relus.engine.device and not cases else NEAR
 
     def run(self, starts: Sequence[tuple[int, int, float]]) -> int:
@@ -149,6 +153,7 @@ class ClauseSearch:
             found = relus.bound(relus.roots(going), STEPS_ROOT)
             relus.descend(found)
             helped, closed = [], dict(zip(*relus.refute(found), strict=True))
+            matters = _dearest(np.asarray(relus.maps.get(found.best.cost)), MATTER)
             for j, case in enumerate(going):
                 if j in closed:
                     self.builder.record(case.number, tc.Record(tuple(case.found), closed[j].refutations))
@@ -156,6 +161,7 @@ class ClauseSearch:
                     continue
                 gain, case.bound = float(found.value[j]) - case.bound, float(found.value[j])
                 case.start = Start(relus.maps, found.best.alpha[j], found.best.beta[j])
+                case.matters = matters[j]
                 ends[case] = found, j
                 if gain >= PROGRESS * self.scales[case.clause] and share.left >= 0:
                     helped.append(case)
@@ -212,3 +218,13 @@ def forest(relus: Relus, found: Bounded, seconds: float, most: int = MOST_NODES)
     }
     closed = np.setdiff1d(every, left.home).tolist()
     return Forest(builder, roots, closed, {i: cut for i, cut in cuts.items() if cut})
+
+
+def _dearest(cost: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
+    """The fewest neurons that have this share of the cost.   Shapes  [N, U] -> [N, U]"""
+    order = np.argsort(-cost, axis=1)
+    before = np.cumsum(np.take_along_axis(cost, order, axis=1), axis=1)
+    found = np.zeros(cost.shape, np.bool_)
+    least = np.pad(before, ((0, 0), (1, 0)))[:, :-1] < share * before[:, -1:]
+    np.put_along_axis(found, order, least, axis=1)
+    return found

@@ -123,7 +123,7 @@ class Relus:
         trust: bool,
     ) -> None:
         self.problem, self.state, self.engine = problem, state, engine
-        self.splits, self.trust = splits, trust
+        self.splits, self.trust, self.balance = splits, trust, BALANCE
         region = problem.region
         count = np.bincount(region.row_clause, minlength=len(region.clauses))[:, None]
         first = np.cumsum(count)[:, None] - count
@@ -427,7 +427,7 @@ class Relus:
         value = np.asarray(maps.get(xp.concatenate(values)), np.float64)
         both = np.minimum(value.reshape(len(items), count, 2), self.target)
         low, high = np.moveaxis(np.maximum(both - found.value[items, None, None], LEAST), 2, 0)
-        score = worth(low, high)
+        score = worth(low, high, self.balance)
         score[maps.get(cost[maps.count(len(items))[:, None], most]) <= 0] = -np.inf
         return np.asarray(maps.get(most[maps.count(len(items)), maps.index(score.argmax(axis=1))]))
 
@@ -440,7 +440,7 @@ class Relus:
         sides = self.dual.gains(self._forms(row), nodes.side[at], best.alpha[at], best.beta[at], box)
         need = xp.clip(self.target - best.value[at], LEAST, None)[:, None]
         low, high = (xp.minimum(xp.maximum(xp.nan_to_num(gain), SHARE * cost), need) for gain in sides)
-        return xp.where(cost > 0, worth(low, high), self.dual.zero)
+        return xp.where(cost > 0, worth(low, high, self.balance), self.dual.zero)
 
     def _cost_of_contradiction(self, found: Bounded, items: Ints) -> Any:
         """What the lines of each neuron cost the bound of all splits together, each in the measure of its width."""
@@ -456,17 +456,17 @@ def _given_up(used: float, closed: float) -> bool:
     return used > 1 + closed or (used > SOON and closed < 0.25 * used)
 
 
-def worth(low: Any, high: Any) -> Any:
+def worth(low: Any, high: Any, balance: float = BALANCE) -> Any:
     """A score of splits by what both sides gain: the greater, the smaller the tree.
 
     If all splits below gained as much, a bound that lacks d would take about exp(y d) leaves, where exp(-y low) +
     exp(-y high) = 1. Their power mean of exponent BALANCE is log 2 / y within 3 % where one gains up to 100 times the
     other: a side that closes is worth more than a product says.
 
-    Shapes   any, the same of both
+    Shapes   any, the same of both; balance: the exponent
     Source   Le Bodic and Nemhauser 2015, arXiv:1511.01818 (trees whose splits all gain as much)
     """
-    return low**BALANCE + high**BALANCE
+    return low**balance + high**balance
 
 
 def first_multiplier(xp: Any, alpha: Any, upper: Any, side: int) -> Any:

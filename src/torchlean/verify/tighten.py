@@ -77,6 +77,8 @@ class Tightening:
         part = relus.neurons.at[value]
         lo, hi = (np.stack([end[part] for end in ends]) for ends in ([c.lo for c in cases], [c.hi for c in cases]))
         open_ = (lo < 0) & (hi > 0)
+        for c, own in enumerate(cases):
+            open_[c] &= True if own.matters is None else own.matters[part]
         case, column = np.nonzero(open_)
         if not len(case) or share.left < 0:
             return [0.0] * len(cases)
@@ -134,7 +136,7 @@ class Tightening:
     def _start(
         self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64
     ) -> tuple[Any, Any, Any]:
-        """Slopes and multipliers to start from: those of the last pass, whose neurons these are among.
+        """Slopes and multipliers to start from: those of the last pass, where it had these neurons.
 
         parts   the rows of each case
         """
@@ -143,8 +145,10 @@ class Tightening:
         for own, rows in zip(cases, parts, strict=True):
             warm, count = own.warm.get(value), rows.stop - rows.start
             if warm is not None and warm.maps is maps and count:
-                i = maps.index(warm.at[(sign[rows] < 0).astype(np.int64), column[rows]])
-                found.append((warm.alpha[i], warm.beta[i], warm.weight[i]))
+                row = warm.at[(sign[rows] < 0).astype(np.int64), column[rows]]
+                old, i = maps.put((row >= 0)[:, None]), maps.index(np.maximum(row, 0))
+                alpha = default + old * (warm.alpha[i] - default)
+                found.append((alpha, old * warm.beta[i], old * warm.weight[i]))
             elif count:
                 nothing = maps.zeros(count, len(default))
                 found.append((default + nothing, nothing, maps.zeros(count, len(self.rows))))
