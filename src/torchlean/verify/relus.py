@@ -428,11 +428,13 @@ class Relus:
         both = np.minimum(value.reshape(len(items), count, 2), self.target)
         low, high = np.moveaxis(np.maximum(both - found.value[items, None, None], LEAST), 2, 0)
         score = worth(low, high, self.balance)
-        score[maps.get(cost[maps.count(len(items))[:, None], most]) <= 0] = -np.inf
-        return np.asarray(maps.get(most[maps.count(len(items)), maps.index(score.argmax(axis=1))]))
+        rows = maps.count(len(items))
+        score[maps.get(best.upper[at[:, None], most]) >= 0] = 0.0  # no chord is in use: nothing was gained
+        score[maps.get(cost[rows[:, None], most]) <= 0] = -np.inf
+        return np.asarray(maps.get(most[rows, maps.index(score.argmax(axis=1))]))
 
     def _hopes(self, found: Bounded, at: Any, row: Any, box: tuple[Any, Any], cost: Any) -> Any:
-        """A score of each neuron, by what its sides may gain; where none may gain, by what its lines cost.
+        """A score of each neuron, by what its sides may gain; where no chord is in use, by what its lines cost.
 
         Shapes  at, row: [N], indices of the maps; box: [N, U] or [U] each; cost: [N, U] -> [N, U]
         """
@@ -440,7 +442,8 @@ class Relus:
         sides = self.dual.gains(self._forms(row), nodes.side[at], best.alpha[at], best.beta[at], box)
         need = xp.clip(self.target - best.value[at], LEAST, None)[:, None]
         low, high = (xp.minimum(xp.maximum(xp.nan_to_num(gain), SHARE * cost), need) for gain in sides)
-        return xp.where(cost > 0, worth(low, high, self.balance), self.dual.zero)
+        score = worth(low, high, self.balance)
+        return xp.where(cost > 0, xp.where(best.upper[at] < 0, score, LEAST * score), self.dual.zero)
 
     def _cost_of_contradiction(self, found: Bounded, items: Ints) -> Any:
         """What the lines of each neuron cost the bound of all splits together, each in the measure of its width."""
