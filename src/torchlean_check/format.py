@@ -30,7 +30,7 @@ from torchlean_check.packed import Records, read
 from torchlean_check.records import SlopeTable, Tree
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 
-MAX_HEADER, MAX_BODY, MAX_TABLES = 1 << 24, 1 << 30, 1 << 22
+MAX_HEADER, MAX_BODY, MAX_TABLES = 1 << 24, 1 << 32, 1 << 22
 LARGE = 1 << 26  # bytes from which on they are packed in a hurry
 COLUMNS = {
     "op": "u1",

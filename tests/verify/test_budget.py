@@ -16,9 +16,10 @@ import pytest
 
 import torchlean_check as tc
 from torchlean.errors import UsageError
-from torchlean.verify import command, dual, inputs
+from torchlean.verify import command, dual, forks, inputs
 from torchlean.verify.boxes import Search
 from torchlean.verify.budget import LEAST, Memory, ran_out, resident
+from torchlean.verify.clauses import Forest
 from torchlean.verify.clock import STEP, Deadline, OutOfTime, Steps
 from torchlean.verify.files import verify_files
 from torchlean.verify.verdict import Status, Verdict
@@ -87,6 +88,20 @@ def test_the_neuron_search_halves_its_batch(deep: Claim, problem: Exception, mon
     monkeypatch.setattr("torchlean.verify.maps.PATIENCE", 1e9)  # numpy throughout
     deadline = Deadline(60)
     proved(deep, verify_files(*deep, deadline=deadline, workers=1, strategy="neurons"))
+    assert failed[0] >= 1 and deadline.memory.share < 1
+
+
+@pytest.mark.parametrize("module", ["refine", "tighten"])
+def test_trees_of_hidden_bounds_halve_their_batch(deep: Claim, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass whose trees ran out of memory goes on with fewer at once, and leaves no bound out."""
+    call, failed = failing(forks.fork, lambda walk, given, *rest: len(given.entry), 8, RuntimeError("out of memory"))
+    monkeypatch.setattr(f"torchlean.verify.{module}.fork", call)
+    if module == "tighten":
+        monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
+        monkeypatch.setattr("torchlean.verify.neurons.forest", lambda *_: Forest(tc.TreeBuilder(), [], [], {}))
+    deadline = Deadline(60)
+    verdict = verify_files(*deep, deadline=deadline, workers=1, strategy="neurons")
+    assert verdict.status is Status.UNSAT and tc.check(*deep, verdict.certificate).status == "valid"
     assert failed[0] >= 1 and deadline.memory.share < 1
 
 
