@@ -28,7 +28,7 @@ FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in hal
 FEW = 0.25  # of the trees
 STEEP = 0.8  # the exponent of `relus.worth` where hidden neurons have no trees: one side of a split soon closes
 LEAVES_ROOT, LEAVES = 16, 8  # of the trees that the bounds of hidden neurons have of their own
-MATTER = 0.98  # of what the lines may cost a clause's bound: the neurons that cost it have their boxes tightened
+MATTER = 0.98  # of what lines may cost a clause's bound: the neurons that cost it are tightened, or all that have trees
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TRIED = 0.5  # of the time of tightening: what trees may have at least
 AT_ONCE, EACH = 2.0, 0.5  # seconds that all and each have at least on a device, where each level takes its time
@@ -161,7 +161,7 @@ class ClauseSearch:
                     continue
                 gain, case.bound = float(found.value[j]) - case.bound, float(found.value[j])
                 case.start = Start(relus.maps, found.best.alpha[j], found.best.beta[j])
-                case.matters = matters[j]
+                case.matters = None if self.cases else matters[j]
                 ends[case] = found, j
                 if gain >= PROGRESS * self.scales[case.clause] and share.left >= 0:
                     helped.append(case)
