@@ -1,8 +1,9 @@
 """Clauses below one state, each alone in cases of its own, searched by splitting relus.
 
-Boxes are tightened by the clause (tighten.py) while that helps, for many nodes at once. Where little is missing then, a
-tree is tried whose boxes change only where a split says so (relus.py); what stays open is split, and its halves are
-tightened again.
+Boxes are tightened by the clause (tighten.py) while that helps, for many nodes at once. Where little is missing then,
+and on a device nearly everywhere, a tree is tried whose boxes change only where a split says so (relus.py). What is
+left of one that is given up stands deep below few nodes, where most splits have an easy side: these nodes are tightened
+next. What no tree closed in part is split, and its halves are tightened.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ class ClauseSearch:
             found = relus.bound(relus.roots(going), STEPS_ROOT)
             relus.descend(found)
             helped, closed = [], dict(zip(*relus.refute(found), strict=True))
-            matters = _dearest(np.asarray(relus.maps.get(found.best.cost)), MATTER)
+            matters = _dearest(np.nan_to_num(relus.maps.get(found.best.cost)), MATTER)
             for j, case in enumerate(going):
                 if j in closed:
                     self.builder.record(case.number, tc.Record(tuple(case.found), closed[j].refutations))

@@ -205,16 +205,16 @@ class Fused:
 
     def _move(self, now: Any, keep: bool) -> None:
         """Keep what is better, and take a step; without `now` there is none."""
-        values = {} if now is None else self._ahead()
-        hold, moments = self.given.hold, () if now is None else (*self.moments, *self.moments)[:4]
-        unused = self.upper
-        pairs = moments if moments else (unused,) * 4
-        rates = (RATE, unused, unused) if now is None else (RATE, self.beta_rate, now)
+        values: dict[int, Any] = {}
+        moments, rate, row = [self.upper] * 4, self.upper, self.upper  # which no kernel reads without a step
+        if now is not None:
+            values, rate, row = self._ahead(), self.beta_rate, now
+            moments = [*self.moments, *self.moments][:4]  # slopes that are held have none of their own
         if self.neurons:
             self.kernels.move[self._grid(self.neurons)](
                 self.alpha, self.beta, self.given.side, self.lo, self.hi, self.apart, self.upper, self.pre,
-                self.better, self.best_alpha, self.best_beta, self.best_upper, *pairs, *rates, self.neurons,
-                HOLD=hold, KEEP=keep, MOVE=now is not None, BLOCK=_block(self.neurons),
+                self.better, self.best_alpha, self.best_beta, self.best_upper, *moments, RATE, rate, row,
+                self.neurons, HOLD=self.given.hold, KEEP=keep, MOVE=now is not None, BLOCK=_block(self.neurons),
             )  # fmt: skip
         if self.weight is not None:
             self._move_weight(values, now, keep)
