@@ -404,7 +404,8 @@ class Relus:
         cost = xp.where(free, xp.nan_to_num(best.cost[at]), self.dual.zero)
         stuck = xp.amax(cost, -1) <= 0
         if bool(stuck.any()):  # no line costs anything: it closes only if the splits above contradict each other
-            cost = xp.where(stuck[:, None] & free, self._cost_of_contradiction(found, items), cost)
+            other = xp.nan_to_num(self._cost_of_contradiction(found, items))
+            cost = xp.where(stuck[:, None] & free, other, cost)
             decided = maps.get(xp.amax(cost, -1) <= 0)
             if decided.any():
                 if self._real(found, items)[decided].all():
@@ -427,7 +428,7 @@ class Relus:
         value = np.asarray(maps.get(xp.concatenate(values)), np.float64)
         both = np.minimum(value.reshape(len(items), count, 2), self.target)
         low, high = np.moveaxis(np.maximum(both - found.value[items, None, None], LEAST), 2, 0)
-        score = worth(low, high, self.balance)
+        score = np.nan_to_num(worth(low, high, self.balance))  # what is no number is no gain
         rows = maps.count(len(items))
         score[maps.get(best.upper[at[:, None], most]) >= 0] = 0.0  # no chord is in use: nothing was gained
         score[maps.get(cost[rows[:, None], most]) <= 0] = -np.inf
@@ -440,7 +441,7 @@ class Relus:
         """
         xp, nodes, best = self.maps.xp, found.nodes, found.best
         sides = self.dual.gains(self._forms(row), nodes.side[at], best.alpha[at], best.beta[at], box)
-        need = xp.clip(self.target - best.value[at], LEAST, None)[:, None]
+        need = xp.clip(self.target - xp.nan_to_num(best.value[at]), LEAST, None)[:, None]
         low, high = (xp.minimum(xp.maximum(xp.nan_to_num(gain), SHARE * cost), need) for gain in sides)
         score = worth(low, high, self.balance)
         return xp.where(cost > 0, xp.where(best.upper[at] < 0, score, LEAST * score), self.dual.zero)
