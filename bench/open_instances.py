@@ -36,6 +36,7 @@ REASONS = {
         "proved in 136 s and replayed, but the certificate had 1.24 GB uncompressed, where 1.07 was the limit then"
     ),
     ("cifar_wide_kw", "cifar_wide_kw-img9916-eps0.053202614379084974"): "of three clauses one is left, in 200 cases",
+    ("mnist-net_256x4", "prop_7_0.05"): "an earlier search closed it in 104 s on two processors",
     ("mnist-net_256x4", "prop_9_0.05"): "seven of nine clauses are closed in 80 s, eight in 200 s",
     ("mnist-net_256x6", "prop_1_0.03"): "eight of nine clauses are closed in 204 s",
     ("mnist-net_256x6", "prop_12_0.05"): "eight of nine clauses are closed in 96 s",
