@@ -159,7 +159,7 @@ class Tightening:
         self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64,
         alpha: Any, beta: Any, weight: Any,
     ) -> None:  # fmt: skip
-        """Remember where the pass ended, for the rows of the first cases that were done."""
+        """Remember where the pass ended, for the first cases, whose every row was done."""
         part = self.relus.neurons.at[value]
         for own, rows in zip(cases, parts, strict=False):
             if rows.stop > rows.start:
