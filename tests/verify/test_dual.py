@@ -163,7 +163,8 @@ def test_no_side_of_a_split_gains_more_than_the_minimiser_tells(name, seed, kern
     for k in dual.charge:
         dual.charge[k] = dual.charge[k] * FACTOR
     rows, alpha = rng.standard_normal((1, kernel.network.outputs)), rng.random((1, len(neurons)))
-    told = dual.gains(forms(dual, rows), 0 * alpha, alpha, 0 * alpha)
+    found, *told = dual.gains(forms(dual, rows), 0 * alpha, alpha, 0 * alpha)
+    assert found.value == dual.maximise(forms(dual, rows), 0 * alpha, alpha, 0 * alpha, 0).value
     reached = 0
     for sign, most in zip((-1, 1), (gain[0] for gain in told), strict=True):
         start, gain = side_bounds(dual, neurons, rows, alpha, sign)
@@ -220,8 +221,9 @@ def test_torch_walks_as_numpy_does(name, device, kernel_of) -> None:
     theirs = other.maximise(forms(other, rows), put(side), put(alpha), put(beta), 0)
     for name in ("value", "cost", "point"):
         np.testing.assert_allclose(getattr(mine, name), other.maps.get(getattr(theirs, name)), rtol=2e-4, atol=2e-5)
-    told = dual.gains(forms(dual, rows), side, alpha, beta)
-    for mine, theirs in zip(told, other.gains(forms(other, rows), put(side), put(alpha), put(beta)), strict=True):
+    _, *told = dual.gains(forms(dual, rows), side, alpha, beta)
+    _, *others = other.gains(forms(other, rows), put(side), put(alpha), put(beta))
+    for mine, theirs in zip(told, others, strict=True):
         np.testing.assert_allclose(mine, other.maps.get(theirs), rtol=2e-4, atol=2e-5)
 
 
@@ -259,7 +261,12 @@ def test_a_recorded_ascent_is_the_ascent(name, kernel_of, monkeypatch) -> None:
                 for name_ in ("value", "alpha", "beta", "cost", "point"):
                     ours, plain = (maps.get(getattr(best, name_)) for best in (mine, theirs))
                     assert len(ours) == count and (name_ == "point" or np.allclose(ours, plain, rtol=1e-3, atol=1e-4))
-    assert len(dual.recorder.kept) == 5 * 2 * 2
+            if not steps and not hold:
+                best, *told = dual.recorder.gains(given)
+                assert torch.equal(best.value, dual.recorder.ascend(given, 0, np.inf).value)
+                for ours, theirs in zip(told, Ascent(dual, given).gains(), strict=True):
+                    assert ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert len(dual.recorder.kept) == 5 * 2 * 2 + 2 * 2
 
 
 @pytest.mark.gpu

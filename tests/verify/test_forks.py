@@ -78,14 +78,16 @@ class FourNeurons:
 
 
 def forked(maps, leaf, most, size=64):
-    """Three bounds over trees on four neurons; `leaf` stands for the walk: bounds and costs by seed and splits."""
+    """Three bounds over trees on four neurons; `leaf` stands for the walk: bounds, costs and what each side may gain,
+    by seed and splits."""
 
-    def maximise(forms, side, *_, **__):
-        value, cost = leaf(maps.get(forms.seed), maps.get(side))
-        return SimpleNamespace(value=maps.put(value), cost=maps.put(cost))
+    def gains(forms, side, *_, **__):
+        value, cost, *sides = map(maps.put, leaf(maps.get(forms.seed), maps.get(side)))
+        return SimpleNamespace(value=value, cost=cost), *(sides or (cost, cost))
 
     network = SimpleNamespace(nodes=[SimpleNamespace(size=3)])
-    dual = SimpleNamespace(maps=maps, xp=maps.xp, neurons=FourNeurons(), network=network, maximise=maximise)
+    zero = maps.put(np.zeros(()))
+    dual = SimpleNamespace(maps=maps, xp=maps.xp, neurons=FourNeurons(), network=network, gains=gains, zero=zero)
     nothing = maps.zeros(3, 4)
     given = Forks(0, maps.count(3), maps.put(np.array([1.0, 2.0, 3.0])), nothing, nothing, nothing)
     return fork(dual, given, most, size, Deadline(60), Deadline(60), Memory())  # type: ignore[arg-type]
@@ -109,6 +111,24 @@ def test_a_bound_is_the_least_of_its_leaves_and_its_tree_is_full(maps, size) -> 
         assert least[bound] == min(sum(gain[entry - 10] for _, entry, _ in path) for path in leaves) - (bound + 1)
     assert [len(cases.leaves(tree)) for tree in found] == [2, 5, 5]
     assert least.tolist() == [0.0, -0.5, -1.5]
+
+
+@both_maps
+def test_the_neuron_whose_worse_side_gains_most_is_split(maps) -> None:
+    """Where no side gains, the one whose lines cost most; never one that costs nothing, nor by what is no number."""
+
+    def told(low, high, cost=(1.0, 1.0, 1.0, 1.0)):
+        def leaf(seed, side):
+            each = [np.where(side == 0, np.array(a), 0.0) for a in (cost, low, high)]
+            return -seed.sum(axis=1), *each
+
+        _, trees = forked(maps, leaf, 2)
+        return (trees.case[:3] & 0xFFFFFFFF).tolist()
+
+    assert told([0.1, 0.3, 0.9, 0.0], [9.0, 0.4, 0.2, 9.0]) == [11] * 3
+    assert told([0.0] * 4, [9.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 0.0]) == [12] * 3
+    assert told([5.0, 1.0, 0.0, 0.0], [5.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 1.0]) == [11] * 3
+    assert told([np.nan, 1.0, 0.0, 0.0], [5.0, 1.0, 0.0, 0.0]) == [11] * 3
 
 
 @both_maps

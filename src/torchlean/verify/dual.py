@@ -140,8 +140,8 @@ class Dual:
         hold    whether the slopes stay as they are
         """
         given = Given(forms, side, alpha, beta, weight, (self.lo, self.hi) if box is None else box, hold)
-        if self.recorder is not None and len(side) >= LEAST and len(side) * len(self.neurons) <= MOST:
-            return self.recorder.ascend(given, steps, target)
+        if (recorder := self._recorder(given)) is not None:
+            return recorder.ascend(given, steps, target)
         return ascend(self.ascent(given), self.plan(steps), target)
 
     def ascent(self, given: Given, lazy: bool = True) -> Run:
@@ -155,11 +155,29 @@ class Dual:
         return self._plans[steps]
 
     def gains(
-        self, forms: Forms, side: Any, alpha: Any, beta: Any, box: tuple[Any, Any] | None = None
-    ) -> tuple[Any, Any]:
-        """What the bounds may gain, at most, on both sides of a split of each neuron; see walk.py."""
-        given = Given(forms, side, alpha, beta, None, (self.lo, self.hi) if box is None else box)
-        return self.ascent(given).gains()
+        self,
+        forms: Forms,
+        side: Any,
+        alpha: Any,
+        beta: Any,
+        weight: Any | None = None,
+        box: tuple[Any, Any] | None = None,
+    ) -> tuple[Best, Any, Any]:
+        """The bounds as they are, and what they may gain, at most, on both sides of a split of each neuron (walk.py).
+
+        See `maximise`.   Shapes  the gains: [P, U] each
+        """
+        given = Given(forms, side, alpha, beta, weight, (self.lo, self.hi) if box is None else box)
+        if (recorder := self._recorder(given)) is not None:
+            return recorder.gains(given)
+        run = self.ascent(given)
+        low, high = run.gains()
+        return run.best, low, high
+
+    def _recorder(self, given: Given) -> Recorder | None:
+        """Where so many problems are worth a recording."""
+        count = len(given.side)
+        return self.recorder if count >= LEAST and count * len(self.neurons) <= MOST else None
 
     def lines(self, side: Any, box: tuple[Any, Any] | None = None) -> Lines:
         """The lines of every neuron where these splits and boxes hold; None: the root's boxes."""

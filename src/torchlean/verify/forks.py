@@ -1,8 +1,9 @@
 """Bounds of hidden neurons that are each the least over a small tree of relu splits of its own.
 
 A neuron's tree grows by its worst leaves, with the slopes that were optimised for the whole and no new multipliers, so
-a node costs one walk; all neurons of a value grow together. Halving what the lines lose in the first layers pays in
-every later one: complete solvers tighten these boxes by mixed integer programs for the same reason.
+a node costs one walk; all neurons of a value grow together. The bound is the least of the leaves, so of all splits that
+one is taken whose worse side may gain most at the minimiser (walk.py). Halving what the lines lose in the first layers
+pays in every later one: complete solvers tighten these boxes by mixed integer programs for the same reason.
 
 Source   Tjeng et al. 2019, arXiv:1711.07356 (progressive tightening); Bunel et al. 2020, arXiv:1909.06588
 """
@@ -24,6 +25,7 @@ from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.maps import Maps
 
 SHARES = 16  # of the memory, of which the splits of all leaves may take one
+LITTLE = 1e-6  # of what its lines may cost: what splitting a neuron counts at least
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -83,7 +85,7 @@ class Trees:
 class Leaves:
     """Leaves of the bounds that go on, in the order in which they were made.
 
-    of, node   the bound, and the tree node       best   the neuron whose lines may cost most; -1: none costs anything
+    of, node   the bound, and the tree node       best   the neuron to split; -1: no lines cost anything
     Shapes     [L] each, side: [L, U]; arrays of the walk's maps
     """
 
@@ -156,7 +158,7 @@ def _worst(maps: Maps, leaves: Leaves, least: Any, most: int) -> tuple[Any, Any,
 
 
 def _walk(dual: Dual, forks: Forks, of: Any, side: Any, size: int, memory: Memory) -> tuple[Any, Any]:
-    """The bound of each leaf, and the neuron whose lines may cost most; -1 where none costs anything."""
+    """The bound of each leaf, and the neuron to split; -1 where no lines cost anything."""
     maps, xp, width = dual.maps, dual.xp, dual.network.nodes[forks.value].size
     parts: list[tuple[Any, Any]] = []
     start = 0
@@ -167,11 +169,14 @@ def _walk(dual: Dual, forks: Forks, of: Any, side: Any, size: int, memory: Memor
         box = None if forks.box is None else (forks.box[0][i], forks.box[1][i])
         forms = Forms.entries(maps, forks.value, width, forks.entry[i], forks.factor[i], forks.clause)
         given = forms, side[rows], forks.alpha[i], forks.beta[i]
-        best = memory.attempt(partial(dual.maximise, *given, 0, target=np.inf, weight=weight, box=box), len(i))
-        if best is None:
+        found = memory.attempt(partial(dual.gains, *given, weight=weight, box=box), len(i))
+        if found is None:
             continue
+        best, *sides = found
+        least = xp.nan_to_num(xp.minimum(*sides))
+        score = xp.where(best.cost > 0, xp.maximum(least, LITTLE * best.cost), dual.zero)
         value = xp.where(best.value == best.value, best.value, -np.inf)  # what is no number is no bound
-        parts.append((value, xp.where(xp.amax(best.cost, -1) <= 0, -1, best.cost.argmax(-1))))
+        parts.append((value, xp.where(xp.amax(score, -1) <= 0, -1, score.argmax(-1))))
         start += len(i)
     value, best = (xp.concatenate(column) for column in zip(*parts, strict=True))
     return value, best

@@ -29,13 +29,15 @@ class Recording:
     """The ascent whose arrays the graphs work on, and the schedule's row that they read.
 
     begin   looks and makes the first step; without steps it looks alone, and `step` and `finish` are None
+    sides   what splits may gain, where that is what it looks for
     """
 
     ascent: Run
     now: Any
     begin: Any
-    step: Any
-    finish: Any
+    step: Any = None
+    finish: Any = None
+    sides: tuple[Any, ...] = ()
 
 
 class Recorder:
@@ -49,15 +51,22 @@ class Recorder:
 
     def ascend(self, given: Given, steps: int, target: float) -> Best:
         """See `torchlean.verify.ascent.ascend`."""
-        count, recording = len(given.side), self._recording(given, steps)
+        recording = self._recording(given, steps)
         if recording is None:
             return ascend(self.dual.ascent(given), self.dual.plan(steps), target)
-        for own, new in zip(_arrays(recording.ascent.given), _arrays(given), strict=True):
-            own[: len(new)].copy_(new)
-        self._run(recording, steps, target, count)
-        found = recording.ascent.best
-        columns = (getattr(found, f.name) for f in fields(Best))
-        return Best(*(None if a is None else a[:count].clone() for a in columns))
+        self._run(recording, steps, target, len(given.side))
+        return _copied(recording, len(given.side))
+
+    def gains(self, given: Given) -> tuple[Best, Any, Any]:
+        """See `torchlean.verify.dual.Dual.gains`."""
+        recording, count = self._recording(given, 0, gains=True), len(given.side)
+        if recording is None:
+            run = self.dual.ascent(given)
+            low, high = run.gains()
+            return run.best, low, high
+        recording.begin.replay()
+        low, high = (a[:count].clone() for a in recording.sides)
+        return _copied(recording, count), low, high
 
     def _run(self, recording: Recording, steps: int, target: float, count: int) -> None:
         if steps == 0:
@@ -73,24 +82,32 @@ class Recorder:
             recording.step.replay()
         recording.finish.replay()
 
-    def _recording(self, given: Given, steps: int) -> Recording | None:
-        """The one for these shapes; None where they are rare."""
+    def _recording(self, given: Given, steps: int, gains: bool = False) -> Recording | None:
+        """The one for these shapes, with what is given; None where they are rare."""
         forms = given.forms
         rows = max(LEAST, 1 << (len(given.side) - 1).bit_length())
         optional = forms.direct is None, forms.own is None, given.weight is None, given.box[0].ndim
-        key = (rows, forms.target, id(forms.clause), *optional, steps == 0, given.hold)
+        key = (rows, forms.target, id(forms.clause), *optional, steps == 0, given.hold, gains)
         self.seen[key] += 1
         if key not in self.kept and self.seen[key] >= OFTEN and not self.failed:
             try:
-                self.kept[key] = self._record(_room(given, rows), steps)
+                self.kept[key] = self._record(_room(given, rows), steps, gains)
             except RuntimeError:  # no memory for it, or an operation that this device cannot record
                 self.failed = True
-        return self.kept.get(key)
+        recording = self.kept.get(key)
+        if recording is not None:
+            for own, new in zip(_arrays(recording.ascent.given), _arrays(given), strict=True):
+                own[: len(new)].copy_(new)
+        return recording
 
-    def _record(self, given: Given, steps: int) -> Recording:
+    def _record(self, given: Given, steps: int, gains: bool) -> Recording:
         ascent, now = self.dual.ascent(given, lazy=False), self.torch.ones(3, device=given.side.device)
+        if gains:
+            sides: list[Any] = []
+            graph = self._graph(lambda: sides.append(ascent.gains()))
+            return Recording(ascent, now, graph, sides=sides[-1])
         if steps == 0:
-            return Recording(ascent, now, self._graph(ascent.look), None, None)
+            return Recording(ascent, now, self._graph(ascent.look))
         begin = self._graph(lambda: ascent.begin(now))
         return Recording(ascent, now, begin, self._graph(lambda: ascent.step(now)), self._graph(ascent.finish))
 
@@ -113,6 +130,13 @@ class Recorder:
                     gc.enable()
         cuda.current_stream().wait_stream(aside)
         return graph
+
+
+def _copied(recording: Recording, count: int) -> Best:
+    """What was found for the first problems."""
+    found = recording.ascent.best
+    columns = (getattr(found, f.name) for f in fields(Best))
+    return Best(*(None if a is None else a[:count].clone() for a in columns))
 
 
 def _arrays(given: Given) -> list[Any]:

@@ -440,7 +440,7 @@ class Relus:
         Shapes  at, row: [N], indices of the maps; box: [N, U] or [U] each; cost: [N, U] -> [N, U]
         """
         xp, nodes, best = self.maps.xp, found.nodes, found.best
-        sides = self.dual.gains(self._forms(row), nodes.side[at], best.alpha[at], best.beta[at], box)
+        _, *sides = self.dual.gains(self._forms(row), nodes.side[at], best.alpha[at], best.beta[at], box=box)
         need = xp.clip(self.target - xp.nan_to_num(best.value[at]), LEAST, None)[:, None]
         low, high = (xp.minimum(xp.maximum(xp.nan_to_num(gain), SHARE * cost), need) for gain in sides)
         score = worth(low, high, self.balance)
