@@ -21,6 +21,14 @@ def complain(said: object) -> None:
         print(said, file=sys.stderr, flush=True)
 
 
+def report(said: object) -> None:
+    """Print how far a long work is. Where whoever reads it has gone, the work goes on, and says no more."""
+    try:
+        print(said, flush=True)
+    except BrokenPipeError:
+        drop(sys.stdout)
+
+
 def drop(stream: TextIO) -> None:
     """Send what a stream still holds, and all that follows, to the null device: it is not tried again at the exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

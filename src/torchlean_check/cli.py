@@ -15,6 +15,7 @@ from functools import partial
 from typing import NoReturn
 
 from torchlean_check.magic import ROUNDING
+from torchlean_check.parent import heed_reader
 from torchlean_check.process import prepare, processors
 
 CODES = {"valid": 0, "holey": 3, "invalid": 4}
@@ -164,6 +165,7 @@ def entry() -> NoReturn:
     Where its answer was not taken, it never ends with the exit code of a verdict: as by SIGPIPE where the reader has
     gone, else as for a file that cannot be written.
     """
+    heed_reader()
     try:
         code = main()
         if sys.stdout is not None:

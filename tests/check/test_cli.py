@@ -4,15 +4,20 @@ import ast
 import gzip
 import json
 import os
+import pickle
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean_check import tree
+from torchlean_check import parallel, tree
 from torchlean_check.cli import main
 from torchlean_check.process import processors
 
@@ -118,6 +123,56 @@ def test_a_worker_that_fails_is_no_verdict(files, capsys, monkeypatch, tmp_path)
         assert not got.out and got.err.startswith("WorkerError: a worker process ended without an answer")
         assert all(got.err.count(part) == 1 for part in ("where:", "expected:", "got:", "fix:"))
     assert main([*files, "--workers", "1"]) == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process can be stopped here")
+def test_a_worker_that_stands_still_is_no_verdict(files, capsys, monkeypatch, tmp_path):
+    """And it is ended, though it has not read its share."""
+    worker = tmp_path / "worker"
+    worker.write_text(f"#!/bin/sh\necho $$ > '{tmp_path}/number'\nkill -STOP $$\n")
+    worker.chmod(0o755)
+    monkeypatch.setattr(tree, "MUCH", 0)
+    monkeypatch.setattr(parallel, "LOOK", 0.02)
+    monkeypatch.setattr(sys, "executable", str(worker))
+    assert main([*files, "--workers", "2"]) == 5
+    got = capsys.readouterr()
+    assert not got.out and got.err.startswith("WorkerError: a worker process stands still")
+    assert all(got.err.count(part) == 1 for part in ("where:", "expected:", "got:", "fix:"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "number").read_text()), 0)
+
+
+class Said(parallel._Worker):
+    """A worker whose bytes come look by look."""
+
+    def __init__(self, *said):
+        super().__init__(SimpleNamespace(wait=lambda: 0))
+        self.waiting = list(said)
+
+    def is_alive(self):
+        return bool(self.waiting)
+
+    def join(self, timeout=None):
+        self.said += self.waiting.pop(0)
+
+
+def test_silence_is_counted_between_signs():
+    found = tree.Replay(1, np.array([]), None, 1, True)
+    answer, quiet = pickle.dumps(found), [b""] * parallel.LOOKS
+    assert Said(*quiet, parallel.BEAT, *quiet, parallel.BEAT * 3, answer[:9], *quiet, answer[9:]).result().finished
+    with pytest.raises(tc.WorkerError, match="stands still"):
+        Said(parallel.BEAT, *quiet, b"", answer).result()
+
+
+def test_a_worker_tells_of_work_alone(capfd, monkeypatch):
+    monkeypatch.setattr(parallel, "EVERY", 0.001)
+    for now, beats in ((parallel.USED, 0), (1.0, 1)):
+        seen = []
+        monkeypatch.setattr(parallel.time, "process_time", lambda now=now, seen=seen: seen.append(now) or now)
+        with parallel._beating():
+            while len(seen) < 20:
+                time.sleep(0.001)
+        assert capfd.readouterr().out == "\0" * beats
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])

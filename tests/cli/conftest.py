@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,33 @@ def claim(inputs: int, outputs: int, *lines: str, low: str = "-1.0", high: str =
     return "\n".join([*text, *lines, ""])
 
 
+def hard(model: str, prop: str) -> None:
+    """Files of an instance that is searched for minutes."""
+    write_onnx(network((12, 100, 100, 1), seed=3), model)
+    Path(prop).write_text(claim(12, 1, "(assert (>= Y_0 1000.0))"))
+
+
+def running(word: str) -> list[int]:
+    """The processes, started in this directory, whose command line names such a file."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):
+            here = os.readlink(f"/proc/{name}/cwd") == os.getcwd()
+            words = Path(f"/proc/{name}/cmdline").read_text().split("\0")
+            if here and any(Path(w).name == word for w in words):
+                found.append(int(name))
+    return found
+
+
+def ends(word: str) -> None:
+    """None of these processes goes on for long."""
+    for _ in range(3000):
+        if not running(word):
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"{running(word)} still run")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current directory, with net.onnx and the properties holds.vnnlib and fails.vnnlib."""
@@ -84,11 +113,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @pytest.fixture
 def make() -> Any:
-    """The makers of files: make.network, make.claim."""
+    """The makers of files: make.network, make.claim, make.hard; and who works on them: make.running, make.ends."""
 
     class Makers:
         network = staticmethod(network)
         claim = staticmethod(claim)
+        hard = staticmethod(hard)
+        running = staticmethod(running)
+        ends = staticmethod(ends)
 
     return Makers
 

@@ -168,31 +168,27 @@ def test_kill_9_in_the_middle_loses_nothing(folder: Path, run: Callable[..., Any
     assert [row["status"] for row in rows()] == ["unsat", "sat"] * 2
 
 
-def test_a_request_to_terminate_ends_every_process(listed: Path, make: Any) -> None:
-    from torchlean.io.onnx import write_onnx
+def test_a_reader_that_has_gone_loses_nothing(folder: Path) -> None:
+    """The sweep goes on, and its exit code says that every instance has a result."""
+    Path("list.csv").write_text("net.onnx,holds.vnnlib,30\nnet.onnx,fails.vnnlib,30\n")
+    sweep = started()
+    assert sweep.stdout is not None and sweep.stderr is not None
+    sweep.stdout.close()
+    assert (sweep.stderr.read(), sweep.wait()) == ("", 0)
+    sweep.stderr.close()
+    assert [row["status"] for row in rows()] == ["unsat", "sat"]
 
-    write_onnx(make.network((12, 100, 100, 1), seed=3), "hard.onnx")
-    Path("hard.vnnlib").write_text(make.claim(12, 1, "(assert (>= Y_0 1000.0))"))
+
+@pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGTERM, 130, "interrupted\n"), (signal.SIGKILL, -9, "")])
+def test_a_sweep_that_is_ended_ends_every_process(number: int, code: int, said: str, listed: Path, make: Any) -> None:
+    make.hard("hard.onnx", "hard.vnnlib")
     Path("list.csv").write_text("net.onnx,holds.vnnlib,30\nhard.onnx,hard.vnnlib,600\n")
     sweep = started()
     assert sweep.stdout is not None and sweep.stdout.readline().split()[1] == "unsat"
-    mine = str(Path("hard.vnnlib").resolve().parent)
-    while not running(mine):
+    while len(make.running("hard.vnnlib")) < 2:  # the one that waits, and the one that searches
         time.sleep(0.02)
-    sweep.send_signal(signal.SIGTERM)
+    sweep.send_signal(number)
     _, errors = sweep.communicate(timeout=60)
-    assert sweep.returncode == 130 and errors.strip() == "interrupted"
-    assert not running(mine) and [row["status"] for row in rows()] == ["unsat"]
-
-
-def running(folder: str) -> list[str]:
-    """The processes whose directory this is and that verify hard.vnnlib."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            here = os.readlink(f"/proc/{name}/cwd") == folder
-            if here and b"hard.vnnlib" in Path(f"/proc/{name}/cmdline").read_bytes():
-                found.append(name)
-        except OSError:
-            continue
-    return found
+    assert (sweep.returncode, errors) == (code, said)
+    make.ends("hard.vnnlib")
+    assert [row["status"] for row in rows()] == ["unsat"]

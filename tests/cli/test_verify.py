@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torchlean
 from torchlean.errors import UsageError
 from torchlean.io.onnx import read_onnx
 from torchlean.verify.files import verify_files
+from torchlean_check.process import processors
 
 HOLDS = ("verify", "net.onnx", "holds.vnnlib")
 FAILS = ("verify", "net.onnx", "fails.vnnlib")
@@ -144,6 +146,18 @@ def test_a_search_that_dies_is_unknown(
     monkeypatch.setattr(files, "verify_files", lambda *a, **k: os.kill(os.getpid(), number))
     ran = run(*HOLDS, "--certificate", "proof")
     assert ran.code == 4 and ran.out.split()[0] == "unknown" and not Path("proof").exists()
+
+
+def test_kill_9_ends_the_search_and_its_second_process(folder: Path, make: Any) -> None:
+    make.hard("hard.onnx", "hard.vnnlib")
+    command = [sys.executable, "-m", "torchlean", "verify", "hard.onnx", "hard.vnnlib", "--timeout", "600"]
+    verify = subprocess.Popen([*command, "--strategy", "inputs"],
+                              env={**os.environ, "PYTHONPATH": str(Path(torchlean.__file__).parents[1])})  # fmt: skip
+    while len(make.running("hard.vnnlib")) < min(processors(), 2) + 1:
+        time.sleep(0.02)
+    verify.kill()
+    verify.wait()
+    make.ends("hard.vnnlib")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from torchlean import __version__
 from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError, UsageError
 from torchlean.files import is_full, output_is_full
 from torchlean.streams import complain, drop, open_closed
+from torchlean_check.parent import heed_reader
 
 HELP = partial(argparse.HelpFormatter, width=100)  # to ask for the terminal's, `argparse` loads `shutil`
 COMMANDS = {
@@ -87,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def guarded(program: str, arguments: list[str], run: Callable[[list[str]], int]) -> int:
     """What `run` returns, or the exit code of the error that it ended with, printed on standard error."""
     open_closed()
+    heed_reader()
     try:
         code = run(arguments)
         sys.stdout.flush()

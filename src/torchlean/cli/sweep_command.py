@@ -10,7 +10,7 @@ from typing import Any
 
 from torchlean.cli import values
 from torchlean.cli.terminable import terminable
-from torchlean.streams import complain
+from torchlean.streams import complain, report
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,13 +60,13 @@ def run(options: Any) -> int:
 
     def told(row: Row) -> None:
         if not options.json:
-            print(_line(row), flush=True)
+            report(_line(row))
 
     with Results(out) as results, terminable():
         record = make_record(out.with_name(f"{out.name}.run.json"), out, options.instances, instances, settings,
                              options.jobs)  # fmt: skip
         if results.rows and not options.json:
-            print(f"{len(results.rows)} of {len(instances)} instances have a result in {out}", flush=True)
+            report(f"{len(results.rows)} of {len(instances)} instances have a result in {out}")
         rows = sweep(instances, results, settings, paths, options.jobs, told, _engine(options))
     summary = summarise(rows)
     if options.html:

@@ -21,6 +21,7 @@ from torchlean.errors import Exhausted, FileError, InternalError, TorchLeanError
 from torchlean.frozen import frozen
 from torchlean.streams import complain
 from torchlean.verify.budget import OUT_OF_MEMORY, Memory, resident
+from torchlean.verify.child import fork
 
 LOOK = 0.02  # seconds between looks at the memory
 GRACE = 3.0  # seconds after the limit that the child has for saying `timeout` itself
@@ -62,7 +63,7 @@ def run_verify(options: Options) -> int:
         return _decide(options, start)
     sys.stdout.flush()
     ready, done = os.pipe()
-    child = os.fork()
+    child = fork(done)
     if child == 0:
         os.close(ready)
         _child(options, start)

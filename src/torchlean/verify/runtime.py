@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
-import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from torchlean.verify import child
 
 if TYPE_CHECKING:
     from torchlean_check.gzipped import Bytes
@@ -34,9 +34,7 @@ class Runtime:
                 self._answer = run(model, x)
             return
         self._pipe, theirs = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # other threads may run: the child needs none of them
-            self._process = os.fork()
+        self._process = child.fork(theirs)
         if self._process == 0:
             try:
                 os.close(self._pipe)
@@ -64,10 +62,7 @@ class Runtime:
         """End the process, if it still runs."""
         if self._pipe:
             os.close(self._pipe)
-            with suppress(ProcessLookupError):
-                os.kill(self._process, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(self._process, 0)
+            child.end(self._process)
         self._pipe = 0
 
 

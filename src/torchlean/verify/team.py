@@ -9,9 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.verify import child
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -87,18 +86,13 @@ class Worker:
 
     def end(self) -> None:
         self.pipe.close()
-        with suppress(ProcessLookupError):
-            os.kill(self.process, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            os.waitpid(self.process, 0)
+        child.end(self.process)
 
 
 def start(front: tc.Front, work: Callable[[tc.Front], Any]) -> Worker:
     """Fork a child that sends work(front)."""
     ours, theirs = Pipe(duplex=False)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other threads may run: the child calls numpy alone
-        process = os.fork()
+    process = child.fork(theirs.fileno())
     if process == 0:
         try:
             signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,7 +1,7 @@
 """One whole process under a hard wall clock, with everything that it started.
 
 Each process leads a session of its own. When it ends, or when its time is over, whatever is left of that session is
-ended too: a search that forked cannot outlive its instance.
+ended too: a search that forked cannot outlive its instance. It ends by itself where this process was killed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from torchlean.errors import Unsupported
+from torchlean_check.parent import READER
 
 
 class Stopped(Exception):
@@ -146,9 +147,9 @@ def _members(session: int) -> list[int]:
 
 
 def _environment() -> dict[str, str]:
-    """This environment, in which a child imports the same torchlean."""
+    """This environment, in which a child imports the same torchlean, and ends with this process."""
     import torchlean
 
     source = str(Path(torchlean.__file__).resolve().parent.parent)
     path = os.environ.get("PYTHONPATH")
-    return {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{path}" if path else source}
+    return {**os.environ, READER: "1", "PYTHONPATH": f"{source}{os.pathsep}{path}" if path else source}
