@@ -707,13 +707,13 @@ class Kernel:
         slopes: Slopes | None = None,
         push: Pushes = NO_PUSHES,
         clause: int | None = None,
-        cuts: Sequence[Sequence[tuple[cases.Cut, ...]]] | None = None,
+        trees: cases.Trees | None = None,
     ) -> None:
         """An explicit derivation for a state of one row, in place: the bounds asked, or default ones where unstable.
 
         asked   (entry, side, weights): the lower bound for side 1, the upper for -1; each reads what was known before
         clause  where it is the only one open: sum weights g <= 0 in every execution in question, and joins the bound
-        cuts    per bound, those of the leaves that it is the least over; None: no bound has cases
+        trees   the cases that each bound is the least over; None: no bound has any
         Shapes  slopes per value: [len(asked), size] or [1, size]; push: by row of `asked`
         """
         with np.errstate(all="ignore"):
@@ -721,7 +721,7 @@ class Kernel:
                 return self._tighten(Facts(state, None, self.compress), value)
             if clause is not None:
                 state.given = np.ones_like(state.given)
-            low = cases.least(self, state, value, asked, slopes, push, clause, cuts)
+            low = cases.least(self, state, value, asked, slopes, push, clause, trees)
             entry, side = (np.array(column, np.int64) for column in zip(*(a[:2] for a in asked), strict=True))
             lo, hi = (x.copy() for x in state.boxes[value])
             np.maximum.at(lo[0], entry[side > 0], low[side > 0])

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from torchlean_check.cases import Case
+from torchlean_check.cases import Case, Trees
 from torchlean_check.errors import CheckError
 from torchlean_check.frozen import frozen
 from torchlean_check.network import Ints
@@ -59,8 +59,15 @@ class Steps:
             out[k] = tuple(zip(words[::2].tolist(), words[1::2].view(np.float64).tolist(), strict=True))
         return out
 
-    def forks(self, i: int) -> tuple[Case, ...]:
-        return _cases(self.words[self.case[i] :][: self.cases[i]].tolist())
+    def trees(self, i: Ints) -> Trees | None:
+        """The cases of some steps; None where none has any."""
+        if not self.cases[i].any():
+            return None
+        sizes = np.maximum(self.cases[i], 1)
+        words = np.full(sizes.sum(), -1)
+        there, at = (runs(first, self.cases[i])[1] for first in (np.cumsum(sizes) - sizes, self.case[i]))
+        words[there] = self.words[at]
+        return Trees(words, sizes)
 
 
 @frozen(eq=False)

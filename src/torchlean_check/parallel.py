@@ -1,38 +1,25 @@
 """The replay in several processes: subtrees are dealt out by the work that they hold.
 
-This process visits the nodes above them, and takes one share. The workers are fresh interpreters that run this file;
-each receives the plan and its share through a pipe from its own parent. While it uses its processor it says so, byte
-by byte before its answer; one that is silent for long is ended, and there is no verdict.
+This process visits the nodes above them, and takes one share.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
-from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 
 from torchlean_check.bush import levels
-from torchlean_check.errors import CheckError, WorkerError
 from torchlean_check.kernel import Ints
-from torchlean_check.parent import end_with_reader
 from torchlean_check.records import RECORD, SPLIT, Entries, Slopes16, SlopeTable
 from torchlean_check.tree import Front, Plan, Replay, join, run
+from torchlean_check.worker import shared
 
 FINER = 4  # times less than its share: what a process may get in one piece
-BEAT = b"\0"  # no pickle begins with it
-EVERY, USED = 1.0, 0.05  # seconds after which a worker says that it used so many seconds of its processor
-LOOK, LOOKS = 1.0, 60  # seconds between looks at a worker, and how many in a row may find it silent
 
 
 def replay_parallel(
@@ -45,31 +32,15 @@ def replay_parallel(
     if first.finished or first.failed is None or (deadline is not None and time.monotonic() > deadline):
         return first
     front = first.failed
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]),
-    }
     dealt = [at for at in deal(held[front.nodes], workers) if len(at)]
     mine, *others = [Front(front.nodes[at], front.state.take(at)) for at in dealt]
-    running: list[_Worker] = []
-    threads = plan.kernel.threads
+    threads, plan.kernel.threads = plan.kernel.threads, 1  # the other processors are taken
     try:
-        for share in others:
-            command = [sys.executable, "-P", "-m", "torchlean_check.parallel"]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
-            running.append(_Worker(process))
-            left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-            running[-1].share = pickle.dumps((below(plan, share.nodes), share, slack, left, stop_at_failure))
-            running[-1].start()
-        plan.kernel.threads = 1  # the other processors are taken
-        parts = [run(plan, mine, slack, deadline, stop_at_failure)]
-        parts += [worker.result() for worker in running]
+        left = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        given = [(below(plan, share.nodes), share, slack, left, stop_at_failure) for share in others]
+        parts = shared(_run, (plan, mine, slack, left, stop_at_failure), given, Replay)
     finally:
         plan.kernel.threads = threads
-        for worker in running:
-            worker.end()
     failed = [p.failed for p in parts if p.failed is not None]
     holes = np.unique(np.concatenate([first.holes, *(p.holes for p in parts)]))
     return Replay(
@@ -81,65 +52,9 @@ def replay_parallel(
     )
 
 
-class _Worker(Thread):
-    """Sends a process its share and reads what it says: more than a pipe holds, both of it."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        super().__init__(daemon=True)
-        self.process, self.share, self.said = process, b"", bytearray()
-
-    def run(self) -> None:
-        stdin, stdout = self.process.stdin, self.process.stdout
-        assert stdin is not None and stdout is not None
-        with stdin, stdout:
-            with suppress(BrokenPipeError):  # a worker that died is noticed by its exit status
-                stdin.write(self.share)
-                stdin.close()
-            self.share = b""
-            while some := os.read(stdout.fileno(), 1 << 20):
-                self.said += some
-
-    def result(self) -> Replay:
-        """Wait for the answer. Raises the worker's CheckError; WorkerError where it fails, or stands still.
-
-        Silence is counted in looks: when this process is stopped for a while, its workers are not at fault.
-        """
-        silent, heard = 0, -1
-        while self.is_alive():
-            self.join(LOOK)
-            silent, heard = silent + 1 if len(self.said) == heard else 0, len(self.said)
-            if silent > LOOKS:
-                raise WorkerError(
-                    "a worker process stands still",
-                    where="parallel replay",
-                    expected=f"a sign of work in {LOOK * LOOKS:g} s",
-                    got="none: it is stopped, or has no share of a processor",
-                    fix="run it again, or with --workers 1",
-                )
-        code, answer = self.process.wait(), bytes(self.said).lstrip(BEAT)
-        try:
-            part = pickle.loads(answer) if code == 0 else None
-        except Exception as problem:  # bytes that are no pickle raise almost anything
-            part = problem
-        if isinstance(part, CheckError):
-            raise part
-        if not isinstance(part, Replay):
-            raise WorkerError(
-                "a worker process ended without an answer",
-                where="parallel replay",
-                expected="exit status 0 and a result",
-                got=f"exit status {code}, {len(answer)} bytes{f': {part!r:.200}' if part is not None else ''}",
-                fix="run with --workers 1",
-            )
-        return part
-
-    def end(self) -> None:
-        """End the process, if it still runs; then this thread ends too."""
-        self.process.kill()
-        self.process.wait()
-        if self.ident is None:  # it was not started: nobody else closes the pipes
-            self.run()
-        self.join()
+def _run(plan: Plan, front: Front, slack: float, left: float | None, stop_at_failure: bool) -> Replay:
+    """left: seconds, or None"""
+    return run(plan, front, slack, None if left is None else time.monotonic() + left, stop_at_failure)
 
 
 def work(plan: Plan) -> Ints:
@@ -197,41 +112,3 @@ def deal(work: Ints, shares: int) -> list[Ints]:
         given[least].append(at)
         load[least] += int(work[at])
     return [np.array(sorted(positions), np.int64) for positions in given]
-
-
-@contextmanager
-def _beating() -> Iterator[None]:
-    """Say on standard output, again and again, that this process has used its processor; silence when it has not."""
-    over = Event()
-
-    def beat() -> None:
-        used = 0.0
-        while not over.wait(EVERY):
-            if time.process_time() > used + USED:
-                used = time.process_time()
-                os.write(1, BEAT)
-
-    beats = Thread(target=beat)
-    beats.start()
-    try:
-        yield
-    finally:
-        over.set()
-        beats.join()
-
-
-def _work() -> None:
-    end_with_reader(1)
-    with _beating():
-        plan, front, slack, left, stop = pickle.loads(sys.stdin.buffer.read())
-        plan.kernel.threads = 1
-        deadline = None if left is None else time.monotonic() + left
-        try:
-            answer: Replay | CheckError = run(plan, front, slack, deadline, stop)
-        except CheckError as error:
-            answer = error
-    sys.stdout.buffer.write(pickle.dumps(answer))
-
-
-if __name__ == "__main__":
-    _work()

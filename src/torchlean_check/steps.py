@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from torchlean_check import cases
 from torchlean_check.cuts import Cuts
 from torchlean_check.duals import duals
 from torchlean_check.fit import bad
@@ -59,8 +58,7 @@ def derive(plan: Plan, node: int, state: State, d: int) -> None:
         return kernel.derive_at(state, value)
     asked = list(zip(s.index[i].tolist(), s.side[i].tolist(), s.weighed(i), strict=True))
     given = duals(kernel.network, plan.tables, s, i, _splits(state).take(0 * i), 0 * i + node)
-    forks = [cases.leaves(s.forks(k)) for k in i.tolist()] if s.cases[i].any() else None
-    kernel.derive_at(state, value, asked, *given, None if clause < 0 else clause, forks)
+    kernel.derive_at(state, value, asked, *given, None if clause < 0 else clause, s.trees(i))
 
 
 def _splits(state: State) -> Splits:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean_check import parallel, tree
+from torchlean_check import tree, worker
 from torchlean_check.cli import main
 from torchlean_check.process import processors
 
@@ -110,13 +110,13 @@ def test_invalid_is_4(small, files, capsys):
 
 def test_a_worker_that_fails_is_no_verdict(files, capsys, monkeypatch, tmp_path):
     """Neither valid nor invalid: no file is at fault."""
-    worker = tmp_path / "worker"
-    worker.write_text("#!/bin/sh\ncat > /dev/null\necho hello\n")
-    worker.chmod(0o755)
+    idle = tmp_path / "worker"
+    idle.write_text("#!/bin/sh\ncat > /dev/null\necho hello\n")
+    idle.chmod(0o755)
     monkeypatch.setattr(tree, "MUCH", 0)
     assert main([*files, "--workers", "2"]) == 0
     capsys.readouterr()
-    monkeypatch.setattr(sys, "executable", str(worker))
+    monkeypatch.setattr(sys, "executable", str(idle))
     for more in ([], ["--json"]):
         assert main([*files, "--workers", "2", *more]) == 5
         got = capsys.readouterr()
@@ -128,12 +128,12 @@ def test_a_worker_that_fails_is_no_verdict(files, capsys, monkeypatch, tmp_path)
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no process can be stopped here")
 def test_a_worker_that_stands_still_is_no_verdict(files, capsys, monkeypatch, tmp_path):
     """And it is ended, though it has not read its share."""
-    worker = tmp_path / "worker"
-    worker.write_text(f"#!/bin/sh\necho $$ > '{tmp_path}/number'\nkill -STOP $$\n")
-    worker.chmod(0o755)
+    idle = tmp_path / "worker"
+    idle.write_text(f"#!/bin/sh\necho $$ > '{tmp_path}/number'\nkill -STOP $$\n")
+    idle.chmod(0o755)
     monkeypatch.setattr(tree, "MUCH", 0)
-    monkeypatch.setattr(parallel, "LOOK", 0.02)
-    monkeypatch.setattr(sys, "executable", str(worker))
+    monkeypatch.setattr(worker, "LOOK", 0.02)
+    monkeypatch.setattr(sys, "executable", str(idle))
     assert main([*files, "--workers", "2"]) == 5
     got = capsys.readouterr()
     assert not got.out and got.err.startswith("WorkerError: a worker process stands still")
@@ -142,7 +142,7 @@ def test_a_worker_that_stands_still_is_no_verdict(files, capsys, monkeypatch, tm
         os.kill(int((tmp_path / "number").read_text()), 0)
 
 
-class Said(parallel._Worker):
+class Said(worker.Worker):
     """A worker whose bytes come look by look."""
 
     def __init__(self, *said):
@@ -158,18 +158,19 @@ class Said(parallel._Worker):
 
 def test_silence_is_counted_between_signs():
     found = tree.Replay(1, np.array([]), None, 1, True)
-    answer, quiet = pickle.dumps(found), [b""] * parallel.LOOKS
-    assert Said(*quiet, parallel.BEAT, *quiet, parallel.BEAT * 3, answer[:9], *quiet, answer[9:]).result().finished
+    answer, quiet = pickle.dumps(found), [b""] * worker.LOOKS
+    said = Said(*quiet, worker.BEAT, *quiet, worker.BEAT * 3, answer[:9], *quiet, answer[9:])
+    assert said.result(tree.Replay).finished
     with pytest.raises(tc.WorkerError, match="stands still"):
-        Said(parallel.BEAT, *quiet, b"", answer).result()
+        Said(worker.BEAT, *quiet, b"", answer).result(tree.Replay)
 
 
 def test_a_worker_tells_of_work_alone(capfd, monkeypatch):
-    monkeypatch.setattr(parallel, "EVERY", 0.001)
-    for now, beats in ((parallel.USED, 0), (1.0, 1)):
+    monkeypatch.setattr(worker, "EVERY", 0.001)
+    for now, beats in ((worker.USED, 0), (1.0, 1)):
         seen = []
-        monkeypatch.setattr(parallel.time, "process_time", lambda now=now, seen=seen: seen.append(now) or now)
-        with parallel._beating():
+        monkeypatch.setattr(worker.time, "process_time", lambda now=now, seen=seen: seen.append(now) or now)
+        with worker._beating():
             while len(seen) < 20:
                 time.sleep(0.001)
         assert capfd.readouterr().out == "\0" * beats

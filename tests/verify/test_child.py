@@ -72,8 +72,8 @@ def test_an_answer_comes_whole_and_an_end_is_an_end() -> None:
         os.waitpid(process, 0)
 
 
-def test_a_worker_of_the_replay_ends_with_its_reader() -> None:
-    command = [sys.executable, "-m", "torchlean_check.parallel"]
+def test_a_worker_of_the_checker_ends_with_its_reader() -> None:
+    command = [sys.executable, "-m", "torchlean_check.worker"]
     with subprocess.Popen(command, env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
         worker.stdout.close()

@@ -107,9 +107,10 @@ def test_a_bound_is_the_least_of_its_leaves_and_its_tree_is_full(maps, size) -> 
     found = [[None if w < 0 else (w >> 32, w & 0xFFFFFFFF) for w in part.tolist()]
              for part in np.split(words, np.cumsum(sizes)[:-1])]  # fmt: skip
     for bound, tree in enumerate(found):
-        leaves = cases.leaves(tree)
-        assert least[bound] == min(sum(gain[entry - 10] for _, entry, _ in path) for path in leaves) - (bound + 1)
-    assert [len(cases.leaves(tree)) for tree in found] == [2, 5, 5]
+        of, splits = cases.Trees.of([tree]).rows()
+        reached = np.bincount(splits.row, gain[splits.entry - 10], minlength=len(of))
+        assert least[bound] == reached.min() - (bound + 1)
+    assert cases.Trees.of(found).leaves.tolist() == [2, 5, 5]
     assert least.tolist() == [0.0, -0.5, -1.5]
 
 

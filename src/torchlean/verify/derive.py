@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.problem import Problem
-from torchlean_check.cases import leaves
+from torchlean_check.cases import Trees
 from torchlean_check.records import slope_rows
 
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
@@ -33,9 +33,9 @@ def derive(
         chunk = bounds[start : start + size]
         asked = [(b.index, b.side, b.weights) for b in chunk]
         push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, b in enumerate(chunk) for v, i, s, m in b.multipliers])
-        cuts = [leaves(b.cases) for b in chunk] if any(b.cases for b in chunk) else None
+        trees = Trees.of([b.cases for b in chunk])
         slopes = slope_rows([tables[b.table] for b in chunk], kernel.network.free)
-        kernel.derive_at(state, value, asked, slopes, push, clause, cuts)
+        kernel.derive_at(state, value, asked, slopes, push, clause, trees)
         yield tc.Derivation(value, tuple(chunk), -1 if clause is None else clause)
         if state.empty[0]:
             return
