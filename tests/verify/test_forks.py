@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from torchlean.verify import forks
+from torchlean.verify import derive, forks
 from torchlean.verify.budget import Memory
 from torchlean.verify.clock import Deadline
 from torchlean.verify.forks import Forks, Leaves, Trees, fork
@@ -26,7 +26,7 @@ def slow(of, value, best, count, most):
         if not mine:
             continue
         least[bound] = value[mine[0]]
-        if len(mine) < most and value[mine[0]] < 0 and best[mine[0]] >= 0:
+        if len(mine) < most and value[mine[0]] < derive.STABLE and best[mine[0]] >= 0:
             room = min((len(mine) + 1) // 2, most - len(mine))
             split += [leaf for leaf in mine[:room] if best[leaf] >= 0]
             stay += [leaf for n, leaf in enumerate(mine) if n >= room or best[leaf] < 0]
@@ -96,11 +96,11 @@ def forked(maps, leaf, most, size=64):
 @both_maps
 @pytest.mark.parametrize("size", [2, 64])
 def test_a_bound_is_the_least_of_its_leaves_and_its_tree_is_full(maps, size) -> None:
-    """Each split of neuron n gains 2^-n on either side; the bounds start at -1, -2, -3, and need not all of them."""
-    gain = 2.0 ** -np.arange(4)
+    """Each split of neuron n gains 2^-n on either side; the bounds start above -1, -2, -3, and need not all."""
+    gain, little = 2.0 ** -np.arange(4), 2.0**-6
 
     def leaf(seed, side):
-        return abs(side) @ gain - seed.sum(axis=1), np.where(side == 0, gain, 0.0)
+        return abs(side) @ gain - seed.sum(axis=1) + little, np.where(side == 0, gain, 0.0)
 
     least, trees = forked(maps, leaf, 5, size)
     sizes, words = trees.preorder(np.arange(3))
@@ -109,9 +109,20 @@ def test_a_bound_is_the_least_of_its_leaves_and_its_tree_is_full(maps, size) -> 
     for bound, tree in enumerate(found):
         of, splits = cases.Trees.of([tree]).rows()
         reached = np.bincount(splits.row, gain[splits.entry - 10], minlength=len(of))
-        assert least[bound] == reached.min() - (bound + 1)
+        assert least[bound] == reached.min() - (bound + 1) + little
     assert cases.Trees.of(found).leaves.tolist() == [2, 5, 5]
-    assert least.tolist() == [0.0, -0.5, -1.5]
+    assert least.tolist() == [little, -0.5 + little, -1.5 + little]
+
+
+@both_maps
+def test_a_neuron_is_stable_by_more_than_a_bound_gives_away(maps) -> None:
+    """For what is taken of it is less, and a neuron that the replay finds stable must be so in the search."""
+
+    def leaf(seed, side):
+        return abs(side).sum(axis=1) - 1 + 2.0**-12, np.where(side == 0, 1.0, 0.0)
+
+    least, _ = forked(maps, leaf, 8)
+    assert least.tolist() == [1 + 2.0**-12] * 3 and 2.0**-12 < derive.MARGIN < derive.STABLE
 
 
 @both_maps

@@ -10,7 +10,7 @@ from torchlean.verify import neurons
 from torchlean.verify.cases import Case, Start, states
 from torchlean.verify.clauses import Forest, _dearest
 from torchlean.verify.clock import Deadline
-from torchlean.verify.derive import derive
+from torchlean.verify.derive import GAIN, MARGIN, STABLE, derive, helps
 from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.files import verify_files
 from torchlean.verify.forms import Clause, Forms
@@ -458,3 +458,12 @@ def test_the_gradient_in_the_clause_multipliers_is_that_of_the_bound(mlp, files)
         found = now.gradients(dual.center - np.sign(now.form) * dual.radius)[2][0, 0]
         slope = (walk(weight + 1e-7).total[0] - walk(weight - 1e-7).total[0]) / 2e-7
         assert found == pytest.approx(slope, abs=1e-5)
+
+
+def test_a_bound_that_only_the_replay_would_find_stable_is_not_taken() -> None:
+    """After it gave MARGIN away, what is taken has the sign of what was found."""
+    bound, old = np.array([-0.5, -0.02, -1e-9, 0.0, 1e-9, MARGIN, STABLE - 1e-9, STABLE, 0.3]), np.full(9, -0.4)
+    taken = helps(bound, old)
+    assert taken.tolist() == [1, 2, 7, 8]
+    assert (np.sign(bound[taken] - MARGIN) == np.sign(bound[taken])).all()
+    assert helps(np.array([GAIN, 1.5 * GAIN]), np.zeros(2)).tolist() == [1]

@@ -15,6 +15,8 @@ from torchlean_check.records import slope_rows
 GAIN = 0.01  # of a neuron's width: the least improvement that is worth a table
 MARGIN = 0.0005  # of it: what a bound that waits for the replay gives away, since it may be a float32 sum
 
+STABLE = 2 * MARGIN  # a bound of so much keeps its neuron stable when it has given this away
+
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -39,6 +41,15 @@ def derive(
         yield tc.Derivation(value, tuple(chunk), -1 if clause is None else clause)
         if state.empty[0]:
             return
+
+
+def helps(bound: F64, old: F64) -> Ints:
+    """Which bounds, measured in their neurons' widths, are worth a table.
+
+    None that is 0 or more by less than it gives away: its neuron would be stable for the replay and not for the search.
+    The replay would have another line of it there, and what rests on the search's may not be proved by it.
+    """
+    return np.flatnonzero((bound > old + GAIN) & ~((bound >= 0) & (bound < STABLE)))
 
 
 def take(lo: F64, hi: F64, entry: Ints, sign: F64, bound: F64) -> bool:

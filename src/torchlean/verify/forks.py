@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torchlean.frozen import frozen
 from torchlean.verify.budget import Memory
 from torchlean.verify.clock import Deadline
+from torchlean.verify.derive import STABLE
 from torchlean.verify.dual import Dual
 from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.maps import Maps
@@ -137,8 +138,8 @@ def fork(
 def _worst(maps: Maps, leaves: Leaves, least: Any, most: int) -> tuple[Any, Any, Any]:
     """The leaves to split, the others of the bounds that go on, and the least bounds.
 
-    The worse half of a bound's leaves is split, while it may have more. It is done once it reaches 0, where its neuron
-    is stable, and once no split helps its worst leaf.
+    The worse half of a bound's leaves is split, while it may have more. It is done once its neuron is stable, and once
+    no split helps its worst leaf.
     """
     xp, every = maps.xp, maps.count(len(least))
     order = maps.order(leaves.value)
@@ -148,7 +149,7 @@ def _worst(maps: Maps, leaves: Leaves, least: Any, most: int) -> tuple[Any, Any,
     count = xp.searchsorted(of, every + 1) - first
     worst = order[xp.clip(first, None, len(order) - 1)]
     least = xp.where(count > 0, leaves.value[worst], least)
-    going = (count > 0) & (count < most) & (leaves.value[worst] < 0) & (leaves.best[worst] >= 0)
+    going = (count > 0) & (count < most) & (leaves.value[worst] < STABLE) & (leaves.best[worst] >= 0)
     rank = 0 * order
     rank[order] = maps.count(len(order)) - first[of]
     going, room = going[leaves.of], xp.minimum((count + 1) // 2, most - count)[leaves.of]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.clock import Deadline
-from torchlean.verify.derive import GAIN, MARGIN, derive, take
+from torchlean.verify.derive import MARGIN, derive, helps, take
 from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.forks import Forks, fork
 from torchlean.verify.forms import Forms
@@ -93,7 +93,7 @@ class Refinement:
                     continue
                 found, trees = grown
             start += count
-            gained = np.flatnonzero(found > old + GAIN)
+            gained = helps(np.asarray(found, np.float64), old)
             known, i = problem.files.tables, maps.index(gained)
             table = len(known) + np.arange(len(gained))
             known += slope_tables(neurons, maps, best.alpha[i], best.upper[i] if trees is None else None)

@@ -22,7 +22,7 @@ import torchlean_check as tc
 from torchlean.verify.ascent import Best
 from torchlean.verify.cases import Case, Warm, stacked, states
 from torchlean.verify.clock import Deadline
-from torchlean.verify.derive import GAIN, MARGIN, derive, take
+from torchlean.verify.derive import MARGIN, derive, helps, take
 from torchlean.verify.forks import Forks, Trees, fork
 from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.maps import Maps
@@ -117,7 +117,7 @@ class Tightening:
                     continue
                 bound, trees = grown
             alpha[rows], beta[rows], weight[rows] = best.alpha, best.beta, best.weight
-            gained = np.flatnonzero(bound > old[rows] + GAIN)
+            gained = helps(bound, old[rows])
             at = done + gained
             taken = (bound[gained] - MARGIN) * wide[at]
             self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained, side, trees, hold)
