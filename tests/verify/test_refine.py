@@ -322,7 +322,7 @@ def test_first_neurons_keep_the_slopes_of_the_clause_and_only_what_matters_is_bo
     mlp, files, monkeypatch, kind
 ) -> None:
     """One table for all bounds of the first value, whose box the checker derives at least as narrow."""
-    monkeypatch.setattr("torchlean.verify.tighten.GAIN", 0.0)
+    monkeypatch.setattr("torchlean.verify.derive.GAIN", 0.0)
     monkeypatch.setattr("torchlean.verify.tighten.LEAST", 0.0)
     problem = problem_of(mlp, files, 0, f"{0.7 * greatest(mlp, 0):.4f}")
     relus = Relus(problem, problem.kernel.start(), Engine(problem.network, heavy=kind == "torch"), (), trust=True)
