@@ -6,6 +6,7 @@ import importlib.util
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import torchlean_check as tc
 from torchlean.errors import Exhausted, InternalError, Unsupported
 from torchlean.verify import inputs, ray_crew, verify_files
+from torchlean.verify.clock import OutOfTime, out_of_time
 from torchlean.verify.crew import Answer, Common, Part
 from torchlean.verify.ray_crew import RayCrew
 from torchlean.verify.shift import search_part
@@ -96,6 +98,37 @@ def test_parts_on_workers_that_die(boxes: tuple[bytes, bytes], tmp_path: Path, m
     monkeypatch.setattr(ray_crew, "search_part", failing)
     with pytest.raises(InternalError, match="a bug on the worker"):
         verify_files(*boxes, timeout=60, workers=1, crew=RayCrew(2))
+
+
+def sleeping(common: Common, part: Part) -> Answer:
+    time.sleep(60)
+    raise AssertionError
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("cluster")
+def test_the_time_limit_rings_while_workers_are_waited_for(
+    boxes: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_crew, "search_part", sleeping)
+    crew = RayCrew(2)
+    verdict = verify_files(*boxes, timeout=4.0, workers=1, crew=crew)
+    assert verdict.status is Status.TIMEOUT and not crew._running
+
+
+def test_what_the_alarm_raises_inside_ray_comes_out_as_it_is() -> None:
+    def rung() -> None:
+        try:
+            raise out_of_time(1.0)
+        except OutOfTime as problem:
+            raise SystemError("<cyfunction> returned a result with an exception set") from problem
+
+    with pytest.raises(OutOfTime), ray_crew._interruptible():
+        rung()
+    with pytest.raises(SystemError, match="another"), ray_crew._interruptible():
+        raise SystemError("another")
 
 
 @needs_ray

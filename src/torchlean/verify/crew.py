@@ -59,7 +59,8 @@ class Answer:
     proof    a certificate with one tree, in which the part's nodes stand as `joined` has them
     point    an input that violates the property
     budget   whether float32's rounding alone keeps a box open         stuck   why the search cannot go on
-    boxes    how many were bounded                                     source  the hash of the worker's torchlean
+    boxes    how many were bounded, but for those of cases that time cut off
+    source   the hash of the worker's torchlean
     """
 
     source: str

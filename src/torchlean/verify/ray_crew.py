@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -61,25 +63,24 @@ class RayCrew(Crew):
         self._common: tuple[Common | None, Any] = None, None  # what all parts have in common, where the cluster has it
 
     def send(self, common: Common, part: Part) -> int:
-        connect(self.address)
-        import ray
+        with _interruptible():
+            connect(self.address)
+            import ray
 
-        if self._common[0] is not common:
-            self._common = common, ray.put(common)
-        work = ray.remote(search_part).options(max_retries=self.retries, num_cpus=1)
-        self._sent += 1
-        self._running[work.remote(self._common[1], part)] = self._sent
-        return self._sent
+            if self._common[0] is not common:
+                self._common = common, ray.put(common)
+            work = ray.remote(search_part).options(max_retries=self.retries, num_cpus=1)
+            self._sent += 1
+            self._running[work.remote(self._common[1], part)] = self._sent
+            return self._sent
 
     def next(self, seconds: float) -> tuple[int, Answer] | None:
         import ray
 
-        ready, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds)
-        if not ready:
-            return None
-        number = self._running.pop(ready[0])
         try:
-            return number, ray.get(ready[0])
+            with _interruptible():
+                ready, _ = ray.wait(list(self._running), num_returns=1, timeout=seconds)
+                return (self._running.pop(ready[0]), ray.get(ready[0])) if ready else None
         except ray.exceptions.RayTaskError as problem:
             raise InternalError("a worker failed at a part of the search", where="--engine ray", expected="an answer",
                                 got=" ".join(str(problem.cause).split())[:200],
@@ -93,6 +94,17 @@ class RayCrew(Crew):
     def end(self) -> None:
         import ray
 
-        for reference in self._running:
-            ray.cancel(reference, force=True)
-        self._running.clear()
+        with _interruptible():
+            while self._running:
+                ray.cancel(self._running.popitem()[0], force=True)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """What a signal's handler raises inside ray comes out of it as it is."""
+    try:
+        yield
+    except SystemError as problem:  # by which ray's compiled parts replace it
+        if problem.__cause__ is None:
+            raise
+        raise problem.__cause__ from None
