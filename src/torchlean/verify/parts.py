@@ -31,6 +31,7 @@ LOOK = 0.5  # seconds between looks at the clock
 SHIFT = 4.0  # seconds of a part of boxes, after which what it left open is dealt anew
 MOST = 256  # boxes of a part
 LEAST = 5.0  # seconds of a part of cases, whose search tightens before it splits
+AGAIN = 3  # rounds of parts for which time is kept, for what cases leave open in theirs
 FINER = 4  # cases come in parts of so many that each worker gets this many parts, where there are enough
 
 
@@ -76,8 +77,10 @@ class _Deal:
                 found = self.crew.next(min(LOOK, max(self.problem.deadline.left, 0.0)))
                 if found is None:
                     meanwhile()
-                else:
-                    self._take(self.running.pop(found[0]), found[1])
+                    continue
+                part = self.running.pop(found[0])
+                self._send()  # nobody waits for the replay
+                self._take(part, found[1])
         finally:
             self.crew.end()
         return self.boxes
@@ -94,7 +97,7 @@ class _Deal:
         else:
             each = max(1, count // (FINER * self.crew.size))
             shares = min(idle, -(-count // each))
-            seconds = min(left, max(LEAST, left / (1 + -(-count // (each * self.crew.size)))))
+            seconds = min(left, max(LEAST, left / (AGAIN + -(-count // (each * self.crew.size)))))
         taken = np.arange(min(count, shares * each))
         for i in range(shares):
             mine = taken[i::shares]  # alike
