@@ -32,7 +32,7 @@ def connect(address: str | None) -> bool:
         if address is not None:  # ray itself would wait for minutes
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), ANSWER).close()
-        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
     except (OSError, ValueError) as problem:
         raise Unsupported("no ray cluster answers", where="--ray-address", expected="HOST:PORT of a running cluster",
                           got=f"{address}: {' '.join(str(problem).split())[:120]}",
