@@ -20,6 +20,7 @@ from torchlean.train.checkpoint import Checkpoint, Settings, save_checkpoint
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 VERIFY = ("verify", "net.onnx", "holds.vnnlib")
+SWEEP = ("sweep", "list.csv", "--out", "results.csv")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,16 @@ VERIFY = ("verify", "net.onnx", "holds.vnnlib")
         ((*VERIFY, "--seed", "1.5"), "--seed"),
         ((*VERIFY, "--certificate"), "--certificate"),
         *(((*VERIFY, "--timeout", bad), "--timeout") for bad in ("0", "-1", "nan", "inf", "-inf", "ten", "")),
+        ((*VERIFY, "--subtrees", "0", "--engine", "ray"), "--subtrees"),
+        ((*VERIFY, "--subtrees", "2"), "parts of a search go with --engine ray"),
+        ((*VERIFY, "--ray-address", "127.0.0.1:1"), "an address goes with --engine ray"),
+        ((*VERIFY, "--engine", "ray", "--ray-address", "here"), "expected HOST:PORT"),
+        ((*VERIFY, "--engine", "ray", "--deterministic"), "its certificate does not repeat"),
+        ((*SWEEP, "--subtrees", "0", "--engine", "ray"), "--subtrees"),
+        ((*SWEEP, "--subtrees", "x", "--engine", "ray"), "--subtrees"),
+        ((*SWEEP, "--subtrees", "2"), "parts of a search go with --engine ray"),
+        ((*SWEEP, "--subtrees", "2", "--engine", "local"), "parts of a search go with --engine ray"),
+        ((*SWEEP, "--subtrees", "2", "--engine", "ray", "--deterministic"), "its certificate does not repeat"),
         (("inspect", "net.onnx", "--js"), "--js"),
         (("meanings", "net.onnx", "--digits", "0"), "--digits"),
         (("export", "net.onnx", "out.txt"), "out.txt"),

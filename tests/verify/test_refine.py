@@ -407,8 +407,8 @@ def test_a_box_that_was_trusted_wrongly_is_searched_again(mlp, files, monkeypatc
             cases[0].empty |= spoiled == "empty"
 
     mended: list[int] = []
-    again = neurons._again
-    monkeypatch.setattr(neurons, "_again", lambda *a: mended.append(a[2]) or again(*a))
+    again = neurons.search_below
+    monkeypatch.setattr(neurons, "search_below", lambda *a, **k: mended.append(a[2]) or again(*a, **k))
     monkeypatch.setattr(neurons, "forest", lambda *_: NO_TREES)
     monkeypatch.setattr(neurons, "LEAVES", (1,))
     monkeypatch.setattr(Tightening, "_take", cuts)

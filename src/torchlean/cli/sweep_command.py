@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from torchlean.cli import values
+from torchlean.cli import cluster_flags, values
 from torchlean.cli.terminable import terminable
 from torchlean.streams import complain, report
 
@@ -17,9 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("instances", help="a list of network, property, timeout (VNN-COMP)", metavar="INSTANCES.csv")
     parser.add_argument("--out", required=True, help="results, one line per finished instance; resumed where it exists")
     parser.add_argument("--jobs", type=values.count, default=1, help="instances at a time (default 1)")
-    parser.add_argument("--engine", choices=("local", "ray"), default="local",
-                        help="where instances run: processes here, or tasks of a ray cluster (extra ray)")  # fmt: skip
-    parser.add_argument("--ray-address", help="of a cluster (default: one of this machine)", metavar="HOST:PORT")
+    cluster_flags.arguments(parser, "instances run", "the instance is the task")
     parser.add_argument("--timeout-cap", type=values.seconds, help="seconds an instance has at most")
     parser.add_argument("--semantics", choices=("float32", "real"), default="float32")
     parser.add_argument("--seed", type=values.seed, default=0, help="of the attacks' random starts (default 0)")
@@ -35,13 +33,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: Any) -> int:
     """Run what has no result yet. Lines that are no instance are each one error, and then nothing runs."""
     from torchlean.apps.sweep import Paths, Results, Row, Settings, make_record, read_instances, summarise, sweep
-    from torchlean.errors import FileError, InternalError, UsageError
+    from torchlean.errors import FileError, InternalError
     from torchlean.files import check_target, make_folder
     from torchlean.verify.budget import Memory
 
-    if options.ray_address and options.engine != "ray":
-        raise UsageError("an address goes with --engine ray", where="--ray-address", expected="--engine ray",
-                         got=f"--engine {options.engine}", fix="add --engine ray")  # fmt: skip
+    cluster_flags.check(options, dealt=options.subtrees > 1)
     instances, problems = read_instances(options.instances)
     if problems:
         for problem in problems:
@@ -55,7 +51,7 @@ def run(options: Any) -> int:
     paths = Paths(*(make_folder(folder) if folder else None for folder in (options.logs, options.certificates)))
     Memory(options.memory)  # refuses one too small before anything runs
     settings = Settings(options.timeout_cap, options.semantics, options.seed, options.check, options.memory,
-                        options.deterministic)  # fmt: skip
+                        options.deterministic, options.subtrees)  # fmt: skip
     out = Path(options.out)
 
     def told(row: Row) -> None:

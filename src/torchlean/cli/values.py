@@ -84,6 +84,13 @@ def domain(text: str) -> tuple[Fraction, Fraction]:
     return ends[0], ends[1]
 
 
+def address(text: str) -> str:
+    """HOST:PORT."""
+    if not re.fullmatch(r"[^\s/:]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\]:[0-9]{1,5}", text):
+        raise ArgumentTypeError(f"expected HOST:PORT, got {text[:60]!r}")
+    return text
+
+
 def _number(text: str, kind: Callable[[str], Number], expected: str) -> Number:
     try:
         return kind(text)

@@ -28,6 +28,14 @@ GRACE = 3.0  # seconds after the limit that the child has for saying `timeout` i
 
 
 @frozen
+class Cluster:
+    """Tasks of a ray cluster, so many at a time; address: of a running one, None: one of this machine."""
+
+    size: int
+    address: str | None = None
+
+
+@frozen
 class Options:
     """What the command line gives. Paths may end in .gz, or leave it out where only the .gz exists.
 
@@ -37,6 +45,7 @@ class Options:
     assignments   a folder for the witness's tensors, in the standard form
     memory        bytes that the search and all that it starts may take
     deterministic the same files, seed and machine: the same tree and certificate bytes
+    crew          what parts of a long search are dealt to
     """
 
     models: tuple[tuple[str, str], ...]
@@ -50,6 +59,7 @@ class Options:
     strategy: str = "auto"
     memory: int | None = None
     deterministic: bool = False
+    crew: Cluster | None = None
 
 
 def run_verify(options: Options) -> int:
@@ -188,7 +198,11 @@ def _decide(options: Options, start: float) -> int:
     deadline.start, deadline.end = start, start + options.timeout
     models = {name: model.result() for name, model in reading.items()}
     claim = read_bytes(options.property)
-    lowered = None
+    crew = lowered = None
+    if options.crew is not None:
+        from torchlean.verify.ray_crew import RayCrew
+
+        crew = RayCrew(options.crew.size, options.crew.address)
     if options.certificate:
         check_target(options.certificate)
     model = ", ".join(path for _, path in options.models)
@@ -197,14 +211,14 @@ def _decide(options: Options, start: float) -> int:
             from torchlean.verify.query import verify_query
 
             verdict, lowered = verify_query(models, claim, options.timeout, options.semantics, options.seed,
-                                            deadline=deadline, strategy=options.strategy)  # fmt: skip
+                                            deadline=deadline, strategy=options.strategy, crew=crew)  # fmt: skip
         elif options.form == "standard" or list(models) != [""]:
             raise FileError("only a query of VNN-LIB 2.0 names networks", where=options.property,
                             expected="(vnnlib-version <2.0>) first", got="VNN-LIB 1.0, or another file",
                             fix="torchlean verify MODEL.onnx PROPERTY.vnnlib")  # fmt: skip
         else:
             verdict = verify_files(models[""], claim, options.timeout, options.semantics, options.seed,
-                                   deadline=deadline, strategy=options.strategy)  # fmt: skip
+                                   deadline=deadline, strategy=options.strategy, crew=crew)  # fmt: skip
     if verdict.certificate is not None and options.certificate:
         files: dict[str | os.PathLike[str], bytes] = {options.certificate: verdict.certificate}
         files.update(lowered.beside(options.certificate) if lowered is not None else {})

@@ -28,6 +28,7 @@ from torchlean_check.records import NONE
 from torchlean_check.vnnlib_reader import Region
 
 if TYPE_CHECKING:
+    from torchlean.verify.crew import Crew
     from torchlean.verify.problem import Problem
 
 
@@ -40,6 +41,7 @@ def verify_files(
     workers: int | None = None,
     deadline: Deadline | None = None,
     strategy: str | Strategy = "auto",
+    crew: Crew | None = None,
 ) -> Verdict:
     """Decide the property of the VNN-LIB bytes for the network of the ONNX bytes (plain or gzipped).
 
@@ -49,7 +51,9 @@ def verify_files(
                 verdict is about the real function, and says so. "real" asks for that from the start
     strategy    "inputs" or "neurons": what is split; "lp": linear programs by HiGHS, for small networks (extra `lp`);
                 "auto" looks first whether boxes at the root are enough, then chooses; the verdict says which and why
-    Raises      UsageError, FileError (a file that breaks its format's rules), Unsupported (one that asks for more)
+    crew        workers that parts of the search are dealt to, once it is seen to be long (`parts`)
+    Raises      UsageError, FileError (a file that breaks its format's rules), Unsupported (one that asks for more); of
+                a crew InternalError, where an answer does not count, and Exhausted, where a part is lost
     """
     if semantics not in SEMANTICS:
         raise UsageError("no such semantics", where="verify", expected=" or ".join(SEMANTICS), got=repr(semantics),
@@ -77,7 +81,10 @@ def verify_files(
 
                 files, rng = Files(model, claim, tables), np.random.default_rng(seed)
                 count = 1 if deadline.steps else workers or min(2, processors())
-                problems = [Problem(files, network, region, said, deadline, rng, count) for region in regions]
+                problems = [
+                    Problem(files, network, region, said, deadline, rng, count, place=place, crew=crew)
+                    for place, region in enumerate(regions)
+                ]
                 first_attacks(problems)
                 strategies = [choose(strategy, problem) for problem in problems]
                 how, root = "; ".join(dict.fromkeys(map(str, strategies))), root_rule(network, regions, strategies)

@@ -24,6 +24,7 @@ FIRST_ATTACK = 0.25  # processor seconds of search before the long attack, which
 BATCHES = 4  # of boxes before it: where a network is large, so few may decide the region
 FORK_AFTER = 0.5  # processor seconds of search before a second process takes half of the open boxes
 SHIFT = 4.0  # seconds after which a worker hands back what it left open, so that the halves stay even
+ATTACK = 2.0  # seconds of an attack while parts are out, at most: their answers wait for its end
 DESCEND_EVERY = 16  # batches between gradient descents from the search's own points
 
 
@@ -43,8 +44,11 @@ def prove_by_inputs(problem: Problem) -> Proof:
             if spent > next_attack and search.batches >= BATCHES:
                 next_attack = 3 * spent
                 problem.try_points(evolve(problem.target, problem.rng, Deadline(0.1 + 0.3 * spent)))
+            if problem.crew is not None and search.size >= 2 * problem.crew.size and spent > FORK_AFTER:
+                search.boxes += _dealt(problem, search, builder)
+                continue
             enough = problem.workers > 1 and search.size > 2 * search.chunk
-            if worker is None and enough and spent > FORK_AFTER:
+            if worker is None and enough and spent > FORK_AFTER and problem.crew is None:
                 from torchlean.verify import team  # loads multiprocessing: most searches end before
 
                 nodes, state = search.take_all()
@@ -64,6 +68,22 @@ def prove_by_inputs(problem: Problem) -> Proof:
         if worker is not None:
             worker.end()
     return Proof(builder.build()[0], len(builder.leaves()), search.boxes)
+
+
+def _dealt(problem: Problem, search: Search, builder: tc.TreeBuilder) -> int:
+    """All open boxes, closed by the workers of the crew, with attacks meanwhile; how many they bounded."""
+    from torchlean.verify.parts import finish  # here: most searches end before
+
+    begun = next_attack = problem.deadline.spent
+
+    def meanwhile() -> None:
+        nonlocal next_attack
+        spent = problem.deadline.spent - begun
+        if problem.deadline.spent > next_attack:
+            next_attack = problem.deadline.spent + 3 * spent
+            problem.try_points(evolve(problem.target, problem.rng, Deadline(min(ATTACK, 0.1 + 0.3 * spent))))
+
+    return finish(problem, builder, tc.Front(*search.take_all()), "inputs", meanwhile=meanwhile)
 
 
 def _half(problem: Problem, front: tc.Front) -> tuple[Any, ...]:

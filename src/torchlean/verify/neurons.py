@@ -6,18 +6,22 @@ still open is taken clause by clause (clauses.py). Only what the kernel repeats 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 import torchlean_check as tc
+from torchlean.verify.below import search_below
 from torchlean.verify.boxes import search_with_kernel
 from torchlean.verify.clauses import ClauseSearch, forest
-from torchlean.verify.glance import SLACK
 from torchlean.verify.maps import Engine
-from torchlean.verify.outcome import Proof
+from torchlean.verify.outcome import Proof, Stuck
 from torchlean.verify.problem import Problem
 from torchlean.verify.refine import Refinement
-from torchlean.verify.relus import STEPS_ROOT, Bounded, Relus
+from torchlean.verify.relus import STEPS, STEPS_ROOT, Bounded, Relus
 from torchlean.verify.seal import seal
+
+Start = tuple[int, int, float]  # a tree node, the only clause that is open there, and its bound
 
 SHARE = 0.3  # of the time that is left: for boxes before clauses are taken apart
 LEAVES = 1, 16, 64, 256, 1024, 4096  # of the trees of hidden bounds, pass by pass while a clause is open
@@ -44,14 +48,24 @@ def prove_by_neurons(problem: Problem) -> Proof:
     if len(relus.neurons) == 0 and len(problem.varying) <= FEW:
         boxes = search_with_kernel(problem, builder, np.zeros(1, np.int64), kernel.start())
         return Proof(builder.build()[0], len(builder.leaves()), boxes)
-    nodes = _root(builder, relus)
-    return seal(problem, builder, nodes, lambda number, left: _again(problem, builder, number, left, engine))
+    found, starts, worth = _root(builder, relus)
+    scales = {clause: abs(bound) for _, clause, bound in starts}
+    if starts and problem.crew is not None:
+        return _dealt(builder, relus, found, starts, scales, worth)
+    for first in range(0, len(starts), TOGETHER):
+        some = starts[first : first + TOGETHER]
+        ClauseSearch(builder, relus, {clause: scales[clause] for _, clause, _ in some}, worth).run(some)
+    return seal(
+        problem, builder, relus.visited,
+        lambda number, left: search_below(problem, builder, number, left, engine, {}, cases=False, trust=False),
+    )  # fmt: skip
 
 
-def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
-    """Close what is open: with slopes for the clauses alone, then for hidden neurons, then clause by clause.
+def _root(builder: tc.TreeBuilder, relus: Relus) -> tuple[Bounded, list[Start], bool]:
+    """Close what can be closed without splits for a clause: with slopes for the clauses alone, then for hidden neurons.
 
-    Returns how many nodes were bounded.
+    Returns the last bounds of the clauses that were open then; of those that still are, where each stands alone, the
+    best first; and whether hidden neurons are worth trees everywhere.
     """
     problem, state, deadline = relus.problem, relus.state, relus.problem.deadline
     found, refutations = _close(relus)
@@ -95,10 +109,53 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> int:
         clause, bound = int(found.nodes.clause[j]), float(found.value[j])
         alone, number = (int(n[0]) for n in builder.split_clause(number, clause))
         starts.append((alone, clause, bound))
-    for first in range(0, len(starts), TOGETHER):
-        some = starts[first : first + TOGETHER]
-        ClauseSearch(builder, relus, {clause: abs(bound) for _, clause, bound in some}, worth).run(some)
-    return relus.visited
+    return found, starts, worth
+
+
+def _dealt(
+    builder: tc.TreeBuilder,
+    relus: Relus,
+    found: Bounded,
+    starts: Sequence[Start],
+    scales: Mapping[int, float],
+    worth: bool,
+) -> Proof:
+    """The open clauses, and where they are fewer than the workers, their first cases, closed by the crew."""
+    from torchlean.verify.parts import finish  # here: only a crew needs it
+
+    problem = relus.problem
+    assert problem.crew is not None
+    _spread(builder, relus, found, starts, problem.crew.size)
+    tree, position = builder.build()
+    left = tc.replay(problem.kernel, tree, tables=tuple(problem.files.tables), workers=problem.replayers,
+                     deadline=problem.deadline.end).failed  # fmt: skip
+    problem.deadline.check()
+    nodes = relus.visited
+    if left is not None:
+        ids = np.argsort(position)[left.nodes]
+        for number in ids.tolist():
+            builder.forget(number)
+        nodes += finish(problem, builder, tc.Front(ids, left.state), "neurons", worth, scales)
+    return Proof(builder.build()[0], len(builder.leaves()), nodes)
+
+
+def _spread(builder: tc.TreeBuilder, relus: Relus, found: Bounded, starts: Sequence[Start], size: int) -> None:
+    """Split relus below all starts, level by level, until so many nodes are open. Raises Budget."""
+    item = {int(clause): j for j, clause in enumerate(found.nodes.clause)}
+    home = np.zeros(len(starts), np.int64)
+    parts = Bounded.join([(found, item[clause]) for _, clause, _ in starts], relus.maps)
+    parts = parts.at(np.array([number for number, _, _ in starts]), home)
+    while 0 < len(parts.nodes) < size:
+        try:
+            below = relus.bound(relus.children(builder, parts, np.arange(len(parts.nodes))), STEPS)
+        except Stuck:  # a worker tightens first, and may find a split
+            return
+        closed, records = relus.refute(below)
+        builder.record_all(below.nodes.number[closed], records)
+        left = np.delete(np.arange(len(below.nodes)), closed).tolist()
+        if not left:
+            return
+        parts = Bounded.join([(below, j) for j in left], relus.maps)
 
 
 def _missing(relus: Relus, found: Bounded) -> float:
@@ -115,22 +172,3 @@ def _close(relus: Relus) -> tuple[Bounded, list[tc.Refutation]]:
     for refutation in refutations:
         relus.state.open[0, refutation.clause] = False
     return found, refutations
-
-
-def _again(problem: Problem, builder: tc.TreeBuilder, number: int, state: tc.State, engine: Engine) -> int:
-    """Close a leaf that the replay did not, with the kernel's word at every step; how many nodes were bounded."""
-    splits = tuple((value, index, side) for value, index, side, _ in state.paths[0])
-    other, nodes = number, 0
-    for clause in np.flatnonzero(state.open[0]).tolist():
-        alone, other = (int(n[0]) for n in builder.split_clause(other, clause))
-        relus = Relus(problem, only(state, clause), engine, splits, trust=False)
-        scale = float(problem.slack().max() / SLACK)
-        nodes += ClauseSearch(builder, relus, {clause: scale}).run([(alone, clause, 0.0)])
-    return nodes
-
-
-def only(state: tc.State, clause: int) -> tc.State:
-    """A copy where one clause alone is open."""
-    alone = state.take([0])
-    alone.open[0] = np.arange(alone.open.shape[1]) == clause
-    return alone

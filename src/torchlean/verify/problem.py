@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ from torchlean_check.network import Network
 from torchlean_check.process import processors
 from torchlean_check.sparse import Sparse
 from torchlean_check.vnnlib_reader import Region
+
+if TYPE_CHECKING:
+    from torchlean.verify.crew import Crew
 
 F64 = NDArray[np.float64]
 
@@ -53,6 +57,8 @@ class Problem:
 
     rng      the only source of chance
     root     the rule of the root's boxes
+    place    of the region among the property's
+    crew     the workers that parts of a search are dealt to; None: it is not dealt
     looked   whether the kernel's root is known to leave a clause open
     nearest  the point that came nearest to a violation, [1, n], or none
     asked    the least distance to a violation at which rounding was asked about
@@ -66,6 +72,8 @@ class Problem:
     rng: np.random.Generator
     workers: int = 1
     root: str = ""
+    place: int = 0
+    crew: Crew | None = None
     looked: bool = False
     _kernel: tc.Kernel | None = None
     _real: tc.Kernel | None = None
@@ -114,9 +122,14 @@ class Problem:
 
     def over_the_reals(self, deadline: Deadline) -> Problem:
         """The same for the real semantics."""
-        made = Problem(self.files, self.network, self.region, "real", deadline, self.rng, self.workers, self.root)
+        made = Problem(self.files, self.network, self.region, "real", deadline, self.rng, self.workers, self.root,
+                       self.place, self.crew)  # fmt: skip
         made._kernel = self._real
         return made
+
+    def take(self, kernel: tc.Kernel) -> None:
+        """Use a kernel that is there already, with this problem's region, semantics and root rule."""
+        self._kernel = kernel
 
     def begin(self, root: str, closed: bool, glanced: tc.Kernel | None) -> None:
         """Settle on the rule of the root's boxes.
@@ -138,10 +151,14 @@ class Problem:
         for x in points[:most]:
             if self.files.refused >= 40:  # only nearly violating: replays cost more than they bring
                 return
-            witness = self.files.replay.check(x.astype(np.float32))
-            if witness is not None and (witness.real if self.semantics == "real" else witness.reference):
-                raise Found(witness)
+            self.ask(x.astype(np.float32))
             self.files.refused += 1
+
+    def ask(self, x: NDArray[np.float32]) -> None:
+        """Replay one point. Raises Found when it is a witness.   Shapes  x: [n]"""
+        witness = self.files.replay.check(x)
+        if witness is not None and (witness.real if self.semantics == "real" else witness.reference):
+            raise Found(witness)
 
 
 def _float32_points(region: Region) -> tuple[F64, F64]:

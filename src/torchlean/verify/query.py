@@ -32,6 +32,7 @@ from torchlean.verify.verdict import Verdict
 from torchlean_check.wire import Value, parse
 
 if TYPE_CHECKING:
+    from torchlean.verify.crew import Crew
     from torchlean.verify.witness import Witness
 
 
@@ -78,6 +79,7 @@ def verify_query(
     workers: int | None = None,
     deadline: Deadline | None = None,
     strategy: str = "auto",
+    crew: Crew | None = None,
 ) -> tuple[Verdict, Lowered]:
     """Decide the query of VNN-LIB 2.0 bytes for the ONNX bytes of its networks, by name ("" for the only one).
 
@@ -86,7 +88,8 @@ def verify_query(
     """
     deadline = deadline or Deadline(timeout)
     lowered = lower(models, bytes(plain(claim, "VNN-LIB property")))
-    return verify_files(lowered.model, lowered.claim, timeout, semantics, seed, workers, deadline, strategy), lowered
+    files = lowered.model, lowered.claim
+    return verify_files(*files, timeout, semantics, seed, workers, deadline, strategy, crew), lowered
 
 
 def lower(models: Mapping[str, bytes], claim: bytes) -> Lowered:

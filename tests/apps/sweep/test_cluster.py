@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from torchlean.apps.sweep import Paths, Results, Settings, cluster, read_instances, sweep
+from torchlean.apps.sweep import Paths, Results, Row, Settings, cluster, read_instances, sweep
 from torchlean.apps.sweep.cluster import Answer, Ray, Task, work
 from torchlean.errors import Unsupported
 from torchlean.io.onnx import write_onnx
@@ -75,6 +75,9 @@ class StandIn(ModuleType):
         function, task = reference
         return self.tamper(function(task))
 
+    def get_runtime_context(self) -> Any:
+        return SimpleNamespace(gcs_address="127.0.0.1:1")
+
     def cancel(self, reference: Any, force: bool) -> None:
         assert force
 
@@ -82,7 +85,9 @@ class StandIn(ModuleType):
         pass
 
 
-def swept(ray: StandIn, monkeypatch: pytest.MonkeyPatch, folder: str | None = None) -> dict[str, Any]:
+def swept(
+    ray: StandIn, monkeypatch: pytest.MonkeyPatch, folder: str | None = None, subtrees: int = 1
+) -> dict[str, Any]:
     monkeypatch.setitem(sys.modules, "ray", ray)
     instances, _ = read_instances("list.csv")
     paths = Paths(None, None)
@@ -90,7 +95,7 @@ def swept(ray: StandIn, monkeypatch: pytest.MonkeyPatch, folder: str | None = No
         Path(folder).mkdir()
         paths = Paths(None, Path(folder))
     with Results("results.csv") as results:
-        rows = sweep(instances, results, Settings(), paths, 2, engine=Ray())
+        rows = sweep(instances, results, Settings(subtrees=subtrees), paths, 2, engine=Ray())
     return {Path(row.vnnlib).stem: row for row in rows}
 
 
@@ -195,6 +200,28 @@ def test_without_ray_the_engine_is_refused(listed: Path, monkeypatch: pytest.Mon
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra ray is not installed")
 
 
+@needs_ray
+def test_parts_are_dealt_by_a_verifier_here_and_its_proof_is_checked(
+    listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These searches end before a part is dealt; the verifier joins no cluster."""
+    rows = swept(StandIn(lambda answer: answer), monkeypatch, "proofs", subtrees=2)
+    assert [rows[n].status for n in ("holds", "fails", "bad")] == ["unsat", "sat", "error"]
+    assert rows["holds"].checked == "valid" and [p.name for p in Path("proofs").iterdir()] == ["0001_net_holds.tlcert"]
+    Path("results.csv").unlink()
+    real = cluster.run_one
+
+    def refused(*given: Any) -> Row:
+        assert given[-1] == ["--engine", "ray", "--ray-address", "127.0.0.1:1", "--subtrees", "3"]
+        row = real(*given)
+        return replace(row, checked="invalid" if row.status == "unsat" else row.checked)
+
+    monkeypatch.setattr(cluster, "run_one", refused)
+    rows = swept(StandIn(lambda answer: answer), monkeypatch, subtrees=3)
+    assert [rows[n].status for n in ("holds", "fails", "bad")] == ["error", "sat", "error"]
+    assert "not valid here" in rows["holds"].reason
+
+
 @pytest.fixture
 def local_ray() -> Iterator[Any]:
     """A cluster of this machine with two workers; ray's own processes leave sockets that Python warns about."""
@@ -220,6 +247,26 @@ def test_a_sweep_on_two_workers_survives_a_kill(listed: Path, local_ray: Any, mo
         rows = sweep(instances, results, Settings(), Paths(), 2, engine=Ray(processors=1))
     assert [row.status for row in rows] == ["unsat", "sat", "error"] and rows[0].checked == "valid"
     assert len(list(listed.glob("died*"))) == 3
+
+
+ACASXU = Path(__file__).resolve().parents[4] / "shared" / "vnncomp" / "acasxu"
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.skipif(not ACASXU.exists(), reason="the benchmark files are not here")
+def test_a_sweep_whose_search_is_dealt_out(tmp_path: Path, local_ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five inputs, some thousand boxes: the parts of one search run on two workers."""
+    monkeypatch.chdir(tmp_path)
+    network, claim = ACASXU / "onnx" / "ACASXU_run2a_1_1_batch_2000.onnx", ACASXU / "vnnlib" / "prop_3.vnnlib"
+    Path("logs").mkdir()
+    Path("list.csv").write_text(f"{network},{claim},120\n")
+    instances, _ = read_instances("list.csv")
+    with Results("results.csv") as results:
+        (row,) = sweep(instances, results, Settings(subtrees=2), Paths(Path("logs"), None), 1, engine=Ray())
+    assert (row.status, row.checked) == ("unsat", "valid") and row.leaves > 1000
+    assert "--subtrees 2" in next(Path("logs").iterdir()).read_text()
 
 
 def dying(folder: str) -> Callable[[Task], Answer]:

@@ -1,9 +1,11 @@
-"""Instances as tasks of a ray cluster (extra `ray`): several machines, none of which is believed.
+"""Instances, or parts of each search, as tasks of a ray cluster (extra `ray`): several machines, none of them believed.
 
-A task gets the bytes of its files and gives back the verifier's answer with the bytes of the proof. An unsat counts
-only after torchlean-check, here and on the files here, has called that proof valid, a sat only after its witness was
-replayed here; what a query of VNN-LIB 2.0 comes to is derived here again. A task whose worker dies runs again; one
+Instances: a task gets the bytes of its files and gives back the verifier's answer with the bytes of the proof. An unsat
+counts only after torchlean-check, here and on the files here, has called that proof valid, a sat only after its witness
+was replayed here; what a query of VNN-LIB 2.0 comes to is derived here again. A task whose worker dies runs again; one
 whose workers die each time is an error, never a verdict.
+
+Parts: the verifier runs here and deals out its search (torchlean.verify.parts); its proof is checked as above.
 """
 
 from __future__ import annotations
@@ -18,17 +20,17 @@ from typing import Any
 import numpy as np
 
 from torchlean.apps.sweep.instances import Instance
-from torchlean.apps.sweep.one import Paths, Row, Settings, Verified, counted, verify_one
+from torchlean.apps.sweep.one import Paths, Row, Settings, Verified, counted, run_one, verify_one
 from torchlean.apps.sweep.process import Ended, Processes, Stopped
-from torchlean.apps.sweep.record import source_hash
 from torchlean.apps.sweep.sweep import Engine
 from torchlean.errors import TorchLeanError, Unsupported
 from torchlean.files import atomic_write_all, read_bytes
 from torchlean.io.vnnlib_version import is_query
+from torchlean.verify.crew import source_hash
 from torchlean.verify.query import Lowered, lower
+from torchlean.verify.ray_crew import RETRIES, connect
 from torchlean.verify.witness import Replay
 
-RETRIES = 2  # times that a task whose worker died runs again
 PROCESSORS = 2  # that a task holds: a search may use two processes
 
 
@@ -67,20 +69,14 @@ class Ray(Engine):
     """A ray cluster.
 
     address   of a running one; None: one of this machine alone, ended with the sweep
-    Raises    Unsupported where ray is not installed
+    Raises    Unsupported where ray is not installed, or no cluster answers
     """
 
     def __init__(self, address: str | None = None, retries: int = RETRIES, processors: int = PROCESSORS) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise Unsupported("ray is not installed", where="--engine ray", expected="the extra torchlean[ray]",
-                              got=str(error),
-                              fix='pip install "torchlean[ray]", or --engine local') from None  # fmt: skip
+        self._ours = connect(address)
+        import ray
+
         self.ray, self.retries, self.processes = ray, retries, Processes()
-        self._ours = not ray.is_initialized()
-        if self._ours:
-            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level="error")
         self._work = ray.remote(work).options(max_retries=retries, num_cpus=processors)
         self._running: dict[int, Any] = {}
         self._stopped = False
@@ -89,6 +85,11 @@ class Ray(Engine):
         """A lost worker's instance is an error. Raises Stopped, FileError; Unsupported for a worker's other version."""
         if self._stopped:
             raise Stopped
+        if settings.subtrees > 1:
+            at = self.ray.get_runtime_context().gcs_address
+            more = ["--engine", "ray", "--ray-address", at, "--subtrees", str(settings.subtrees)]
+            row = run_one(instance, replace(settings, check=True), paths, self.processes, more)
+            return _believed(row, "the workers")
         files = {_name(instance, path): read_bytes(path) for path in instance.files}
         reference = self._work.remote(Task(instance, settings, files))
         self._running[instance.number] = reference
@@ -120,10 +121,8 @@ class Ray(Engine):
                 files.update(lowered.beside(str(proof)) if lowered is not None else {})
                 atomic_write_all(files)
                 verified = replace(verified, about=tuple(Path(name).name for name in list(files)[1:]))
-            row = counted(instance, replace(settings, check=True), verified, proof, paths, self.processes)
-        if row.status == "unsat" and row.checked != "valid":
-            said = f"a worker said unsat, and its certificate is not valid here: {row.checked}"
-            return replace(row, status="error", semantics="", reason=said)
+            row = _believed(counted(instance, replace(settings, check=True), verified, proof, paths, self.processes),
+                            "a worker")  # fmt: skip
         if row.status == "sat" and not _violated(instance, settings, verified.witness):
             said = "a worker said sat, and its witness violates nothing here"
             return replace(row, status="error", semantics="", reason=said)
@@ -138,6 +137,14 @@ class Ray(Engine):
         if self._ours:
             self._ours = False
             self.ray.shutdown()
+
+
+def _believed(row: Row, who: str) -> Row:
+    """The row; an error where it says unsat and its proof is not valid here."""
+    if row.status != "unsat" or row.checked == "valid":
+        return row
+    said = f"{who} said unsat, and the certificate is not valid here: {row.checked}"
+    return replace(row, status="error", semantics="", reason=said)
 
 
 def _lowered(instance: Instance) -> Lowered | None:

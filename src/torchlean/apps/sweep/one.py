@@ -27,6 +27,7 @@ class Settings:
     timeout_cap   seconds; an instance has this time or its own, whichever is less
     check         run the independent checker on every certificate
     memory        bytes that each verifier may take      deterministic   its certificate's bytes repeat
+    subtrees      parts of one search that are tasks of a cluster at a time; 1: the instance is the task
     """
 
     timeout_cap: float | None = None
@@ -35,6 +36,7 @@ class Settings:
     check: bool = False
     memory: int | None = None
     deterministic: bool = False
+    subtrees: int = 1
 
     def limit(self, instance: Instance) -> float:
         """The seconds that an instance has."""
@@ -108,9 +110,11 @@ class Verified:
     log: str
 
 
-def verify_one(instance: Instance, settings: Settings, proof: Path | None, processes: Processes) -> Verified:
-    """The verifier on one instance; an unsat leaves its proof at `proof`. Raises Stopped."""
-    command = verify_command(instance, settings, proof)
+def verify_one(
+    instance: Instance, settings: Settings, proof: Path | None, processes: Processes, more: Sequence[str] = ()
+) -> Verified:
+    """The verifier on one instance; an unsat leaves its proof at `proof`. Raises Stopped.   more: flags"""
+    command = [*verify_command(instance, settings, proof), *more]
     limit = settings.limit(instance)
     ended = processes.run(command, limit + GRACE)
     status, reason, answer = outcome(ended, limit)
@@ -146,13 +150,18 @@ def counted(
     return row
 
 
-def run_one(instance: Instance, settings: Settings, paths: Paths, processes: Processes) -> Row:
-    """Verify one instance, and check its certificate where the settings ask for it. Raises Stopped, FileError."""
+def run_one(
+    instance: Instance, settings: Settings, paths: Paths, processes: Processes, more: Sequence[str] = ()
+) -> Row:
+    """Verify one instance, and check its certificate where the settings ask for it. Raises Stopped, FileError.
+
+    more   flags of the verifier that are no settings
+    """
     with tempfile.TemporaryDirectory(prefix="torchlean-sweep-") as scratch:
         proof = (paths.certificates or Path(scratch)) / f"{instance.title}.tlcert"
         proof.unlink(missing_ok=True)
         wanted = settings.check or paths.certificates is not None
-        verified = verify_one(instance, settings, proof if wanted else None, processes)
+        verified = verify_one(instance, settings, proof if wanted else None, processes, more)
         return counted(instance, settings, verified, proof, paths, processes)
 
 

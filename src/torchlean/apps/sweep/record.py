@@ -13,7 +13,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +22,7 @@ from torchlean.apps.sweep.instances import Instance
 from torchlean.apps.sweep.one import Settings
 from torchlean.errors import FileError, UsageError
 from torchlean.files import atomic_write, read_bytes, read_text
+from torchlean.verify.crew import source_hash
 from torchlean_check.process import processors
 
 BINDING = ("torchlean", "source_sha256", "list_sha256", "settings", "files")
@@ -78,20 +78,6 @@ def machine() -> dict[str, Any]:
 
 def _hash(path: Path) -> str:
     return sha256(read_bytes(path, empty=True)).hexdigest()
-
-
-@lru_cache(maxsize=1)
-def source_hash() -> str:
-    """A hash of the program: every Python file of torchlean and of the checker."""
-    import torchlean
-    import torchlean_check
-
-    found = sha256()
-    for package in (torchlean, torchlean_check):
-        root = Path(str(package.__file__)).parent
-        for path in sorted(root.rglob("*.py")):
-            found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
-    return found.hexdigest()
 
 
 def _read(path: Path) -> dict[str, Any]:
