@@ -55,10 +55,11 @@ def prove_by_neurons(problem: Problem) -> Proof:
     for first in range(0, len(starts), TOGETHER):
         some = starts[first : first + TOGETHER]
         ClauseSearch(builder, relus, {clause: scales[clause] for _, clause, _ in some}, worth).run(some)
-    return seal(
-        problem, builder, relus.visited,
-        lambda number, left: search_below(problem, builder, number, left, engine, {}, cases=False, trust=False),
-    )  # fmt: skip
+    def again(number: int, left: tc.State, trust: bool) -> int:
+        known, cases = (scales, worth) if trust else ({}, False)
+        return search_below(problem, builder, number, left, engine, known, cases, trust)
+
+    return seal(problem, builder, relus.visited, again)
 
 
 def _root(builder: tc.TreeBuilder, relus: Relus) -> tuple[Bounded, list[Start], bool]:

@@ -16,15 +16,16 @@ from torchlean_check.tree import Front
 
 
 def seal(
-    problem: Problem, builder: tc.TreeBuilder, nodes: int, again: Callable[[int, tc.State], int] | None = None
+    problem: Problem, builder: tc.TreeBuilder, nodes: int, again: Callable[[int, tc.State, bool], int] | None = None
 ) -> Proof:
     """Replay the whole tree as the checker will.
 
     nodes   how many the search bounded
-    again   for a leaf that does not close and its state: grow the tree there, trusting nothing; how many it bounded
+    again   for a leaf that does not close and its state: grow the tree there, and whether the search may trust its own
+            bounds once more, from boxes that are proved now; how many it bounded
     Raises  Stuck where leaves stay open, OutOfTime
     """
-    leaves, start, ids = 0, None, np.zeros(0, np.int64)
+    leaves, start, ids, rounds = 0, None, np.zeros(0, np.int64), [False, True]
     while True:
         tree, position = builder.build()
         front = None if start is None else Front(position[ids], start)
@@ -36,9 +37,9 @@ def seal(
         leaves += outcome.leaves
         if outcome.failed is None and not len(outcome.holes):
             return Proof(tree, leaves, nodes)
-        if outcome.failed is None or again is None or start is not None:
+        if outcome.failed is None or again is None or not rounds:
             raise Stuck("the proof's replay does not agree with the search")
-        start, ids = outcome.failed.state, np.argsort(position)[outcome.failed.nodes]
+        trust, start, ids = rounds.pop(), outcome.failed.state, np.argsort(position)[outcome.failed.nodes]
         for j, number in enumerate(ids.tolist()):
             builder.forget(number)  # what is found now is found without it: narrower boxes can make a bound worse
-            nodes += again(number, start.take([j]))
+            nodes += again(number, start.take([j]), trust)
