@@ -394,6 +394,37 @@ def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, mon
     assert proof.leaves > 10
 
 
+@pytest.mark.parametrize(
+    ("left", "device", "passes"),
+    [(0.9, False, [1, 16, 64, 256, 1024]), (0.96, False, [1, 16, 64]), (0.96, True, [1, 16, 64, 256, 1024]),
+     (0.4, False, [1, 16, 64, 256, 1024, 4096])],
+)  # fmt: skip
+def test_passes_at_the_root_end_where_they_bring_little(mlp, files, monkeypatch, left, device, passes) -> None:
+    """On the host, whose passes take long; a last one must halve what is missing wherever it runs."""
+    taken: list[int] = []
+    bounded: list[object] = []
+
+    def missing(relus, found):
+        if found not in bounded:
+            bounded.append(found)
+        return left ** bounded.index(found)
+
+    class Ended(Exception):
+        pass
+
+    def searched(*_: object) -> None:
+        raise Ended
+
+    monkeypatch.setattr(Refinement, "forward", lambda self, share, only=None, leaves=1: taken.append(leaves))
+    monkeypatch.setattr(Engine, "device", property(lambda _: device))
+    monkeypatch.setattr(neurons, "_missing", missing)
+    monkeypatch.setattr(neurons, "SMALL", 0)
+    monkeypatch.setattr(neurons, "ClauseSearch", searched)
+    with pytest.raises(Ended):
+        prove_by_neurons(problem_of(mlp, files, 1, f"{1.1 * greatest(mlp, 1):.4f}"))
+    assert taken == passes
+
+
 @pytest.mark.parametrize("spoiled", ["box", "empty"])
 def test_a_box_that_was_trusted_wrongly_is_searched_again(mlp, files, monkeypatch, spoiled) -> None:
     """Boxes cut too narrow, or called empty, close leaves; the replay opens these, and the search mends them."""
