@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean.verify import neurons
+from torchlean.verify import clauses, neurons
 from torchlean.verify.cases import Case, Start, states
 from torchlean.verify.clauses import Forest, _dearest
 from torchlean.verify.clock import Deadline
@@ -18,7 +18,7 @@ from torchlean.verify.maps import Engine, NumpyMaps
 from torchlean.verify.neurons import prove_by_neurons
 from torchlean.verify.problem import Files, Problem
 from torchlean.verify.refine import Refinement
-from torchlean.verify.relus import Relus
+from torchlean.verify.relus import BALANCE, Relus
 from torchlean.verify.tables import units
 from torchlean.verify.tighten import Tightening
 from torchlean.verify.walk import Walk
@@ -392,6 +392,64 @@ def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, mon
     problem = problem_of(mlp, files, 1, f"{1.1 * greatest(mlp, 1):.4f}")
     proof = prove_by_neurons(problem)
     assert proof.leaves > 10
+
+
+@pytest.mark.parametrize(
+    ("left", "device", "passes"),
+    [(0.9, False, [1, 16, 64, 256, 1024]), (0.96, False, [1, 16, 64]), (0.96, True, [1, 16, 64, 256, 1024]),
+     (0.4, False, [1, 16, 64, 256, 1024, 4096])],
+)  # fmt: skip
+def test_passes_at_the_root_end_where_they_bring_little(mlp, files, monkeypatch, left, device, passes) -> None:
+    """On the host, whose passes take long; a last one must halve what is missing wherever it runs."""
+    taken: list[int] = []
+    bounded: list[object] = []
+
+    def missing(relus, found):
+        if found not in bounded:
+            bounded.append(found)
+        return left ** bounded.index(found)
+
+    class Ended(Exception):
+        pass
+
+    def searched(*_: object) -> None:
+        raise Ended
+
+    monkeypatch.setattr(Refinement, "forward", lambda self, share, only=None, leaves=1: taken.append(leaves))
+    monkeypatch.setattr(Engine, "device", property(lambda _: device))
+    monkeypatch.setattr(neurons, "_missing", missing)
+    monkeypatch.setattr(neurons, "SMALL", 0)
+    monkeypatch.setattr(neurons, "ClauseSearch", searched)
+    with pytest.raises(Ended):
+        prove_by_neurons(problem_of(mlp, files, 1, f"{1.1 * greatest(mlp, 1):.4f}"))
+    assert taken == passes
+
+
+@pytest.mark.parametrize(
+    ("device", "worth", "most", "balance"),
+    [(False, 0.3, clauses.MOST_NODES_HOST, BALANCE), (False, -9.0, clauses.MOST_NODES_HOST, BALANCE),
+     (True, 0.3, clauses.MOST_NODES, clauses.STEEP), (True, -9.0, clauses.MOST_NODES_CASES, BALANCE)],
+)  # fmt: skip
+def test_trees_of_cases_are_small_on_the_host(mlp, files, monkeypatch, device, worth, most, balance) -> None:
+    """Where hidden neurons have no trees of their own (a pass must bring more than 30 %), and where they have."""
+    asked: list[tuple[int, float]] = []
+
+    class Ended(Exception):
+        pass
+
+    def tried(relus, found, seconds, nodes):
+        asked.append((nodes, relus.balance))
+        raise Ended
+
+    monkeypatch.setattr(Engine, "device", property(lambda _: device))
+    monkeypatch.setattr(neurons, "forest", lambda *_: NO_TREES)
+    monkeypatch.setattr(clauses, "forest", tried)
+    monkeypatch.setattr(neurons, "LEAVES", (neurons.FIRST,))
+    monkeypatch.setattr(neurons, "WORTH", worth)
+    monkeypatch.setattr(Refinement, "forward", lambda *_, **__: None)
+    with pytest.raises(Ended):
+        prove_by_neurons(problem_of(mlp, files, 1, f"{1.1 * greatest(mlp, 1):.4f}"))
+    assert asked == [(most, balance)]
 
 
 @pytest.mark.parametrize("spoiled", ["box", "empty"])

@@ -27,13 +27,14 @@ NEAR, TINY = 0.1, 64  # a tree is tried where this share of the clause's first b
 FAR = 1.0  # the share on a device, where a tree soon closes the easy side of many splits: what is left is tightened
 FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; few did
 FEW = 0.25  # of the trees
-STEEP = 0.8  # the exponent of `relus.worth` where hidden neurons have no trees: one side of a split soon closes
+STEEP = 0.8  # the exponent of `relus.worth` on a device, where hidden neurons have no trees: a side soon closes
 LEAVES_ROOT, LEAVES = 16, 8  # of the trees that the bounds of hidden neurons have of their own
 MATTER = 0.98  # of what lines may cost a clause's bound: the neurons that cost it are tightened, or all that have trees
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
 TRIED = 0.5  # of the time of tightening: what trees may have at least
 AT_ONCE, EACH = 2.0, 0.5  # seconds that all and each have at least on a device, where each level takes its time
 MOST_NODES, MOST_NODES_CASES = 1 << 18, 1 << 15  # of a tree: fewer where tightening, with trees of its own, does more
+MOST_NODES_HOST = 1 << 9  # where a case is tightened in the time of some hundred nodes, and closes more than they do
 REST = 16  # leaves that are left of a tree that was not closed in its time: what is closed is kept
 TOGETHER = 24  # batches of neurons that are tightened in one pass, on a device
 MOST = 512  # cases of a pass
@@ -55,7 +56,7 @@ class ClauseSearch:
         self.tightening = Tightening(relus, scales)
         self.leaves = LEAVES if cases else 1
         self.credit = 0.0  # seconds that tightening took and trees did not waste: a tree may have them
-        relus.balance = BALANCE if cases else STEEP
+        relus.balance = STEEP if relus.engine.device and not cases else BALANCE
         self.near = FAR if relus.engine.device and not cases else NEAR
 
     def run(self, starts: Sequence[tuple[int, int, float]]) -> int:
@@ -115,7 +116,7 @@ class ClauseSearch:
         seconds = max(TRIED * took, self.credit, least)
         visited = relus.visited
         relus.enter(tries)
-        most = MOST_NODES_CASES if self.cases else MOST_NODES
+        most = (MOST_NODES_CASES if self.cases else MOST_NODES) if relus.engine.device else MOST_NODES_HOST
         trees = forest(relus, Bounded.join([ends[case] for case in tries], relus.maps), seconds, most)
         used = self.deadline.spent - begun + relus.replay_of(relus.visited - visited)
         closed = len(trees.closed) / len(tries)
