@@ -27,12 +27,12 @@ def test_splits_of_values_prove_what_the_root_does_not(seed: int, curved: Curved
     model, y = network(seed)
     top, low, wide = y.max(axis=0), y.min(axis=0), np.ptp(y, axis=0)
     holds = claim(f"(or (>= Y_0 {top[0] + 0.5 * wide[0]:.4f}) (<= Y_1 {low[1] - 0.75 * wide[1]:.4f}) (>= Y_0 1000.0))")
-    verdict = verify_files(model, holds, timeout=20, strategy="neurons")
+    verdict = verify_files(model, holds, timeout=60, strategy="neurons")
     assert verdict.status is Status.UNSAT and verdict.leaves > 1 and verdict.semantics == "float32"
     found = tc.check(model, holds, verdict.certificate)
     assert found.status == "valid" and {"relu", "product", "tanh", "sigmoid"} <= set(found.rules)
     fails = claim(f"(>= Y_0 {top[0] - 0.05 * wide[0]:.4f})")
-    assert verify_files(model, fails, timeout=20, strategy="neurons").status is Status.SAT
+    assert verify_files(model, fails, timeout=60, strategy="neurons").status is Status.SAT
 
 
 def test_boxes_of_hidden_values_prove_what_the_clause_alone_does_not(curved: Curved) -> None:
@@ -41,7 +41,7 @@ def test_boxes_of_hidden_values_prove_what_the_clause_alone_does_not(curved: Cur
     model, y = network(1, layers=2)
     low, wide = y.min(axis=0), np.ptp(y, axis=0)
     holds = claim(f"(<= Y_1 {low[1] - 2 * wide[1]:.4f})")
-    verdict = verify_files(model, holds, timeout=20, strategy="neurons")
+    verdict = verify_files(model, holds, timeout=60, strategy="neurons")
     assert verdict.status is Status.UNSAT and verdict.leaves == 1
     certificate = tc.decode(verdict.certificate)
     (record,) = certificate.trees[0].records
