@@ -64,3 +64,42 @@ def mlp() -> Callable[..., tuple[Weights, bytes]]:
 @pytest.fixture
 def files() -> tuple[Callable[..., bytes], Callable[..., bytes]]:
     return network_bytes, property_bytes
+
+
+CURVED = 6  # inputs of `curved_network`
+
+
+def curved_network(seed: int, layers: int = 1) -> tuple[bytes, np.ndarray]:
+    """v . h after layers h <- tanh(A h) * relu(B h) + sigmoid(A h) as ONNX, and its outputs at samples of the box."""
+    rng = np.random.default_rng(seed)
+    h, last = rng.uniform(-0.2, 0.2, (20_000, CURVED)), "x"
+    nodes, weights = [], {}
+    for n in map(str, range(layers)):
+        a, b = (rng.normal(size=(h.shape[1], 8)).astype(np.float32) for _ in range(2))
+        weights |= {"a" + n: a, "b" + n: b}
+        made = {"p": ("MatMul", last, "a" + n), "q": ("MatMul", last, "b" + n), "t": ("Tanh", "p" + n),
+                "r": ("Relu", "q" + n), "m": ("Mul", "t" + n, "r" + n), "s": ("Sigmoid", "p" + n),
+                "w": ("Add", "m" + n, "s" + n)}  # fmt: skip
+        nodes += [helper.make_node(op, reads, [out + n], name=out + n) for out, (op, *reads) in made.items()]
+        p, last = h @ a, "w" + n
+        h = np.tanh(p) * np.maximum(h @ b, 0) + 1 / (1 + np.exp(-p))
+    weights["v"] = rng.normal(size=(8, 2)).astype(np.float32)
+    graph = helper.make_graph(
+        [*nodes, helper.make_node("MatMul", [last, "v"], ["y"], name="y")], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, CURVED])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+        initializer=[numpy_helper.from_array(w, n) for n, w in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return model.SerializeToString(), h @ weights["v"]
+
+
+def curved_claim(text: str) -> bytes:
+    lines = [f"(declare-const {n}_{i} Real)" for n, k in (("X", CURVED), ("Y", 2)) for i in range(k)]
+    lines += [f"(assert (>= X_{i} -0.2))(assert (<= X_{i} 0.2))" for i in range(CURVED)]
+    return "\n".join([*lines, f"(assert {text})"]).encode()
+
+
+@pytest.fixture
+def curved() -> tuple[Callable[..., tuple[bytes, np.ndarray]], Callable[[str], bytes]]:
+    return curved_network, curved_claim

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 import torchlean_check as tc
 from torchlean.verify import verify_files
@@ -17,60 +17,31 @@ from torchlean.verify.verdict import Status
 from torchlean_check.kernel import Facts
 from torchlean_check.records import NONE, slope_rows
 
-INPUTS = 6
-
-
-def network(seed: int, layers: int = 1) -> tuple[bytes, np.ndarray]:
-    """v . h after layers h <- tanh(A h) * relu(B h) + sigmoid(A h) as ONNX, and its outputs at samples of the box."""
-    rng = np.random.default_rng(seed)
-    h, last = rng.uniform(-0.2, 0.2, (20_000, INPUTS)), "x"
-    nodes, weights = [], {}
-    for n in map(str, range(layers)):
-        a, b = (rng.normal(size=(h.shape[1], 8)).astype(np.float32) for _ in range(2))
-        weights |= {"a" + n: a, "b" + n: b}
-        made = {"p": ("MatMul", last, "a" + n), "q": ("MatMul", last, "b" + n), "t": ("Tanh", "p" + n),
-                "r": ("Relu", "q" + n), "m": ("Mul", "t" + n, "r" + n), "s": ("Sigmoid", "p" + n),
-                "w": ("Add", "m" + n, "s" + n)}  # fmt: skip
-        nodes += [helper.make_node(op, reads, [out + n], name=out + n) for out, (op, *reads) in made.items()]
-        p, last = h @ a, "w" + n
-        h = np.tanh(p) * np.maximum(h @ b, 0) + 1 / (1 + np.exp(-p))
-    weights["v"] = rng.normal(size=(8, 2)).astype(np.float32)
-    graph = helper.make_graph(
-        [*nodes, helper.make_node("MatMul", [last, "v"], ["y"], name="y")], "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, INPUTS])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
-        initializer=[numpy_helper.from_array(w, n) for n, w in weights.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return model.SerializeToString(), h @ weights["v"]
-
-
-def claim(text: str) -> bytes:
-    lines = [f"(declare-const {n}_{i} Real)" for n, k in (("X", INPUTS), ("Y", 2)) for i in range(k)]
-    lines += [f"(assert (>= X_{i} -0.2))(assert (<= X_{i} 0.2))" for i in range(INPUTS)]
-    return "\n".join([*lines, f"(assert {text})"]).encode()
+Curved = tuple[Callable[..., tuple[bytes, np.ndarray]], Callable[[str], bytes]]
 
 
 @pytest.mark.parametrize("seed", [0, 2])
-def test_splits_of_values_prove_what_the_root_does_not(seed: int) -> None:
+def test_splits_of_values_prove_what_the_root_does_not(seed: int, curved: Curved) -> None:
     """Three clauses, of which the last is refuted at the root: it is closed there, the others below."""
+    network, claim = curved
     model, y = network(seed)
     top, low, wide = y.max(axis=0), y.min(axis=0), np.ptp(y, axis=0)
     holds = claim(f"(or (>= Y_0 {top[0] + 0.5 * wide[0]:.4f}) (<= Y_1 {low[1] - 0.75 * wide[1]:.4f}) (>= Y_0 1000.0))")
-    verdict = verify_files(model, holds, timeout=20, strategy="neurons")
+    verdict = verify_files(model, holds, timeout=60, strategy="neurons")
     assert verdict.status is Status.UNSAT and verdict.leaves > 1 and verdict.semantics == "float32"
     found = tc.check(model, holds, verdict.certificate)
     assert found.status == "valid" and {"relu", "product", "tanh", "sigmoid"} <= set(found.rules)
     fails = claim(f"(>= Y_0 {top[0] - 0.05 * wide[0]:.4f})")
-    assert verify_files(model, fails, timeout=20, strategy="neurons").status is Status.SAT
+    assert verify_files(model, fails, timeout=60, strategy="neurons").status is Status.SAT
 
 
-def test_boxes_of_hidden_values_prove_what_the_clause_alone_does_not() -> None:
+def test_boxes_of_hidden_values_prove_what_the_clause_alone_does_not(curved: Curved) -> None:
     """The certificate is of one leaf, and worth nothing without the places of its derivations."""
+    network, claim = curved
     model, y = network(1, layers=2)
     low, wide = y.min(axis=0), np.ptp(y, axis=0)
     holds = claim(f"(<= Y_1 {low[1] - 2 * wide[1]:.4f})")
-    verdict = verify_files(model, holds, timeout=20, strategy="neurons")
+    verdict = verify_files(model, holds, timeout=60, strategy="neurons")
     assert verdict.status is Status.UNSAT and verdict.leaves == 1
     certificate = tc.decode(verdict.certificate)
     (record,) = certificate.trees[0].records
@@ -82,8 +53,9 @@ def test_boxes_of_hidden_values_prove_what_the_clause_alone_does_not() -> None:
 
 
 @pytest.mark.parametrize("semantics", ["real", "float32"])
-def test_the_kernel_repeats_bounds_of_forms(semantics: str) -> None:
+def test_the_kernel_repeats_bounds_of_forms(semantics: str, curved: Curved) -> None:
     """With any places, of every value: in float32, so nearly."""
+    network, claim = curved
     model, _ = network(1, layers=2)
     net, (region,) = tc.load(model, claim("(>= Y_0 0.0)"))
     kernel = tc.Kernel(net, region, semantics=semantics)

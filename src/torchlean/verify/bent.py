@@ -1,7 +1,7 @@
 """A region of a network with curves and products.
 
 The kernel's own bounds decide at the root where they can; else what relus, curves and products read is split: a relu at
-0, anything else in the middle of its box.
+0, anything else where it leaves least (points.py), and of all the one whose halves gain most (branching.py).
 
 Source   Shi et al. 2024, arXiv:2405.21063 (branching on general nonlinearities)
 """
@@ -215,51 +215,32 @@ class _Search:
             self.problem.try_points(points[np.argsort(g)])
 
     def _split(self, batch: list[Node], found: Bounded) -> list[Node]:
-        """The children of what stays open, split where the lines of the clause furthest from refuted lose most."""
+        """The children of what stays open, split for the clause that is furthest from refuted."""
+        from torchlean.verify.branching import choose
+        from torchlean.verify.places import batch as most
+
         left = [j for j, (i, c) in enumerate(found.items) if batch[i].state.open[0, c]]
         if not left:
             return []
         self._candidates(found, left)
-        scores, names = self._scores(found)
+        mine: dict[int, list[int]] = {}
+        for j in left:
+            mine.setdefault(found.items[j][0], []).append(j)
+        rows = np.array([min(items, key=lambda j: found.value[j]) for items in mine.values()])
+        size = self.problem.deadline.memory.size(most(self.problem.network, self.maps))
+        splits, scores = choose(found, rows, self.goal, size)
+        if not (scores > 0).all():
+            raise Budget if self.problem.semantics == "float32" else Stuck("no split is left that could help")
         children = []
-        for i, node in enumerate(batch):
-            mine = [j for j in left if found.items[j][0] == i]
-            if not mine:
-                continue
-            j = min(mine, key=lambda j: found.value[j])
-            best = int(scores[j].argmax())
-            if not scores[j, best] > 0:
-                raise Budget if self.problem.semantics == "float32" else Stuck("no split is left that could help")
-            value, index = (int(n) for n in names[best])
-            lo, hi = (float(end[0, index]) for end in node.state.boxes[value])
-            at = 0.0 if value in self.problem.network.relu_inputs else 0.5 * lo + 0.5 * hi
+        for n, (i, items) in enumerate(mine.items()):
+            node, value, index, at = batch[i], int(splits.value[n]), int(splits.index[n]), float(splits.at[n])
             low, high = self.builder.split_value([node.number], value, index, at)
-            start = {found.items[j][1]: (found.places, found.pushes, j) for j in mine}
+            start = {found.items[j][1]: (found.places, found.pushes, j) for j in items}
             pair = self.problem.kernel.split_value(node.state, value, index, at)
             for number, part in zip((int(low[0]), int(high[0])), pair, strict=True):
                 if not part.empty[0]:
                     children.append(Node(number, part, start))
         return children
-
-    def _scores(self, found: Bounded) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """What the lines of all that read an entry may cost, 0 where no split helps; and the entries: value, index.
-
-        Shapes   [P, E], [E, 2]
-        """
-        import torch
-
-        from torchlean.verify.places import wide
-
-        losses: dict[int, torch.Tensor] = {}
-        with torch.no_grad():
-            found.bent.bound(found.forms, found.places, found.pushes, losses)
-        scores, names = [], []
-        for k, loss in losses.items():
-            lo, hi = found.state.boxes[k]
-            free = (lo < 0) & (hi > 0) if k in self.problem.network.relu_inputs else wide(lo, hi)
-            scores.append(np.where(free, self.maps.get(loss), 0.0))
-            names.append(np.stack([np.full(lo.shape[1], k), np.arange(lo.shape[1])], axis=1))
-        return np.concatenate(scores, axis=1), np.concatenate(names)
 
 
 def _tightest(path: tuple[tuple[int, int, int, float], ...]) -> list[tuple[int, int, int, float]]:

@@ -9,8 +9,6 @@ Source   Xu et al. 2021, arXiv:2011.13824; Wang et al. 2021, arXiv:2103.06624; S
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -44,6 +42,15 @@ class Bent:
         lo, hi = _once(state.lo), _once(state.hi)
         self.center, self.radius = maps.put(0.5 * lo + 0.5 * hi), maps.put(0.5 * hi - 0.5 * lo)
         self._curves: dict[int, list[tuple[Tensor, Tensor]]] = {}
+
+    def ends(self, value: np.ndarray, row: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The boxes of single entries of values.   Shapes  [N] each -> [N], [N]"""
+        found = np.zeros((2, len(value)))
+        for k in np.unique(value).tolist():
+            mine = value == k
+            for out, end in zip(found, self._raw[k], strict=True):
+                out[mine] = end[row[mine] if len(end) > 1 else 0, index[mine]]
+        return found[0], found[1]
 
     def keys(self, k: int) -> tuple[int, int]:
         """Of a curve or a product: the keys of its places below and above."""
@@ -130,12 +137,8 @@ class Bent:
 
     def _curve(self, k: int, node: Curve, places: Places) -> list[tuple[Tensor, Tensor]]:
         if k not in self._curves:
-            box = self._raw[node.source]
-            found = [
-                curve.lines(node, (p, p), box) for p in (np.full_like(box[0], v) for v in np.linspace(-1, 1, SAMPLES))
-            ]
-            put: Any = lambda name: self.maps.put(np.stack([getattr(f, name) for f in found]))  # noqa: E731
-            self._curves[k] = [(put("a"), put("p")), (put("s"), put("t"))]
+            samples = [self.maps.put(values) for values in _samples(node, self._raw[node.source])]
+            self._curves[k] = [(samples[0], samples[1]), (samples[2], samples[3])]
         return [_between(s, places[key].clamp(-1, 1)) for s, key in zip(self._curves[k], self.keys(k), strict=True)]
 
     def _planes(self, k: int, node: Product, places: Places) -> tuple[list[Tensor], list[Tensor], Tensor]:
@@ -171,8 +174,8 @@ class Bent:
             for k, p in free.items():
                 kept[k][better] = p.detach()[better]
             best = torch.where(better, bound.detach(), best)
-            if step == steps or bool((best > goal).all()):
-                break
+            if step == steps or not bound.requires_grad or bool((best > goal).all()):
+                break  # nothing left to do, or no line that stands below the forms
             optimizer.zero_grad()
             (-bound.clamp(max=goal + 1.0).sum()).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -200,6 +203,36 @@ def batch(network: Network, maps: TorchMaps) -> int:
     """How many forms to walk at once."""
     entries = sum(node.size for node in network.nodes)
     return max(1, (WORK if maps.device == "cpu" else 32 * WORK) // (2 * entries))
+
+
+def entries(
+    node: Curve, places: tuple[np.ndarray, np.ndarray], box: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, ...]:
+    """Of a curve on boxes of single entries: slope and offset below, slope and offset above.   Shapes  [N] each"""
+    found = curve.lines(node, places, box)
+    return found.a, np.zeros_like(found.t) if found.p is None else found.p, found.s, found.t
+
+
+def _samples(node: Curve, box: tuple[np.ndarray, np.ndarray]) -> list[np.ndarray]:
+    """Slopes and offsets of a curve's lines, below and above, at SAMPLES places; each box that is met is asked once.
+
+    Most rows have the boxes of the root, and what they split they share with their siblings.
+
+    Shapes   box: [P, size] -> [SAMPLES, P, size] each
+    """
+    lo, hi = np.broadcast_arrays(*box)
+    size, wide = lo.shape[1], (lo.min(axis=0), hi.max(axis=0))
+    row, entry = np.nonzero((lo != wide[0]) | (hi != wide[1]))
+    new, which = np.unique(np.stack([entry, lo[row, entry], hi[row, entry]]), axis=1, return_inverse=True)
+    ends = [np.tile(np.concatenate([end, more]), SAMPLES) for end, more in zip(wide, new[1:], strict=True)]
+    place = np.repeat(np.linspace(-1, 1, SAMPLES), size + new.shape[1])
+    out = []
+    for found in entries(node, (place, place), (ends[0], ends[1])):
+        values = found.reshape(SAMPLES, 1, -1)
+        every = np.repeat(values[..., :size], len(lo), axis=1)
+        every[:, row, entry] = values[:, 0, size + which.reshape(-1)]
+        out.append(every)
+    return out
 
 
 def _once(values: np.ndarray) -> np.ndarray:
