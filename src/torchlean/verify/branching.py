@@ -1,4 +1,7 @@
-"""Which entry each node splits: of those whose lines lose most, the one whose halves gain most.
+"""Which entry each node splits, and where: of those whose lines lose most, the one whose halves gain most.
+
+Each is tried at its middle and at its table's point (points.py): the table knows the lines alone, and not what the
+bound makes of them, so of two that gain as much the middle is taken.
 
 A half is bounded with the parameters of the whole, nothing optimised: only the lines of what reads the entry are drawn
 again, on the half's box.
@@ -26,7 +29,7 @@ from torchlean_check.network import Curve
 if TYPE_CHECKING:
     from torchlean.verify.bent import Bounded
 
-CANDIDATES = 8
+CANDIDATES = 8  # entries, each at two points
 BALANCE = 0.7  # of a score: see `relus.worth`
 SHARE = 1e-3  # of what its lines lose: what a half gains at least
 LEAST = 1e-9  # what a half gains at least
@@ -97,12 +100,14 @@ def choose(found: Bounded, rows: Ints, goal: float, size: int) -> tuple[Splits, 
     loss, names = _losses(found, rows)
     top = np.argsort(-loss, axis=1, kind="stable")[:, :CANDIDATES]
     loss = np.take_along_axis(loss, top, axis=1)
+    top, loss = (np.concatenate([column, column], axis=1) for column in (top, loss))
     row = np.repeat(rows, top.shape[1])
     value, index = names[top.reshape(-1)].T
     lo, hi = found.bent.ends(value, row, index)
-    at = np.zeros(len(row))
+    at = np.where(np.isin(value, found.bent.network.relu_inputs), 0.0, 0.5 * lo + 0.5 * hi)
+    second = np.tile(np.arange(top.shape[1]) >= top.shape[1] // 2, len(rows))
     for k in np.unique(value).tolist():
-        mine = value == k
+        mine = (value == k) & second
         at[mine] = points(found.bent.network, k, lo[mine], hi[mine])
     every = Splits(row, value, index, at)
     parts = [_bounds(found, every.take(part)) for part in _parts(len(row), max(1, size // 2))]
