@@ -307,7 +307,7 @@ class Kernel:
         self.few = few(region.lo, region.hi, network)
         self.row_chunk = max(256 if Sparse in network.maps else 64, min(128, (1 << 19) // width), (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
-        self.threads = 1  # that bounds with cases are computed by
+        self.threads = 1  # that bounds with cases are computed by: processes where they are many
         with np.errstate(all="ignore"):
             self._start(root == "derive")
 

@@ -190,3 +190,9 @@ def ascend(ascent: Run, plan: Any, target: float) -> Best:
         ascent.step(now)
     ascent.finish()
     return ascent.best
+
+
+def foresee(run: Run) -> tuple[Best, Any, Any]:
+    """The bounds where it starts, and what they may gain on both sides of a split of each neuron."""
+    low, high = run.gains()
+    return run.best, low, high

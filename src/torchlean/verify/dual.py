@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.frozen import frozen
-from torchlean.verify.ascent import Ascent, Best, Given, Run, ascend, schedule
+from torchlean.verify.ascent import Ascent, Best, Given, Run, ascend, foresee, schedule
 from torchlean.verify.forms import Forms
 from torchlean.verify.fused import Fused, Places
 from torchlean.verify.graphs import LEAST, MOST, Recorder
@@ -170,9 +170,7 @@ class Dual:
         given = Given(forms, side, alpha, beta, weight, (self.lo, self.hi) if box is None else box)
         if (recorder := self._recorder(given)) is not None:
             return recorder.gains(given)
-        run = self.ascent(given)
-        low, high = run.gains()
-        return run.best, low, high
+        return foresee(self.ascent(given))
 
     def _recorder(self, given: Given) -> Recorder | None:
         """Where so many problems are worth a recording."""

@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from torchlean.frozen import frozen
-from torchlean.verify.ascent import Best, Given, Run, ascend
+from torchlean.verify.ascent import Best, Given, Run, ascend, foresee
 
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
@@ -61,9 +61,7 @@ class Recorder:
         """See `torchlean.verify.dual.Dual.gains`."""
         recording, count = self._recording(given, 0, gains=True), len(given.side)
         if recording is None:
-            run = self.dual.ascent(given)
-            low, high = run.gains()
-            return run.best, low, high
+            return foresee(self.dual.ascent(given))
         recording.begin.replay()
         low, high = (a[:count].clone() for a in recording.sides)
         return _copied(recording, count), low, high
