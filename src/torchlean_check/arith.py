@@ -52,8 +52,8 @@ class Rounded:
         return rows @ vector
 
     def dots(self, a: Floats, b: Floats) -> Floats:
-        """Row by row.   Shapes  [R, n], [R, n] -> [R]"""
-        return np.einsum("rn,rn->r", a, b)
+        """Row by row; one row stands for all.   Shapes  [R, n], [R, n] or [1, n] -> [R]"""
+        return a @ b[0] if len(b) == 1 else np.einsum("rn,rn->r", a, b)
 
     def gram(self, a: Floats, b: Floats) -> Floats:
         """Products of rows, box by box.   Shapes  [R, m, n], [R, m, n] -> [m, m, R]"""

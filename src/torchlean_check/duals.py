@@ -24,7 +24,7 @@ def duals(
     splits   above each of the steps i; nodes: the tree node of each, for the error where a multiplier names none
     """
     given = steps.multipliers(i)
-    slopes = slope_rows([tables[table] if table >= 0 else NONE for table in steps.table[i].tolist()], network.free)
+    slopes = slope_rows([tables[table] if table >= 0 else NONE for table in steps.table[i].tolist()], network.places)
     above, asked = _keys(network, splits), _keys(network, given)
     order = np.lexsort((splits.at * splits.side, above))  # the last of equal keys is the tightest
     found = np.searchsorted(above[order], asked, side="right") - 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from torchlean_check import cases
@@ -9,7 +11,7 @@ from torchlean_check.errors import CheckError
 from torchlean_check.network import Ints, Network
 from torchlean_check.packed import Records, Steps
 from torchlean_check.pushes import runs
-from torchlean_check.records import Tree
+from torchlean_check.records import SlopeTable, Tree, distinct
 from torchlean_check.vnnlib_reader import Region
 
 TOGETHER = 1 << 16  # steps that are looked at at once
@@ -19,8 +21,8 @@ def bad(what: str, where: str, expected: str, got: object) -> CheckError:
     return CheckError(what, where=where, expected=expected, got=str(got), fix="write the certificate again")
 
 
-def check(network: Network, region: Region, tree: Tree, records: Records, tables: int) -> None:
-    """CheckError where a value split or a record names what is not there.   tables: how many there are"""
+def check(network: Network, region: Region, tree: Tree, records: Records, tables: Sequence[SlopeTable]) -> None:
+    """CheckError where a value split or a record names what is not there."""
     sizes = np.zeros(len(network.nodes) + 1, np.int64)  # of values that are split; the last is none
     sizes[list(network.boxed)] = [network.nodes[value].size for value in network.boxed]
     _neurons(sizes, tree.value.astype(np.int64), tree.index.astype(np.int64))
@@ -33,8 +35,12 @@ def check(network: Network, region: Region, tree: Tree, records: Records, tables
     wrong = ~_among(s.clause, 0, clauses) & ((np.arange(len(s.clause)) >= bounds) | (s.weights > 0))
     if wrong.any():
         raise bad("a clause does not exist", "record", f"below {clauses}", s.clause[wrong][0])
-    if not _among(s.table, -1, tables).all():
-        raise bad("a slope table does not exist", "record", f"-1 to {tables - 1}", s.table.max())
+    if not _among(s.table, -1, len(tables)).all():
+        raise bad("a slope table does not exist", "record", f"-1 to {len(tables) - 1}", s.table.max())
+    count = len(network.nodes)
+    families = {id(table.entries) for table in distinct(tables) if any(key // count == 3 for key in table.entries)}
+    if families and (named := [i for i in set(s.table.tolist()) - {-1} if id(tables[i].entries) in families]):
+        raise bad("a table of planes has no slopes", "record", "a table of slopes, places or shares", named[0])
     most = np.array([len(clause) for clause in region.clauses], np.int64)
     for start in range(0, len(s.table), TOGETHER):
         _steps(sizes, most, s, np.arange(start, min(start + TOGETHER, len(s.table))))

@@ -43,7 +43,7 @@ from torchlean_check.network import (
 )
 from torchlean_check.objective import WIDER, Objective
 from torchlean_check.pushes import NO_PUSHES, Pushes
-from torchlean_check.rules import convexity, curve, pair, product, quadratic, relu
+from torchlean_check.rules import convexity, curve, pair, planes, product, quadratic, relu
 from torchlean_check.sparse import Part, Sparse, add, full
 from torchlean_check.vnnlib_reader import Region
 
@@ -307,6 +307,7 @@ class Kernel:
         self.few = few(region.lo, region.hi, network)
         self.row_chunk = max(256 if Sparse in network.maps else 64, min(128, (1 << 19) // width), (1 << 17) // width)
         self.chunk = int(min(256, max(1, (1 << 19) // sum(node.size for node in network.nodes))))
+        self.planes: dict[int, planes.Planes] = {}  # by the keys of their shares in slope tables
         self.threads = 1  # that bounds with cases are computed by: processes where they are many
         with np.errstate(all="ignore"):
             self._start(root == "derive")
@@ -552,6 +553,9 @@ class Kernel:
                 if columns is not live.columns:  # they may be those of another relu, which reads this one
                     L = full(L, columns, node.size)
                     L = L if live.columns is None else L.take(live.columns, axis=1)
+                for part, shift, charge in planes.back(self, facts, k, live, L, box):
+                    const, mass, terms = const + shift - charge, mass + np.abs(shift) + charge, terms + 2
+                    const, mass, terms = self._add(facts, acc, 0, (part, None), const, mass, terms)
                 shift = relu.back(live.lines, L[:, : live.unstable], box, self.arith)
                 const, mass, terms = const + shift, mass - shift, terms + 2
                 const, mass, terms = self._add(facts, acc, node.source, (L, live.columns), const, mass, terms)
@@ -612,16 +616,10 @@ class Kernel:
             lo, hi, box = lo.take(box, axis=0), hi.take(box, axis=0), np.arange(len(box))
         centre = 0.5 * lo + 0.5 * hi
         half = np.maximum(hi - centre, centre - lo) * WIDER + (self.arith.gamma(lo.shape[1]) + 2.0**-50) * self.mags[0]
-        middle, reach = self._dots(form, centre, box), self._dots(np.abs(form), half, box)
-        low = middle - reach * WIDER
+        middle = self.arith.dots(form, arith.each(centre, box))
+        low = middle - self.arith.dots(np.abs(form), arith.each(half, box)) * WIDER
         low = low + offset - 2.0**-50 * (np.abs(low) + np.abs(offset)) - UNDERFLOW
         return np.where(np.isfinite(low), low, -np.inf)
-
-    def _dots(self, rows: Floats, values: Floats, box: Ints) -> Floats:
-        """Dot products with what belongs to each row's box.   Shapes  [R, n], [B, n], [R] -> [R]"""
-        if len(values) == 1:
-            return self.arith.against(rows, values[0])
-        return self.arith.dots(rows, values.take(box, axis=0))
 
     # -- derived boxes -----------------------------------------------------------------------------------------------
 

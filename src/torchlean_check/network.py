@@ -313,14 +313,34 @@ class Network:
 
     @property
     def free(self) -> dict[int, int]:
-        """What slope tables may hold: the lower slopes of what a relu reads, by its value; where the lines below and
-        above of other nonlinear nodes lie, by two keys each. Key -> size."""
+        """How many numbers of its own each nonlinear node may have in slope tables: key -> size."""
+        return {key: size for key in range(3 * len(self.nodes)) if (size := self.places(key))}
+
+    def places(self, key: int) -> int:
+        """How many numbers slope tables may have under a key; 0: it is none. Of n nodes,
+
+        k                 the lower slopes of what a relu reads
+        n + 2 k (+ 1)     where the lines below (above) of a curve or a product lie
+        3 n + k           planes above relu k, which reads one map of the input: shares of the weights, row by row
+        (4 + t) n + k     what of its upper lines are those planes of table t (rules/planes.py)
+        """
         count = len(self.nodes)
-        found = {k: self.nodes[k].size for k in self.relu_inputs}
-        for k, node in enumerate(self.nodes):
-            if isinstance(node, (Curve, Product)):
-                found |= {count + 2 * k: node.size, count + 2 * k + 1: node.size}
-        return found
+        kind, k = divmod(key, count)
+        if kind == 0:
+            return self.nodes[k].size if k in self.relu_inputs else 0
+        if kind in (1, 2):
+            node = self.nodes[(key - count) // 2]
+            return node.size if isinstance(node, (Curve, Product)) else 0
+        size = self.nodes[k].size * (self.inputs if kind == 3 else 1)
+        return size if kind > 2 and self.first(k) and size < 1 << 32 else 0
+
+    def first(self, k: int) -> tuple[int, Affine] | None:
+        """What relu k reads, its value and node, where that is one map of the network's input."""
+        relu = self.nodes[k]
+        if not isinstance(relu, Relu):
+            return None
+        node = self.nodes[relu.source]
+        return (relu.source, node) if isinstance(node, Affine) and list(sources(node)) == [0] else None
 
     @property
     def rules(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ A tree is columns over its nodes in breadth-first order; children of a split sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -73,10 +73,11 @@ class Record:
 
 @frozen(eq=False)
 class SlopeTable:
-    """Lower slopes of some entries of values that relus read, in units of 2^-14; the default rule for all others.
+    """Numbers under keys (`Network.places`), in units of 2^-14: lower slopes of some entries of values that relus read,
+    places of curves and products, shares of planes; the default rule for all others. Or the planes of one relu.
 
-    entries  value -> which, in rising order: one object for all tables of a search
-    slopes   [all of them] value by value
+    entries  key -> which, in rising order: one object for all tables of a search
+    slopes   [all of them] key by key
     """
 
     entries: Mapping[int, Entries]
@@ -86,8 +87,13 @@ class SlopeTable:
 NONE = SlopeTable({}, np.zeros(0, np.int16))
 
 
-def slope_rows(tables: Sequence[SlopeTable], sizes: Mapping[int, int]) -> dict[int, Floats]:
-    """The slopes by value, a row for each table; nan: the default rule.   Shapes  [len(tables), size of the value]"""
+def distinct(tables: Iterable[SlopeTable]) -> Iterable[SlopeTable]:
+    """One table for each set of entries."""
+    return {id(table.entries): table for table in tables}.values()
+
+
+def slope_rows(tables: Sequence[SlopeTable], places: Callable[[int], int]) -> dict[int, Floats]:
+    """The slopes by key, a row for each table; nan: the default rule.   Shapes  [len(tables), places(key)]"""
     rows: dict[int, list[int]] = {}
     for row, table in enumerate(tables):
         rows.setdefault(id(table.entries), []).append(row)
@@ -95,7 +101,7 @@ def slope_rows(tables: Sequence[SlopeTable], sizes: Mapping[int, int]) -> dict[i
     for same in rows.values():
         slopes, start = np.stack([tables[row].slopes for row in same]) * UNIT, 0
         for value, entries in tables[same[0]].entries.items():
-            whole = out.setdefault(value, np.full((len(tables), sizes[value]), np.nan))
+            whole = out.setdefault(value, np.full((len(tables), places(value)), np.nan))
             whole[np.array(same)[:, None], entries] = slopes[:, start : start + len(entries)]
             start += len(entries)
     return out

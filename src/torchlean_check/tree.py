@@ -35,6 +35,7 @@ from torchlean_check.records import (
     SlopeTable,
     Tree,
 )
+from torchlean_check.rules import planes
 
 MUCH = 4096  # rows to bound, beyond which other processes take part
 
@@ -114,7 +115,8 @@ class Plan:
         if not (np.isfinite(tree.at).all() and np.isfinite(tree.value_at).all()):
             raise bad("a threshold is nan or infinite", "tree", "finite thresholds", "nan or infinity")
         self.records = Records.of(tree.records)
-        fit.check(kernel.network, kernel.region, tree, self.records, len(tables))
+        fit.check(kernel.network, kernel.region, tree, self.records, tables)
+        planes.known(kernel, tables)
         self.tree, self.kernel, self.kind = tree, kernel, kind
         self.tables: Sequence[SlopeTable] | Mapping[int, SlopeTable] = tables
         self.axis_at, self.at_at, self.value_at, self.record_at = (

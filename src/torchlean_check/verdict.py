@@ -11,6 +11,7 @@ from torchlean_check.gzipped import Bytes, unpack
 from torchlean_check.kernel import Kernel
 from torchlean_check.network import Network
 from torchlean_check.onnx_reader import read_network
+from torchlean_check.records import distinct
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.vnnlib_reader import Region, read_property
 
@@ -90,24 +91,26 @@ def check(
             got=str(len(certificate.trees)),
             fix="write the certificate again",
         )
-    for table in {id(table.entries): table for table in certificate.tables}.values():
+    for table in distinct(certificate.tables):
         for value, entries in table.entries.items():
-            size = network.free.get(value, 0)
+            size = network.places(value)
             if not size or not (np.diff(entries, prepend=-1) > 0).all() or (entries >= size).any():
                 raise CheckError(
                     "a slope table does not fit the network",
                     where=f"certificate, value {value}",
-                    expected=f"entries of a relu input, or of a place of a curve or a product: rising, below {size}",
+                    expected=f"entries of a relu input, of places of a curve or a product, or of planes: rising, "
+                    f"below {size}",
                     got=f"{len(entries)} entries, up to {entries.max(initial=0)}",
                     fix="write the certificate again",
                 )
     leaves, assumed, where = 0, 0, []
-    status = "valid"
+    status, rules = "valid", network.rules
     for number, (region, part) in enumerate(zip(regions, certificate.trees, strict=True)):
         kernel = Kernel(network, region, certificate.semantics, arithmetic, certificate.root)
         kernel.threads = workers
         outcome = tree.replay(kernel, part, tables=certificate.tables, workers=workers, stop_at_failure=True)
         leaves, assumed = leaves + outcome.leaves, assumed + len(outcome.holes)
+        rules = (*network.rules, "planes") if kernel.planes else rules
         where += [f"tree {number}, node {i}: assumed" for i in outcome.holes[:10].tolist()]
         if outcome.failed is not None or not outcome.finished:
             nodes = [] if outcome.failed is None else outcome.failed.nodes.tolist()
@@ -123,6 +126,6 @@ def check(
         certificate.semantics,
         certificate.table,
         arithmetic,
-        network.rules,
+        rules,
         format.digest(cert_bytes),
     )

@@ -98,7 +98,7 @@ def test_nan_in_the_bounds_of_the_neuron_search(cases: Any, share: float, monkey
 def test_a_slope_that_is_no_number_becomes_a_legal_one() -> None:
     neurons = dual.Neurons.of({1: (-np.ones(5), np.ones(5))})
     table = slope_table(neurons, np.array([np.nan, np.inf, -np.inf, -0.5, 0.5]))
-    assert (slope_rows([table], {1: 5})[1] == [[0.0, 1.0, 0.0, 0.0, 0.5]]).all()
+    assert (slope_rows([table], {1: 5}.__getitem__)[1] == [[0.0, 1.0, 0.0, 0.0, 0.5]]).all()
 
 
 @pytest.mark.parametrize("after", [0, 3, 10])

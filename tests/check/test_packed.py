@@ -218,13 +218,13 @@ def test_what_does_not_exist_is_refused_wherever_it_stands(small):
     def refuted(*multiplier):
         return Record((), (Refutation(0, (), -1, (multiplier,)),))
 
-    fit.check(network, region, tree, Records.of([refuted(value, 0, 1, 0.5)]), 0)
+    fit.check(network, region, tree, Records.of([refuted(value, 0, 1, 0.5)]), ())
     alias = value - len(network.nodes) - 1
     for wrong in ((value, -1, 1, 0.5), (value, 10, 1, 0.5), (0, 0, 1, 0.5), (99, 0, 1, 0.5), (alias, 0, 1, 0.5),
                   (value, 0, 0, 0.5), (value, 0, 2, 0.5), (value, 0, 1, np.inf), (value, 0, 1, np.nan)):  # fmt: skip
         with pytest.raises(CheckError):
-            fit.check(network, region, tree, Records.of([refuted(*wrong)]), 0)
+            fit.check(network, region, tree, Records.of([refuted(*wrong)]), ())
     for wrong in (((value, 0), None), ((value, 10), None, None), ((0, 0), None, None)):
         record = Record((Derivation(network.relu_inputs[1], (Bound(0, 1, (), -1, (), wrong),)),))
         with pytest.raises(CheckError):
-            fit.check(network, region, tree, Records.of([record]), 0)
+            fit.check(network, region, tree, Records.of([record]), ())

@@ -70,7 +70,7 @@ def test_the_kernel_repeats_bounds_of_forms(semantics: str, curved: Curved) -> N
             for k, p in bent.start(2 * size, value).items()
         }
         found = maps.get(bent.bound(Forms.entries(maps, value, size, maps.index(entry), maps.put(sign)), places, {}))
-        slopes = slope_rows(slope_tables(places, np.arange(2 * size)), net.free)
+        slopes = slope_rows(slope_tables(places, np.arange(2 * size)), net.places)
         state = kernel.start().take([0] * (2 * size))
         facts, rows = Facts(state, slopes), np.arange(2 * size)
         low = kernel.lowest(state, rows, *kernel.walk(facts, value, rows, (entry, sign)))

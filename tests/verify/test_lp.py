@@ -170,7 +170,7 @@ def test_tightened_boxes_hold_every_execution(seed, problem_of) -> None:
     for d in derivations:
         for bound in d.bounds or (None,):
             asked = None if bound is None else [(bound.index, bound.side, bound.weights)]
-            table = None if bound is None else slope_rows([problem.files.tables[bound.table]], problem.network.free)
+            table = None if bound is None else slope_rows([problem.files.tables[bound.table]], problem.network.places)
             problem.kernel.derive_at(again, d.value, asked, table)
     assert all((again.boxes[k][0] == state.boxes[k][0]).all() for k in again.boxes)
 

@@ -195,7 +195,7 @@ class _Search:
             mine = [found.items[j] for j in closing[part].tolist()]
             push = tc.Pushes.split([(n, *split) for n, each in enumerate(splits[part]) for split in each])
             asked = [(c, ()) for _, c in mine]
-            slopes = slope_rows(tables[part], kernel.network.free)
+            slopes = slope_rows(tables[part], kernel.network.places)
             good = kernel.refute(found.state.take(closing[part]), asked, slopes, push)
             for n, (i, c) in enumerate(mine):
                 if good[n]:

@@ -36,7 +36,7 @@ def derive(
         asked = [(b.index, b.side, b.weights) for b in chunk]
         push = tc.Pushes.split([(j, v, i, s, 0.0, m) for j, b in enumerate(chunk) for v, i, s, m in b.multipliers])
         trees = Trees.of([b.cases for b in chunk])
-        slopes = slope_rows([tables[b.table] for b in chunk], kernel.network.free)
+        slopes = slope_rows([tables[b.table] for b in chunk], kernel.network.places)
         kernel.derive_at(state, value, asked, slopes, push, clause, trees)
         yield tc.Derivation(value, tuple(chunk), -1 if clause is None else clause)
         if state.empty[0]:

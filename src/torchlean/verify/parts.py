@@ -148,7 +148,7 @@ class _Deal:
         kernel = self.problem.kernel
         for table in {id(table.entries): table for table in found.tables}.values():
             for value, entries in table.entries.items():
-                size = kernel.network.free.get(value, 0)
+                size = kernel.network.places(value)
                 if not (np.diff(entries, prepend=-1) > 0).all() or not (entries < size).all():
                     _refuse("a slope table does not fit the network")
         op = found.trees[0].op

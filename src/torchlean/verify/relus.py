@@ -351,7 +351,7 @@ class Relus:
         row, n = np.nonzero(side)
         value, entry, sign = self.neurons.value[n], self.neurons.entry[n], side[row, n].astype(np.int64)
         cuts = Cuts.of(state, home, Splits(row, value, entry, sign, np.zeros(len(row))))
-        slopes = slope_rows(self._tables(found, items), self.problem.network.free)
+        slopes = slope_rows(self._tables(found, items), self.problem.network.places)
         push = pushes(self._multipliers(found, items))
         asked = [(c, ()) for c in found.nodes.clause[items].tolist()]
         begun = self.problem.deadline.spent

@@ -185,7 +185,7 @@ class _Completion:
             table = slope_table(self.neurons, found.alpha[j])
             beta = np.where((node.side != 0) & (found.beta[j] > 0), found.beta[j], 0.0)
             splits = multipliers(self.neurons, self.host, node.side[None], beta[None])
-            if kernel.refute(state, [(clause, ())], slope_rows([table], kernel.network.free), pushes(splits))[0]:
+            if kernel.refute(state, [(clause, ())], slope_rows([table], kernel.network.places), pushes(splits))[0]:
                 record += refutations(np.array([clause]), np.array([len(tables)]), splits)[0].refutations
                 tables.append(table)
                 left.remove(clause)

@@ -73,7 +73,7 @@ def refuted(
     splits = m.splits(triangle.neurons, triangle.side)
     weights = tuple(enumerate(m.weights)) if len(m.weights) > 1 or not any(m.weights) else ()
     push = tc.Pushes.split([(0, value, index, side, 0.0, beta) for value, index, side, beta in splits])
-    slopes = slope_rows([table], problem.network.free)
+    slopes = slope_rows([table], problem.network.places)
     if not problem.kernel.refute(state, [(clause, weights)], slopes, push)[0]:
         return None
     problem.files.tables.append(table)

@@ -59,7 +59,7 @@ def _value(problem: Problem, state: tc.State, value: int, share: Deadline) -> li
             table = slope_table(triangle.neurons, alpha)
             tables.append(table)
             bound = tc.Bound(entry, int(sign), (), len(tables) - 1)
-            slopes = slope_rows([table], kernel.network.free)
+            slopes = slope_rows([table], kernel.network.places)
             kernel.derive_at(state, value, [(bound.index, bound.side, bound.weights)], slopes)
             found.append(tc.Derivation(value, (bound,)))
     return found
