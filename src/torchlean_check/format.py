@@ -121,8 +121,10 @@ def encode(certificate: Certificate) -> bytes:
         else np.zeros(0, "<" + COLUMNS[name])
         for name, parts in columns.items()
     }
-    if (total := sum(a.nbytes for a in arrays.values())) > MAX_BODY or len(c.tables) > MAX_TABLES:
-        raise refuse("the certificate is too large", f"{MAX_BODY} bytes, {MAX_TABLES} tables", [total, len(c.tables)])
+    key = max((key for entries in sets.values() for key in entries), default=0)  # planes of late tables have large ones
+    if (total := sum(a.nbytes for a in arrays.values())) > MAX_BODY or len(c.tables) > MAX_TABLES or key >> 32:
+        most = f"{MAX_BODY} bytes, {MAX_TABLES} tables, keys below 2^32"
+        raise refuse("the certificate is too large", most, [total, len(c.tables), key])
     header = {
         "format": 4,
         "model": c.model,

@@ -344,7 +344,7 @@ class Network:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """What a proof about this network rests on: the families of its nodes, and the functions of its curves."""
+        """What any proof about it rests on: the families of its nodes, and the functions of its curves."""
         kinds = {"relu": Relu, "product": Product}
         found = [name for name, kind in kinds.items() if any(isinstance(node, kind) for node in self.nodes)]
         return ("affine", *found, *sorted({node.name for node in self.nodes if isinstance(node, Curve)}))

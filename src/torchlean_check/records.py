@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from torchlean_check.cases import Case
 from torchlean_check.frozen import frozen
-from torchlean_check.network import Floats
+from torchlean_check.network import Floats, Network
 
 Entries = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
 Slopes16 = npt.NDArray[np.int16]
@@ -90,6 +90,16 @@ NONE = SlopeTable({}, np.zeros(0, np.int16))
 def distinct(tables: Iterable[SlopeTable]) -> Iterable[SlopeTable]:
     """One table for each set of entries."""
     return {id(table.entries): table for table in tables}.values()
+
+
+def families(tables: Iterable[SlopeTable], nodes: int) -> set[int]:
+    """Where the planes stand that tables have shares of (`Network.places`).   nodes: how many the network has"""
+    return {key // nodes - 4 for table in distinct(tables) for key in table.entries if key >= 4 * nodes}
+
+
+def rules(network: Network, tables: Iterable[SlopeTable]) -> tuple[str, ...]:
+    """What a proof by these tables rests on."""
+    return (*network.rules, "planes") if families(tables, len(network.nodes)) else network.rules
 
 
 def slope_rows(tables: Sequence[SlopeTable], places: Callable[[int], int]) -> dict[int, Floats]:

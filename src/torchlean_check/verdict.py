@@ -11,7 +11,7 @@ from torchlean_check.gzipped import Bytes, unpack
 from torchlean_check.kernel import Kernel
 from torchlean_check.network import Network
 from torchlean_check.onnx_reader import read_network
-from torchlean_check.records import distinct
+from torchlean_check.records import distinct, rules
 from torchlean_check.vnnlib_reader import MAX_BYTES as MAX_PROPERTY
 from torchlean_check.vnnlib_reader import Region, read_property
 
@@ -104,13 +104,12 @@ def check(
                     fix="write the certificate again",
                 )
     leaves, assumed, where = 0, 0, []
-    status, rules = "valid", network.rules
+    status = "valid"
     for number, (region, part) in enumerate(zip(regions, certificate.trees, strict=True)):
         kernel = Kernel(network, region, certificate.semantics, arithmetic, certificate.root)
         kernel.threads = workers
         outcome = tree.replay(kernel, part, tables=certificate.tables, workers=workers, stop_at_failure=True)
         leaves, assumed = leaves + outcome.leaves, assumed + len(outcome.holes)
-        rules = (*network.rules, "planes") if kernel.planes else rules
         where += [f"tree {number}, node {i}: assumed" for i in outcome.holes[:10].tolist()]
         if outcome.failed is not None or not outcome.finished:
             nodes = [] if outcome.failed is None else outcome.failed.nodes.tolist()
@@ -126,6 +125,6 @@ def check(
         certificate.semantics,
         certificate.table,
         arithmetic,
-        rules,
+        rules(network, certificate.tables),
         format.digest(cert_bytes),
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean_check import records, tree
+from torchlean_check import cases, records, tree
 from torchlean_check.cuts import Cuts
 from torchlean_check.errors import CheckError
 from torchlean_check.kernel import Facts
@@ -56,12 +56,34 @@ def networks(tools):
     )
 
 
+    yield (
+        "convs alone",
+        tools.model_bytes(
+            [
+                ("Conv", "xwb", "z", {}),
+                ("Relu", "z", "a", {}),
+                ("Conv", "avc", "u", {}),
+                ("Relu", "u", "r", {}),
+                ("Conv", "ro", "y", {}),
+            ],
+            {
+                "w": f32(rng, 2, 1, 2, 2),
+                "b": f32(rng, 2),
+                "v": f32(rng, 2, 2, 2, 2),
+                "c": f32(rng, 2),
+                "o": f32(rng, 1, 2, 1, 1),
+            },
+            (1, 1, 5, 5),
+        ),
+    )
+
+
 def load(tools, title, box=None):
     """The network, and a region on this box: both sides of each output are its inequalities."""
     model = next(model for name, model in networks(tools) if name == title)
-    inputs = {"dense": 4, "conv": 42, "residual": 3}[title]
+    inputs, outputs = {"dense": (4, 2), "conv": (42, 2), "residual": (3, 2), "convs alone": (25, 9)}[title]
     low, high = (np.full(inputs, -1.0), np.full(inputs, 1.0)) if box is None else box(inputs)
-    network, (region,) = tc.load(model, tools.any_sign(low, high, 2))
+    network, (region,) = tc.load(model, tools.any_sign(low, high, outputs))
     return network, region
 
 
@@ -132,7 +154,7 @@ BOXES = {
 
 @pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
 @pytest.mark.parametrize("semantics", ["float32", "real"])
-@pytest.mark.parametrize("title", ["dense", "conv", "residual"])
+@pytest.mark.parametrize("title", ["dense", "conv", "residual", "convs alone"])
 def test_bounds_hold_whatever_the_numbers(tools, title, semantics, arithmetic):
     rng = np.random.default_rng(11)
     for box in BOXES.values():
@@ -147,7 +169,7 @@ def test_bounds_hold_whatever_the_numbers(tools, title, semantics, arithmetic):
             state = tc.State.join(list(kernel.split(state, rng.integers(0, network.inputs, len(state)))))
         slopes = records.slope_rows(tables[2:], network.places)  # one row for each row of the state
         row = rng.integers(0, len(state), 8)
-        start = rng.normal(size=(len(row), 2)) * rng.choice([0.0, 1.0, 2.0**40], (len(row), 1))
+        start = rng.normal(size=(len(row), network.outputs)) * rng.choice([0.0, 1.0, 2.0**40], (len(row), 1))
         form, offset = kernel.walk(Facts(state, slopes, kernel.compress), network.output, row, start)
         low = kernel.lowest(state, row, form, offset)
         assert np.isfinite(low).all()
@@ -166,7 +188,7 @@ def most(line, low, high):
 
 @pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
 @pytest.mark.parametrize("semantics", ["float32", "real"])
-@pytest.mark.parametrize("title", ["dense", "conv", "residual"])
+@pytest.mark.parametrize("title", ["dense", "conv", "residual", "convs alone"])
 def test_planes_are_what_the_page_says(tools, title, semantics, arithmetic):
     """a is float32(m w), const at least both maxima, and little more; what is charged covers the products' rounding."""
     rng = np.random.default_rng(3)
@@ -202,7 +224,7 @@ def test_planes_are_what_the_page_says(tools, title, semantics, arithmetic):
 
 
 @pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
-@pytest.mark.parametrize("title", ["dense", "conv", "residual"])
+@pytest.mark.parametrize("title", ["dense", "conv", "residual", "convs alone"])
 def test_a_step_back_is_what_the_page_says(tools, title, arithmetic):
     """Against the definition, neuron by neuron, where some are stable and some have no plane or no share."""
     rng = np.random.default_rng(21)
@@ -221,7 +243,7 @@ def test_a_step_back_is_what_the_page_says(tools, title, arithmetic):
         a, s, p, t = (getattr(relu.lines(lo, hi, slopes[source]), name) for name in ("a", "s", "p", "t"))
         p = np.zeros_like(t) if p is None else p
         weight, stable = weights(network), (lo >= 0) | (hi <= 0)
-        assert stable.any() or title == "dense"
+        assert stable.any() or title in ("dense", "convs alone")
         for r, b in enumerate(row.tolist()):
             left, want, at = start[r].copy(), np.zeros(network.inputs), 0.0
             for number in (0, 1):
@@ -235,6 +257,31 @@ def test_a_step_back_is_what_the_page_says(tools, title, arithmetic):
                 slope, rest = (a[b, u], p[b, u]) if g > 0 else (s[b, u], t[b, u])
                 want, at = want + g * slope * weight[u], at + g * (rest + slope * node.bias[u])
             assert np.allclose(form[r], want, rtol=0, atol=1e-9) and np.isclose(offset[r], at, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
+def test_what_a_step_rounds_is_charged(tools, arithmetic):
+    """At least kappa |v|, and 2^-53 |H| mag for each H = fl(G - v)."""
+    rng = np.random.default_rng(2)
+    network, region = load(tools, "conv")
+    kernel, k = tc.Kernel(network, region, "float32", arithmetic), first(network)
+    tables = [family(network, rng, 1.0)]
+    tables.append(shares(network, [0], tables, rng))
+    planes.known(kernel, tables)
+    ((key, made),) = kernel.planes.items()
+    slopes = records.slope_rows(tables[1:], network.places)
+    state, start = kernel.start(), rng.normal(size=(3, network.nodes[k].size))
+    lo, hi = (end[0] for end in state.boxes[network.first(k)[0]])
+    assert len(made.neurons) == len(lo) and ((lo < 0) & (hi > 0)).all()
+    rows = start.copy()
+    facts = Facts(state, slopes, kernel.compress)
+    ((_, _, charge),) = planes.back(kernel, facts, k, facts.live(network.first(k)[0]), rows, np.zeros(3, np.int64))
+    v = kernel.arith.trim(np.minimum(slopes[key] * start, 0.0))[0]
+    assert np.array_equal(rows, start - v) and (v < 0).any()
+    for r in range(3):
+        least = dot(-v[r], map(Fraction, made.kappa.tolist()))
+        least += dot(np.abs(rows[r]), map(Fraction, kernel.mags[k].tolist())) * Fraction(1, 2**53)
+        assert least <= Fraction(float(charge[r])) <= 3 * least
 
 
 def test_a_plane_pays_for_the_error_of_what_it_is_above(tools):
@@ -271,7 +318,7 @@ def walked(network, kernel, state, slopes, cuts, box, start):
 
 
 @pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
-@pytest.mark.parametrize("title", ["dense", "conv", "residual"])
+@pytest.mark.parametrize("title", ["dense", "conv", "residual", "convs alone"])
 def test_rows_below_a_state_have_their_own_shares(tools, title, arithmetic):
     """Rows that differ by splits, some without planes, in any order: each has the bound that it has alone."""
     rng = np.random.default_rng(8)
@@ -285,7 +332,7 @@ def test_rows_below_a_state_have_their_own_shares(tools, title, arithmetic):
     split = list(zip(np.flatnonzero((lo[0] < 0) & (hi[0] > 0))[:2].tolist(), (1, -1), strict=True))
     splits = Splits.of([(r, value, i, side, 0.0) for r in (1, 3, 5) for i, side in split])
     cuts, mine = Cuts.of(state, np.zeros(6, np.int64), splits), [tables[t] for t in (2, 6, 4, 3, 5, 2)]
-    start, order = rng.normal(size=(6, 2)), rng.permutation(6)
+    start, order = rng.normal(size=(6, network.outputs)), rng.permutation(6)
     slopes = records.slope_rows(mine, network.places)
     form, offset, together = walked(network, kernel, state, slopes, cuts, order, start[order])
     for key in slopes:  # what is split is stable: its plane is not used
@@ -302,6 +349,35 @@ def test_rows_below_a_state_have_their_own_shares(tools, title, arithmetic):
             if r % 2 and any(values[value][i] * side < 0 for i, side in split):
                 continue  # on the other side of a split
             assert dot(start[r], values[network.output]) >= dot(form[n], values[0]) + Fraction(float(offset[n]))
+
+
+@pytest.mark.parametrize("arithmetic", ["rounded", "exact"])
+@pytest.mark.parametrize("title", ["dense", "conv", "residual", "convs alone"])
+def test_derived_boxes_hold(tools, title, arithmetic):
+    """Bounds of hidden entries, some with cases of their own, by tables with and without shares."""
+    rng = np.random.default_rng(13)
+    network, region = load(tools, title)
+    kernel, value = tc.Kernel(network, region, "float32", arithmetic), network.relu_inputs[-1]
+    assert kernel.compress == (arithmetic == "rounded" and title != "convs alone")
+    source = network.first(first(network))[0]
+    tables = [family(network, rng)]
+    tables += [shares(network, [0], tables, rng), shares(network, [], tables, rng), records.NONE]
+    planes.known(kernel, tables)
+    state, outer = kernel.start(), tc.State.join([kernel.start()])
+    lo, hi = (end[0] for end in outer.boxes[source])
+    case = (source, int(np.flatnonzero((lo < 0) & (hi > 0))[0])), None, None
+    size = network.nodes[value].size
+    bounds = [(i, side, n) for i in rng.permutation(size)[:3].tolist() for side in (1, -1) for n in range(1, 4)]
+    slopes = records.slope_rows([tables[n] for _, _, n in bounds], network.places)
+    trees = cases.Trees.of([case if n == 1 else () for _, _, n in bounds])
+    kernel.derive_at(state, value, [(i, side, ()) for i, side, _ in bounds], slopes, trees=trees)
+    before, after = outer.boxes[value], state.boxes[value]
+    assert (after[0] >= before[0]).all() and (after[1] <= before[1]).all()
+    for _ in range(4):
+        for point in points(region.lo, region.hi, rng):
+            values = execution(tools, network, point, "float32", rng)
+            lo, hi = (end[0].tolist() for end in state.boxes[value])
+            assert all(Fraction(a) <= v <= Fraction(b) for a, v, b in zip(lo, values[value], hi, strict=True))
 
 
 def test_a_table_without_shares_has_the_bounds_that_it_had(tools):
@@ -478,5 +554,8 @@ def test_a_damaged_file_is_refused(tools):
     for size in range(0, len(data), 7):
         with pytest.raises(CheckError):
             tc.check(*files, data[:size])
+    far = keyed(SHARE, (1 << 32) + 4 * COUNT + 2)  # the file has 32 bits for a key
+    with pytest.raises(CheckError, match="too large"):
+        proof(files, (FAMILY, far))
     with pytest.raises(CheckError, match="do not add up"):
         tc.check(*files, proof(files, (replace(FAMILY, slopes=FAMILY.slopes[:1]), SHARE)))

@@ -19,7 +19,7 @@ from torchlean.errors import InternalError, Unsupported
 from torchlean.verify import inputs, neurons, parts, verify_files
 from torchlean.verify.clock import Deadline
 from torchlean.verify.crew import Answer, Common, Crew, Part, joined
-from torchlean.verify.plant import plant
+from torchlean.verify.plant import moved, plant
 from torchlean.verify.shift import search_part
 from torchlean.verify.verdict import Status
 from torchlean_check.format import decode, encode
@@ -269,6 +269,16 @@ def test_a_crew_that_never_answers_costs_the_time_limit(boxes: tuple[bytes, byte
     assert verdict.status is Status.TIMEOUT and crew.ended == 1
 
 
+def test_tables_name_planes_where_they_come_to_stand() -> None:
+    """Of a network of ten nodes: shares of table 0 are of table 7 when seven tables stand before."""
+    family = tc.SlopeTable({32: np.arange(4)}, np.zeros(4, np.int16))
+    entries = {1: np.arange(2), 23: np.arange(1), 42: np.arange(2)}
+    first, second = (tc.SlopeTable(entries, np.full(5, n, np.int16)) for n in range(2))
+    a, b, c = moved([family, first, second], 7, 10)
+    assert list(a.entries) == [32] and list(b.entries) == [1, 23, 112] and b.entries is c.entries
+    assert a.slopes is family.slopes and (b.slopes == 0).all() and (c.slopes == 1).all()
+
+
 def test_a_planted_tree_is_the_tree(boxes: tuple[bytes, bytes], mlp: Any) -> None:
     """Splits of all kinds, flags, records whose tables move: below a root, in the place of a leaf."""
     network, (region,) = tc.load(*boxes)
@@ -296,8 +306,8 @@ def test_a_planted_tree_is_the_tree(boxes: tuple[bytes, bytes], mlp: Any) -> Non
     assert (got.op[at[ids]] == open_.op).all() and got.op[0] == SPLIT
     for column in ("axis", "value", "index", "at", "value_at"):
         assert getattr(got, column).tolist()[-len(getattr(tree, column)) :] == getattr(tree, column).tolist()
-    (first, last), moved = got.records, got.records[0].derivations[0].bounds[0]
-    assert (moved.table, first.refutations[0].table, last.refutations[0].table) == (7, 8, -1)
-    assert replace(moved, table=0) == bound and replace(first.refutations[0], table=1) == tree.records[0].refutations[0]
+    (first, last), later = got.records, got.records[0].derivations[0].bounds[0]
+    assert (later.table, first.refutations[0].table, last.refutations[0].table) == (7, 8, -1)
+    assert replace(later, table=0) == bound and replace(first.refutations[0], table=1) == tree.records[0].refutations[0]
     again, where = one.build()
     assert (where == position).all() and (again.op == tree.op).all()

@@ -11,9 +11,11 @@ import torchlean_check as tc
 from torchlean.errors import FileError, TorchLeanError, UsageError
 from torchlean.verify.attack import evolve
 from torchlean.verify.clock import Deadline
-from torchlean.verify.files import verify_files
+from torchlean.verify.files import kept, verify_files
+from torchlean.verify.outcome import Proof
 from torchlean.verify.problem import Files, Problem
 from torchlean.verify.verdict import Status
+from torchlean_check.records import NONE, rules
 
 
 def output_range(weights, lo, hi, count=20_000):
@@ -223,3 +225,18 @@ def test_a_proof_that_the_checker_would_not_read_is_no_verdict(mlp, files, monke
     monkeypatch.setattr("torchlean_check.format.MAX_BODY", 0)
     verdict = verify_files(model, claim, 20.0)
     assert verdict.status.value == "unknown" and "too large" in verdict.reason and verdict.certificate is None
+
+
+def test_planes_are_kept_with_what_has_shares_of_them(mlp, files) -> None:
+    """Tables that no proof reads lose their numbers, but for the planes of those that one reads."""
+    claim = files[1](["-0.5"] * 3, ["0.5"] * 3, 2, ["(assert (>= Y_0 50.0))"])
+    network, _ = tc.load(mlp((3, 4, 2), 0)[1], claim)
+    count = len(network.nodes)
+    one, two, unread = (tc.SlopeTable({3 * count + 2: np.arange(3)}, np.ones(3, np.int16)) for _ in range(3))
+    shares = tc.SlopeTable({5 * count + 2: np.zeros(1, np.int64)}, np.ones(1, np.int16))
+    builder = tc.TreeBuilder()
+    builder.record(0, tc.Record(refutations=(tc.Refutation(0, table=3), tc.Refutation(0, table=-1))))
+    proof = Proof(builder.build()[0], 1, 1)
+    found = kept(network, [one, two, unread, shares], [proof])
+    assert found == [NONE, two, NONE, shares] and rules(network, found) == ("affine", "relu", "planes")
+    assert kept(network, [shares], [Proof.of_one_leaf()]) == [NONE] and rules(network, [NONE]) == ("affine", "relu")

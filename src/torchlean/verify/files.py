@@ -24,7 +24,7 @@ from torchlean_check.kernel import SEMANTICS
 from torchlean_check.network import Curve, Network, Product
 from torchlean_check.packed import Records
 from torchlean_check.process import processors
-from torchlean_check.records import NONE
+from torchlean_check.records import NONE, families, rules
 from torchlean_check.vnnlib_reader import Region
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def verify_files(
                     tables.clear()
                     problems = [problem.over_the_reals(deadline) for problem in problems]
                     proofs = [prove(*each) for each in zip(problems, strategies, strict=True)]
+            tables = kept(network, tables, proofs)
             certificate = write([s.result() for s in sums], said, network.table, tables, proofs, root)
     except Found as found:
         kind = "violated over the reals" if said == "real" else "a float32 execution violates the property"
@@ -112,8 +113,8 @@ def verify_files(
             raise
         return answer(Status.UNKNOWN, f"the device failed: {' '.join(str(problem).split())[:120]}")
     leaves, boxes = sum(p.leaves for p in proofs), sum(p.boxes for p in proofs)
-    return answer(Status.UNSAT, "proved", leaves=leaves, boxes=boxes, certificate=certificate, rules=network.rules,
-                  table=network.table)  # fmt: skip
+    return answer(Status.UNSAT, "proved", leaves=leaves, boxes=boxes, certificate=certificate,
+                  rules=rules(network, tables), table=network.table)  # fmt: skip
 
 
 def plain(data: Bytes, what: str) -> Bytes:
@@ -177,6 +178,13 @@ def prove(problem: Problem, strategy: Strategy) -> Proof:
         raise Stuck(f"{error.what} ({error.where})") from error
 
 
+def kept(network: Network, tables: list[tc.SlopeTable], proofs: list[Proof]) -> list[tc.SlopeTable]:
+    """The tables without the numbers of those that no proof reads."""
+    read = {i for proof in proofs for i in Records.of(proof.tree.records).columns.steps.table.tolist() if i >= 0}
+    read |= families((tables[i] for i in read), len(network.nodes))
+    return [table if i in read else NONE for i, table in enumerate(tables)]
+
+
 def write(
     sums: list[str],
     semantics: str,
@@ -185,7 +193,7 @@ def write(
     proofs: list[Proof],
     root: str,
 ) -> bytes:
-    """The certificate's bytes, without the slopes of tables that no proof reads.
+    """The certificate's bytes.
 
     sums     the digests of the two files
     root     the rule that the proofs' kernels used
@@ -193,7 +201,6 @@ def write(
     """
     from torchlean import __version__
 
-    read = {i for proof in proofs for i in Records.of(proof.tree.records).columns.steps.table.tolist()}
     model, claim = sums
     certificate = tc.Certificate(
         model=model,
@@ -202,7 +209,7 @@ def write(
         root=root,
         writer=f"torchlean {__version__}",
         trees=tuple(p.tree for p in proofs),
-        tables=tuple(slopes if i in read else NONE for i, slopes in enumerate(tables)),
+        tables=tuple(tables),
         table=table,
     )
     try:

@@ -19,10 +19,10 @@ import torchlean_check as tc
 from torchlean.errors import InternalError, TorchLeanError, Unsupported
 from torchlean.verify.crew import Answer, Common, Crew, Part, joined, source_hash
 from torchlean.verify.outcome import Budget, Stuck
-from torchlean.verify.plant import plant
+from torchlean.verify.plant import moved, plant
 from torchlean.verify.problem import Problem
 from torchlean_check.format import digest
-from torchlean_check.records import HOLE, KIND, LEAF, SPLIT
+from torchlean_check.records import HOLE, KIND, LEAF, SPLIT, distinct
 from torchlean_check.tree import Plan
 
 Ints = NDArray[np.int64]
@@ -132,8 +132,9 @@ class _Deal:
         if left is not None and not np.isin(left.nodes, holes).all():
             open_ = np.setdiff1d(left.nodes, holes)
             _refuse(f"{len(open_)} of its leaves not refuted, node {open_[0]} first")
-        ids = plant(self.builder, front.nodes, plan, roots, len(problem.files.tables))
-        problem.files.tables += tables
+        before = len(problem.files.tables)
+        ids = plant(self.builder, front.nodes, plan, roots, before)
+        problem.files.tables += moved(tables, before, len(problem.network.nodes))
         if left is not None:
             self.waiting.append(tc.Front(ids[left.nodes], left.state))
 
@@ -146,7 +147,7 @@ class _Deal:
         if (found.model, found.property, found.semantics, found.root) != self._about or len(found.trees) != 1:
             _refuse("it is about other files, another semantics or another root")
         kernel = self.problem.kernel
-        for table in {id(table.entries): table for table in found.tables}.values():
+        for table in distinct(found.tables):
             for value, entries in table.entries.items():
                 size = kernel.network.places(value)
                 if not (np.diff(entries, prepend=-1) > 0).all() or not (entries < size).all():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean_check.packed import Records
-from torchlean_check.records import DERIVE, EXAMINE, RECORD, SPLIT, SPLIT_AT, SPLIT_CLAUSE, SPLIT_VALUE
+from torchlean_check.records import DERIVE, EXAMINE, RECORD, SPLIT, SPLIT_AT, SPLIT_CLAUSE, SPLIT_VALUE, distinct
 from torchlean_check.tree import Plan
 
 Ints = NDArray[np.int64]
@@ -35,6 +37,15 @@ def plant(builder: tc.TreeBuilder, nodes: Ints, plan: Plan, roots: Ints, tables:
     if len(here):
         builder.record_all(ids[here], _moved(plan.records, tables))
     return ids
+
+
+def moved(tables: Sequence[tc.SlopeTable], before: int, nodes: int) -> list[tc.SlopeTable]:
+    """Tables that stand `before` places further on, as they name planes there.   nodes: how many the network has"""
+    sets = {
+        id(table.entries): {key + before * nodes if key >= 4 * nodes else key: at for key, at in table.entries.items()}
+        for table in distinct(tables)
+    }
+    return [tc.SlopeTable(sets[id(table.entries)], table.slopes) for table in tables]
 
 
 def _split(builder: tc.TreeBuilder, ids: Ints, plan: Plan, nodes: Ints, kind: int) -> tuple[Ints, Ints]:

@@ -15,7 +15,7 @@ from torchlean.verify.boxes import Search, look_at
 from torchlean.verify.budget import OUT_OF_MEMORY, Memory, ran_out
 from torchlean.verify.clock import Deadline, OutOfTime
 from torchlean.verify.crew import Answer, Common, Part, joined, source_hash
-from torchlean.verify.files import read, write
+from torchlean.verify.files import kept, read, write
 from torchlean.verify.outcome import Budget, Found, Proof, Stuck
 from torchlean.verify.problem import Files, Problem
 from torchlean_check.format import digest
@@ -40,7 +40,8 @@ def search_part(common: Common, part: Part) -> Answer:
         boxes = _by_inputs(problem, builder, front) if common.way == "inputs" else _by_neurons(
             problem, builder, front, common)  # fmt: skip
         proof = Proof(builder.build()[0], 0, boxes)
-        made = write(list(sums), common.semantics, kernel.network.table, files.tables, [proof], common.root)
+        tables = kept(kernel.network, files.tables, [proof])
+        made = write(list(sums), common.semantics, kernel.network.table, tables, [proof], common.root)
     except Found as found:
         return Answer(source_hash(), point=found.witness.x)
     except Budget:
