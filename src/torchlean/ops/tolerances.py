@@ -7,7 +7,8 @@ and results flushed or not. `bench/tolerances.py` measures what is used of it: b
 figures with the versions, and no measured use is above 1/2. CUDA's documented errors (CUDA C++ Programming Guide,
 appendix "Mathematical Functions") are at most 4 ulp; an ulp is at most 2^-23 of the result, so that 2^-20 is 8 ulp.
 
-A new function may join the table; a change of an entry makes a new TABLE_ID.
+A new function may join the table; a change of an entry makes a new TABLE_ID, unless it narrows a range within which
+every claim already is (the checker proves that gelu's sums stay below 2^127).
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ TOLERANCES: dict[str, Tolerance] = {
     "atanh": Tolerance(2.0**-125, 2.0**-20, -1.0, 1.0),
     "sigmoid": Tolerance(2.0**-21, 2.0**-20, why="onnxruntime: a clamp at 18, and up to 2^-22.9 before it"),
     "erf": Tolerance(2.0**-124, 2.0**-20),
-    "gelu": Tolerance(2.0**-20, 2.0**-20, why="x (1 + erf(x / sqrt 2)) / 2 cancels for negative x: no relative bound"),
+    "gelu": Tolerance(
+        2.0**-20, 2.0**-20, hi=2.0**126,
+        why="x (1 + erf(x / sqrt 2)) / 2 cancels for negative x: no relative bound; torch with AVX-512 doubles x first",
+    ),
     "gelu_tanh": Tolerance(2.0**-19, 2.0**-20, why="x (1 + tanh(u)) / 2 cancels for negative x: no relative bound"),
     "silu": Tolerance(2.0**-119, 2.0**-20, why="x / (1 + e^-x): e^-x overflows at -88.7"),
     "softplus": Tolerance(2.0**-124, 2.0**-20),
