@@ -1,8 +1,9 @@
 """What a run may use beside time: memory that is kept to, and steps in the place of seconds where a run must repeat.
 
 Memory   The process limits its own data (RLIMIT_DATA), so an allocation too many fails where it is made; the search
-         then halves its batch and goes on. What nothing helps is `unknown`. From outside, the resident memory of the
-         process and of all that it started is watched, for what no limit of the system sees: it is ended then.
+         then halves its batch and goes on, and doubles it again in time. What nothing helps is `unknown`. From outside,
+         the resident memory of the process and of all that it started is watched, for what no limit of the system
+         sees: it is ended then.
 Steps    A search asks the clock what to do next: when to attack, when to change to torch, when to stop refining. Where
          the clock counts steps, the same files, seed and machine give the same tree and the same bytes.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from torchlean.errors import UsageError
@@ -20,6 +21,7 @@ from torchlean.errors import UsageError
 T = TypeVar("T")
 
 OUT_OF_MEMORY = "out of memory"
+CALM = 256  # calls that had room, after which larger batches are tried again: others may have made room
 LEAST = 256 << 20  # bytes; the interpreter, numpy and torch take about 180 MB before the first array
 
 
@@ -29,6 +31,7 @@ class Memory:
 
     limit: int | None = None
     share: float = 1.0
+    calm: int = field(default=0, init=False)  # calls in a row that had room
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < LEAST:
@@ -59,17 +62,30 @@ class Memory:
         Raises   MemoryError where there is nothing to halve
         """
         before = len(tree)
-        try:
-            return call()
-        except (MemoryError, RuntimeError) as problem:
-            if not ran_out(problem):
-                raise
-            if size <= 1 or len(tree) != before:
-                raise MemoryError(str(problem)) from None
-        self.share /= 2
-        if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
-            sys.modules["torch"].cuda.empty_cache()
+        for again in (size <= 1, False):  # with nothing to halve, once more with what is kept for later given back
+            try:
+                found = call()
+            except (MemoryError, RuntimeError) as problem:
+                if not ran_out(problem):
+                    raise
+                if (size <= 1 and not again) or len(tree) != before:
+                    raise MemoryError(str(problem)) from None
+                _give_back()
+                if not again:
+                    break
+            else:
+                self.calm += 1
+                if self.calm % CALM == 0:
+                    self.share = min(1.0, 2 * self.share)
+                return found
+        self.share, self.calm = self.share / 2, 0
         return None
+
+
+def _give_back() -> None:
+    """What the device's allocator keeps, for those beside this process."""
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+        sys.modules["torch"].cuda.empty_cache()
 
 
 def ran_out(problem: BaseException) -> bool:
