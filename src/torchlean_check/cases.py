@@ -138,7 +138,7 @@ def least(
     check(trees.words >= 0, trees.sizes)
     if kernel.threads > 1 and trees.leaves.sum() > MUCH:
         alone = copy(kernel)
-        alone.threads = 1
+        alone.threads, alone.planes = 1, {key: p for key, p in kernel.planes.items() if key in (slopes or {})}
         mine, *others = [
             (alone, state, value, asked[part], _rows(slopes, np.arange(part.start, part.stop)),
              push.take(np.arange(part.start, part.stop)), clause, trees.take(part))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.fused import Fused
 from torchlean.verify.maps import NumpyMaps, TorchMaps
+from torchlean.verify.planes import Edges, Family
 from torchlean.verify.relus import first_multiplier
 from torchlean.verify.walk import Walk
 from torchlean_check.network import Affine, Relu
@@ -62,9 +64,24 @@ def kernel_of(mlp, files):
     return make
 
 
-def dual_of(kernel, kind="numpy"):
-    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
-    neurons = Neurons.of(boxes)
+PLANES = pytest.mark.parametrize("planes", [False, True])
+
+
+def neurons_of(kernel, planes=False, factor=1.0):
+    """The root's boxes and their neurons; with planes of any shares above those of the first layer, if wanted.
+
+    factor   of the error that planes allow for
+    """
+    boxes, family = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}, None
+    if planes:
+        edges = Edges.of(kernel, boxes)
+        edges = replace(edges, error=factor * edges.error)
+        family, _ = Family.of(kernel, edges, np.random.default_rng(9).random(edges.weight.shape), 0)
+    return boxes, Neurons.of(boxes, family=family)
+
+
+def dual_of(kernel, kind="numpy", planes=False, factor=1.0):
+    boxes, neurons = neurons_of(kernel, planes, factor)
     maps = NumpyMaps(kernel.network) if kind == "numpy" else TorchMaps(kernel.network, "cpu")
     return Dual(kernel, boxes, neurons, maps), neurons
 
@@ -90,10 +107,11 @@ def executions(dual, neurons, x, rng):
 
 @pytest.mark.parametrize("name", ["mlp", "residual"])
 @pytest.mark.parametrize("seed", range(4))
-def test_no_execution_that_meets_the_splits_is_below_the_bound(name, seed, kernel_of) -> None:
+@PLANES
+def test_no_execution_that_meets_the_splits_is_below_the_bound(planes, name, seed, kernel_of) -> None:
     rng = np.random.default_rng(seed)
     kernel = kernel_of(name, seed)
-    dual, neurons = dual_of(kernel)
+    dual, neurons = dual_of(kernel, planes=planes, factor=FACTOR)
     for k in dual.charge:
         dual.charge[k] = dual.charge[k] * FACTOR
     assert len(neurons) > 4
@@ -106,7 +124,7 @@ def test_no_execution_that_meets_the_splits_is_below_the_bound(name, seed, kerne
     # Executions with enlarged errors may leave the root's boxes; the relaxation speaks of those that do not.
     inside = ((flat >= neurons.lo) & (flat <= neurons.hi)).all(axis=1)
     rows = rng.standard_normal((3, kernel.network.outputs))
-    alpha, beta = rng.random(side.shape), rng.random(side.shape) * 2 * (side != 0)
+    alpha, beta = rng.random((3, neurons.width)), rng.random(side.shape) * 2 * (side != 0)
     for steps in (0, 12):
         best = dual.maximise(forms(dual, rows), side, alpha, beta, steps, target=np.inf)
         for p in range(3):
@@ -117,15 +135,16 @@ def test_no_execution_that_meets_the_splits_is_below_the_bound(name, seed, kerne
 
 
 @pytest.mark.parametrize("name", ["mlp", "residual"])
-def test_gradients_are_those_of_the_bound(name, kernel_of) -> None:
+@PLANES
+def test_gradients_are_those_of_the_bound(planes, name, kernel_of) -> None:
     """Against differences: the bound is piecewise smooth, so at random slopes and multipliers nearly all entries
     agree."""
     rng = np.random.default_rng(0)
     kernel = kernel_of(name, 1)
-    dual, neurons = dual_of(kernel)
+    dual, neurons = dual_of(kernel, planes=planes)
     side = np.zeros((1, len(neurons)))
     side[0, :3] = 1.0, -1.0, 1.0
-    alpha, beta = rng.random(side.shape), rng.random(side.shape) * (side != 0)
+    alpha, beta = rng.random((1, neurons.width)), rng.random(side.shape) * (side != 0)
     rows = rng.standard_normal((1, kernel.network.outputs))
 
     def value(a, b):
@@ -134,13 +153,16 @@ def test_gradients_are_those_of_the_bound(name, kernel_of) -> None:
     walk = value(alpha, beta)
     found = walk.gradients(dual.center - np.sign(walk.form) * dual.radius)
     assert np.abs(found[0]).max() > 1e-3 and np.abs(found[1]).max() > 1e-4
-    for which in (0, 1):
-        for n in range(len(neurons)):
-            step = np.zeros_like(alpha)
+    if planes:
+        assert np.abs(found[0][0, len(neurons) :]).max() > 1e-3
+    for which, start in enumerate((alpha, beta)):
+        for n in range(start.shape[1]):
+            step = np.zeros_like(start)
             step[0, n] = 1e-7
             if which == 1 and side[0, n] == 0:
                 continue
-            up, down = (value(*((alpha + s, beta), (alpha, beta + s))[which]).total[0] for s in (step, -step))
+            ends = [(alpha, beta + s) if which else (alpha + s, beta) for s in (step, -step)]
+            up, down = (value(*end).total[0] for end in ends)
             assert (up - down) / 2e-7 == pytest.approx(found[which][0, n], abs=1e-5)
 
 
@@ -148,23 +170,25 @@ def side_bounds(dual, neurons, rows, alpha, sign):
     """The bound with each neuron split on this side alone, its multiplier such that the lower line stays as it was."""
     size = len(neurons)
     start = dual.maximise(forms(dual, rows), np.zeros((1, size)), alpha, np.zeros((1, size)), 0)
-    each = first_multiplier(np, alpha[0], start.upper[0], sign)
+    each = first_multiplier(np, alpha[0, :size], start.upper[0], sign)
     given = forms(dual, rows.repeat(size, axis=0)), sign * np.eye(size), alpha.repeat(size, axis=0), np.diag(each)
     return start, dual.maximise(*given, 0).value - start.value[0]
 
 
 @pytest.mark.parametrize("name", ["mlp", "residual"])
 @pytest.mark.parametrize("seed", range(4))
-def test_no_side_of_a_split_gains_more_than_the_minimiser_tells(name, seed, kernel_of) -> None:
+@PLANES
+def test_no_side_of_a_split_gains_more_than_the_minimiser_tells(planes, name, seed, kernel_of) -> None:
     """And as much, where the side keeps the minimiser, as in the first layer some do; nothing, under a lower line."""
     rng = np.random.default_rng(seed)
     kernel = kernel_of(name, seed)
-    dual, neurons = dual_of(kernel)
+    dual, neurons = dual_of(kernel, planes=planes)
     for k in dual.charge:
         dual.charge[k] = dual.charge[k] * FACTOR
-    rows, alpha = rng.standard_normal((1, kernel.network.outputs)), rng.random((1, len(neurons)))
-    found, *told = dual.gains(forms(dual, rows), 0 * alpha, alpha, 0 * alpha)
-    assert found.value == dual.maximise(forms(dual, rows), 0 * alpha, alpha, 0 * alpha, 0).value
+    rows, alpha = rng.standard_normal((1, kernel.network.outputs)), rng.random((1, neurons.width))
+    zero = np.zeros((1, len(neurons)))
+    found, *told = dual.gains(forms(dual, rows), zero, alpha, zero)
+    assert found.value == dual.maximise(forms(dual, rows), zero, alpha, zero, 0).value
     reached = 0
     for sign, most in zip((-1, 1), (gain[0] for gain in told), strict=True):
         start, gain = side_bounds(dual, neurons, rows, alpha, sign)
@@ -185,17 +209,18 @@ def test_optimising_never_loses(kernel_of) -> None:
 
 
 @pytest.mark.parametrize("kind", [NumpyMaps, lambda network: TorchMaps(network, "cpu")])
-def test_slopes_that_are_held_stay_and_multipliers_gain(kind, kernel_of) -> None:
+@PLANES
+def test_slopes_that_are_held_stay_and_multipliers_gain(planes, kind, kernel_of) -> None:
     kernel = kernel_of("mlp", 1)
-    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
-    neurons, maps = Neurons.of(boxes), kind(kernel.network)
+    (boxes, neurons), maps = neurons_of(kernel, planes), kind(kernel.network)
     dual, rng = Dual(kernel, boxes, neurons, maps), np.random.default_rng(0)
     side = np.zeros((6, len(neurons)))
     side[:, :3] = rng.choice([-1.0, 1.0], (6, 3))
     rows = maps.put(np.eye(2)[[0, 1] * 3])
-    given = Forms(kernel.network.output, rows, None, maps.zeros(6)), maps.put(side), maps.put(rng.random(side.shape))
-    before = dual.maximise(*given, 0 * given[2], 0)
-    after = dual.maximise(*given, 0 * given[2], 30, target=np.inf, hold=True)
+    alpha = maps.put(rng.random((6, neurons.width)))
+    given = Forms(kernel.network.output, rows, None, maps.zeros(6)), maps.put(side), alpha, maps.zeros(*side.shape)
+    before = dual.maximise(*given, 0)
+    after = dual.maximise(*given, 30, target=np.inf, hold=True)
     assert np.array_equal(maps.get(after.alpha), maps.get(given[2]))  # bit for bit
     gain = maps.get(after.value) - maps.get(before.value)
     assert (gain >= 0).all() and (gain > 1e-3).any() and (maps.get(after.beta) > 0).any()
@@ -203,20 +228,20 @@ def test_slopes_that_are_held_stay_and_multipliers_gain(kind, kernel_of) -> None
 
 @pytest.mark.parametrize("name", ["mlp", "residual"])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def test_torch_walks_as_numpy_does(name, device, kernel_of) -> None:
+@PLANES
+def test_torch_walks_as_numpy_does(planes, name, device, kernel_of) -> None:
     torch = pytest.importorskip("torch")
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     rng = np.random.default_rng(2)
     kernel = kernel_of(name, 2)
-    dual, neurons = dual_of(kernel)
-    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
-    other = Dual(kernel, boxes, neurons, TorchMaps(kernel.network, device))
+    (boxes, neurons), put = neurons_of(kernel, planes), TorchMaps(kernel.network, device).put
+    kinds = NumpyMaps(kernel.network), TorchMaps(kernel.network, device)
+    dual, other = (Dual(kernel, boxes, neurons, maps) for maps in kinds)
     side = np.zeros((4, len(neurons)))
     side[:, :2] = rng.choice([-1.0, 1.0], (4, 2))
-    alpha, beta = rng.random(side.shape), rng.random(side.shape) * (side != 0)
+    alpha, beta = rng.random((4, neurons.width)), rng.random(side.shape) * (side != 0)
     rows = rng.standard_normal((4, kernel.network.outputs))
-    put = other.maps.put
     mine = dual.maximise(forms(dual, rows), side, alpha, beta, 0)
     theirs = other.maximise(forms(other, rows), put(side), put(alpha), put(beta), 0)
     for name in ("value", "cost", "point"):
@@ -229,15 +254,15 @@ def test_torch_walks_as_numpy_does(name, device, kernel_of) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["mlp", "residual"])
-def test_a_recorded_ascent_is_the_ascent(name, kernel_of, monkeypatch) -> None:
+@PLANES
+def test_a_recorded_ascent_is_the_ascent(planes, name, kernel_of, monkeypatch) -> None:
     """Batches of several sizes through the same recordings, with boxes and clause multipliers of their own."""
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     rng = np.random.default_rng(3)
     kernel = kernel_of(name, 2)
-    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
-    neurons, maps = Neurons.of(boxes), TorchMaps(kernel.network, "cuda")
+    (boxes, neurons), maps = neurons_of(kernel, planes), TorchMaps(kernel.network, "cuda")
     dual, put = Dual(kernel, boxes, neurons, maps), TorchMaps(kernel.network, "cuda").put
     clause = Clause(put(kernel.region.rows_y), None, put(kernel.region.rows_c))
     assert dual.recorder is not None
@@ -245,7 +270,8 @@ def test_a_recorded_ascent_is_the_ascent(name, kernel_of, monkeypatch) -> None:
     for count in (17, 40, 33, 64, 18):
         side = np.zeros((count, len(neurons)))
         side[:, :2] = rng.choice([-1.0, 1.0], (count, 2))
-        start = put(side), put(rng.random(side.shape)), put(0.1 * rng.random(side.shape) * (side != 0))
+        slopes = put(rng.random((count, neurons.width)))
+        start = put(side), slopes, put(0.1 * rng.random(side.shape) * (side != 0))
         rows, nothing = put(rng.standard_normal((count, kernel.network.outputs))), put(np.zeros(count))
         box = put(neurons.lo * rng.random(side.shape)), put(np.tile(neurons.hi, (count, 1)))
         kinds = (0, False, False), (6, False, False), (0, True, True), (6, True, True), (1, True, False)
@@ -271,17 +297,18 @@ def test_a_recorded_ascent_is_the_ascent(name, kernel_of, monkeypatch) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["mlp", "residual"])
-def test_kernels_do_what_plain_operations_do(name, kernel_of) -> None:
+@PLANES
+def test_kernels_do_what_plain_operations_do(planes, name, kernel_of) -> None:
     """Bounds of every value that a relu reads and of the output, with all that a problem may have.
 
-    All but one slope in a thousand: a step is as long for a gradient that hardly differs from 0, whichever side it is.
+    All but one in a hundred numbers of a slope or a charge: a step is as long for a gradient that hardly differs from
+    0, whichever side it is. The bounds themselves agree.
     """
     torch = pytest.importorskip("torch")
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     rng, kernel = np.random.default_rng(3), kernel_of(name, 2)
-    boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}
-    neurons, maps = Neurons.of(boxes), TorchMaps(kernel.network, "cuda")
+    (boxes, neurons), maps = neurons_of(kernel, planes), TorchMaps(kernel.network, "cuda")
     dual, put, region = Dual(kernel, boxes, neurons, maps), maps.put, kernel.region
     if not maps.fused:
         pytest.skip("no triton, or no compiler for it")
@@ -292,7 +319,8 @@ def test_kernels_do_what_plain_operations_do(name, kernel_of) -> None:
     for target, count, steps, own, joined, hold in choices:
         side = np.zeros((count, len(neurons)))
         side[:, :2] = rng.choice([-1.0, 1.0], (count, 2))
-        start = put(side), put(rng.random(side.shape)), put(0.1 * rng.random(side.shape) * (side != 0))
+        slopes = put(rng.random((count, neurons.width)))
+        start = put(side), slopes, put(0.1 * rng.random(side.shape) * (side != 0))
         box = put(neurons.lo * rng.random(side.shape)), put(np.tile(neurons.hi, (count, 1)))
         mask = put(rng.integers(0, 2, (count, len(region.rows_c))).astype(np.float64))
         seed = put(rng.standard_normal((count, kernel.network.nodes[target].size)))
@@ -310,8 +338,8 @@ def test_kernels_do_what_plain_operations_do(name, kernel_of) -> None:
             theirs, ours = (getattr(best, field.name) for best in (plain, mine))
             assert (theirs is None) == (ours is None)
             if theirs is not None:
-                close, least = torch.isclose(theirs, ours, rtol=1e-3, atol=1e-4).double().mean(), 0.999
-                assert close >= (least if steps > 1 and theirs.ndim > 1 else 1.0), (target, steps, field.name)
+                close, least = torch.isclose(theirs, ours, rtol=1e-3, atol=1e-4).double().mean(), 0.99
+                assert close >= (least if steps > 1 and field.name != "value" else 1.0), (target, steps, field.name)
 
 
 @pytest.mark.parametrize("beta", [0.5, 1.0, 100.0])

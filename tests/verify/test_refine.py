@@ -467,7 +467,7 @@ def test_a_box_that_was_trusted_wrongly_is_searched_again(mlp, files, monkeypatc
             cases[0].empty |= spoiled == "empty"
 
     again = neurons.search_below
-    monkeypatch.setattr(neurons, "search_below", lambda *a, **k: mended.append(a[-1]) or again(*a, **k))
+    monkeypatch.setattr(neurons, "search_below", lambda *a, **k: mended.append(a[-2]) or again(*a, **k))
     monkeypatch.setattr(neurons, "forest", lambda *_: NO_TREES)
     monkeypatch.setattr(neurons, "LEAVES", (1,))
     monkeypatch.setattr(Tightening, "_take", cuts)

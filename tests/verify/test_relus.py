@@ -112,7 +112,8 @@ def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypa
     def named(self, found, items):
         out = places(self, found, items)
         upper, alpha = (self.maps.get(a)[items] for a in (found.best.upper, found.best.alpha))
-        slopes = np.where((upper > 0) | ~found.own[items][:, None], units(np, alpha), 0)
+        read = np.concatenate([upper, -upper[:, self.neurons.below_planes]], axis=1) > 0
+        slopes = np.where(read | ~found.own[items][:, None], units(np, alpha), 0)
         assert all((self.problem.files.tables[p].slopes == s).all() for p, s in zip(out.tolist(), slopes, strict=True))
         return out
 

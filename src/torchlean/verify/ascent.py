@@ -29,7 +29,7 @@ class Given:
     """Problems, and where to start.
 
     hold     whether the slopes stay as they are
-    Shapes   side, alpha, beta: [P, U], weight: [P, r] or None, box: [P, U] or [U]
+    Shapes   side, beta: [P, U], alpha: [P, U + K], weight: [P, r] or None, box: [P, U] or [U]
     """
 
     forms: Forms
@@ -45,6 +45,7 @@ class Given:
 class Best:
     """The best bound of each problem, and where it was reached.
 
+    alpha   [P, U + K] slopes, and the shares of planes
     charge  [P] what float32's error boxes take from it: without them it is a bound over the reals
     weight  [P, r] the clause's multipliers, or None
     upper   [P, U] the coefficients on the relus' outputs

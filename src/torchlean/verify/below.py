@@ -10,6 +10,7 @@ import torchlean_check as tc
 from torchlean.verify.clauses import ClauseSearch
 from torchlean.verify.glance import SLACK
 from torchlean.verify.maps import Engine
+from torchlean.verify.planes import Family
 from torchlean.verify.problem import Problem
 from torchlean.verify.relus import STEPS, STEPS_ROOT, Relus
 
@@ -23,11 +24,13 @@ def search_below(
     scales: Mapping[int, float],
     cases: bool,
     trust: bool,
+    family: Family | None = None,
 ) -> int:
     """Close a leaf whose state is the kernel's; how many nodes were bounded.
 
     scales        clause -> the size of its g; what is of no such clause, is tried with a tree at once
     cases, trust  see `ClauseSearch` and `Relus`
+    family        planes that were learned above; None: they are learned here
     Raises        Found, Budget, Stuck, OutOfTime
     """
     other, nodes, clauses = number, 0, np.flatnonzero(state.open[0]).tolist()
@@ -36,6 +39,7 @@ def search_below(
         if len(clauses) > 1:
             alone, other = (int(n[0]) for n in builder.split_clause(other, clause))
         relus = _relus(problem, only(state, clause), engine, trust)
+        relus.raise_planes(family)
         scale, bound = float(problem.slack().max() / SLACK), 0.0
         if clause in scales:
             found = relus.bound(relus.root(alone), STEPS_ROOT)

@@ -4,15 +4,17 @@ For each problem (boxes, split signs, one linear form of a value) the backward w
 concave piecewise in the lower slopes alpha and the multipliers beta, which ascent.py improves.
 
 Only the neurons that the root's boxes leave unstable have slopes, signs and multipliers: they stand in one flat vector,
-relu by relu in the order of the network (`Neurons`). Each problem may have narrower boxes of its own for them.
+relu by relu in the order of the network (`Neurons`). Each problem may have narrower boxes of its own for them. Behind
+the slopes stand the shares of planes (planes.py).
 
-Shapes   P problems, n inputs, U unstable neurons, size_k entries of value k
+Shapes   P problems, n inputs, U unstable neurons, K of them with planes, size_k entries of value k
 Source   Xu et al. 2021, arXiv:2011.13824 (alpha); Wang et al. 2021, arXiv:2103.06624 (beta)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -21,16 +23,19 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.frozen import frozen
-from torchlean.verify.ascent import Ascent, Best, Given, Run, ascend, foresee, schedule
+from torchlean.verify.ascent import Best, Given, Run, ascend, foresee, schedule
 from torchlean.verify.forms import Forms
-from torchlean.verify.fused import Fused, Places
+from torchlean.verify.fused import Places, run_of
 from torchlean.verify.graphs import LEAST, MOST, Recorder
 from torchlean.verify.maps import Maps
+from torchlean.verify.planes import Family, Planes
 from torchlean.verify.walk import Lines
 from torchlean_check.network import Network
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
+NONE: Ints = np.zeros(0, np.int64)
+START = 0.5  # of an upper line: its plane's share
 Boxes = Mapping[int, tuple[F64, F64]]  # value that a relu reads -> (lo, hi), each [size]
 Split = tuple[int, int, int]  # value, entry, side: -1 where z <= 0, +1 where z >= 0
 
@@ -43,6 +48,7 @@ class Neurons:
     index   value that a relu reads -> the flat indices in the value of the neurons of that part
     value, entry   [U]: the value and the index in it of each
     lo, hi  [U]
+    family  planes above some of them, or None    raised   [K] which of the family's are above unstable neurons
     """
 
     at: dict[int, slice]
@@ -51,9 +57,11 @@ class Neurons:
     entry: Ints
     lo: F64
     hi: F64
+    family: Family | None = None
+    raised: Ints = field(default_factory=lambda: NONE)
 
     @staticmethod
-    def of(boxes: Boxes, splits: Sequence[Split] = ()) -> Neurons:
+    def of(boxes: Boxes, splits: Sequence[Split] = (), family: Family | None = None) -> Neurons:
         at, index, start = {}, {}, 0
         for k, (lo, hi) in sorted(boxes.items()):
             undecided = (lo < 0) & (hi > 0)
@@ -73,15 +81,33 @@ class Neurons:
             flat(list(index.values())),
             flat([boxes[k][0][i] for k, i in index.items()]).astype(np.float64),
             flat([boxes[k][1][i] for k, i in index.items()]).astype(np.float64),
+            family,
+            NONE if family is None else np.flatnonzero(np.isin(family.edges.entry, index[family.edges.value])),
         )
 
     def __len__(self) -> int:
         return len(self.value)
 
+    @property
+    def width(self) -> int:
+        """How many slopes there are, with the shares of planes."""
+        return len(self) + len(self.raised)
+
+    @property
+    def below_planes(self) -> Ints:
+        """The positions of those with planes.   Shapes  [K]"""
+        if self.family is None or not len(self.raised):
+            return NONE
+        edges = self.family.edges
+        return self.at[edges.value].start + np.searchsorted(self.index[edges.value], edges.entry[self.raised])
+
     @cached_property
     def entries(self) -> dict[int, Ints]:
-        """Of each value that has any, as slope tables name them."""
-        return {value: index for value, index in self.index.items() if len(index)}
+        """Of each value that has any, as slope tables name them; those with planes at last."""
+        found = {value: index for value, index in self.index.items() if len(index)}
+        if self.family is not None and len(self.raised):
+            found[self.family.key] = self.family.edges.entry[self.raised]
+        return found
 
     def side(self, splits: Sequence[Split]) -> NDArray[np.int8]:
         """-1, +1 or 0 where there is no split.   Shapes  [U]"""
@@ -95,8 +121,8 @@ class Neurons:
         return self.at[value].start + int(np.searchsorted(self.index[value], entry))
 
     def default(self) -> F64:
-        """The slopes that leave the smaller areas.   Shapes  [U]"""
-        return (self.hi > -self.lo).astype(np.float64)
+        """The slopes that leave the smaller areas, and the planes' shares to start from.   Shapes  [U + K]"""
+        return np.concatenate([self.hi > -self.lo, np.full(len(self.raised), START)])
 
 
 class Dual:
@@ -113,6 +139,7 @@ class Dual:
         self.lo, self.hi = put(neurons.lo), put(neurons.hi)
         self.center, self.radius = put(0.5 * (region.lo + region.hi)), put(0.5 * (region.hi - region.lo))
         self.zero, self.one = put(np.zeros(())), put(np.ones(()))
+        self.planes = Planes.of(neurons, maps)
         self.recorder = Recorder(self) if maps.records else None
         self._plans: dict[int, Any] = {}
         self.place: dict[int, Any] = {}  # of a run by kernels
@@ -135,7 +162,8 @@ class Dual:
         """The best bounds after so many steps of ascent.py; it stops when every problem's bound is above `target`.
 
         side    [P, U]: -1 where z <= 0 was split, +1 where z >= 0, else 0
-        alpha, beta   [P, U]: where to start; weight   [P, r]: the same for the clause's multipliers
+        alpha, beta   [P, U + K], [P, U]: where to start, the planes' shares last; weight   [P, r]: the same for the
+                clause's multipliers
         box     lo, hi of the neurons, each [P, U] or [U]; None: the root's
         hold    whether the slopes stay as they are
         """
@@ -146,7 +174,7 @@ class Dual:
 
     def ascent(self, given: Given, lazy: bool = True) -> Run:
         """A run on these problems (ascent.py)."""
-        return Fused(self, given) if self.place and len(given.side) else Ascent(self, given, lazy)
+        return run_of(self, given, lazy)
 
     def plan(self, steps: int) -> Any:
         """The schedule of so many steps, in the arrays of the maps."""

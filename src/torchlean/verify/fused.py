@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean.verify.ascent import NARROW, RATE, WEIGHT_RATE, Best, Given, climb
+from torchlean.verify.ascent import NARROW, RATE, WEIGHT_RATE, Ascent, Best, Given, Run, climb
+from torchlean.verify.planes import Raised
 from torchlean.verify.walk import gains
 from torchlean_check.network import Affine, Network, Relu
 
@@ -63,7 +64,12 @@ class Fused:
 
     def look(self) -> None:
         given, torch = self.given, self.dual.xp
-        self.alpha, self.beta = given.alpha.clone(), given.beta.clone()
+        self.alpha, self.beta = given.alpha[:, : self.neurons].clone().contiguous(), given.beta.clone()
+        lines = self.dual.lines(given.side, given.box)
+        self.raised = Raised.of(self.dual, lines.free, given.alpha)
+        if self.raised is not None:
+            self.raised.share, flat = self.raised.share.clone(), self.raised.planes.flat
+            self.chord, self.over = lines.chord[:, flat], lines.bias[:, flat]
         self.weight = None if given.weight is None else given.weight.clone()
         self.upper, self.pre = torch.zeros_like(self.alpha), torch.zeros_like(self.alpha)
         self.point = torch.empty(self.count, len(self.dual.center), device=self.alpha.device)
@@ -72,6 +78,8 @@ class Fused:
         self.best_alpha = self.alpha if given.hold else self.alpha.clone()
         self.best_beta, self.best_upper = self.beta.clone(), self.upper.clone()
         self.best_weight = None if self.weight is None else self.weight.clone()
+        if self.raised is not None:
+            self.best_share = self.raised.share if given.hold else self.raised.share.clone()
 
     def begin(self, now: Any) -> None:
         torch = self.dual.xp
@@ -82,6 +90,8 @@ class Fused:
         self.moments = [torch.zeros_like(self.alpha) for _ in range(2 if self.given.hold else 4)]
         if self.weight is not None:
             self.weight_moments = torch.zeros_like(self.weight), torch.zeros_like(self.weight)
+        if self.raised is not None:
+            self.share_moments = torch.zeros_like(self.raised.share), torch.zeros_like(self.raised.share)
         self._move(now, keep=False)
 
     def step(self, now: Any) -> None:
@@ -95,7 +105,11 @@ class Fused:
     def gains(self) -> tuple[Any, Any]:
         self.look()
         self._ahead()
-        return gains(self.dual, self.dual.lines(self.given.side, self.given.box), self.upper, self.pre)
+        lines = self.dual.lines(self.given.side, self.given.box)
+        above = lines.chord * self.pre + lines.bias
+        if self.raised is not None and self.raised.above is not None:
+            above[:, self.raised.planes.flat] = self.raised.above
+        return gains(self.dual, lines, self.upper, self.pre, above)
 
     @property
     def best(self) -> Best:
@@ -103,7 +117,10 @@ class Fused:
         if self.neurons:
             lines = self.best_alpha, self.given.side, self.lo, self.hi, self.apart
             self.kernels.cost[self._grid(self.neurons)](*lines, self.best_upper, cost, self.neurons, BLOCK=block)
-        duals = self.best_alpha, self.best_beta, self.best_weight, self.best_upper
+        alpha = self.best_alpha
+        if self.raised is not None:
+            alpha = self.dual.xp.concatenate([alpha, self.best_share], -1)
+        duals = alpha, self.best_beta, self.best_weight, self.best_upper
         return Best(self.value, self.best_charge, *duals, cost, self.best_point)
 
     def _grid(self, size: int) -> tuple[int, int]:
@@ -132,7 +149,17 @@ class Fused:
             if isinstance(node, Relu):
                 source = node.source
                 both = source in dual.places.single
+                raised = self.raised if self.raised is not None and k == self.raised.planes.relu else None
+                if raised is not None:
+                    upper = rows[:, raised.planes.entry]
+                    gain, charge, above = raised.take(upper)
+                    self.total, self.charge = self.total + gain, self.charge + charge
+                    direct = above if direct is None else direct + above
+                    rows = rows.clone()
+                    rows[:, raised.planes.entry] -= raised.weight
                 pending[source] = self._back(source, rows, both, both, relu=True, extra=pending.get(source))
+                if raised is not None:
+                    self.upper[:, raised.planes.flat] = upper
                 done |= {source} if both else set()
             elif isinstance(node, Affine):
                 self.rows[k] = rows
@@ -200,6 +227,11 @@ class Fused:
             self.hi, self.apart, self.upper, self.pre, size, self.neurons, AFFINE=affine,
             KEEP=affine and not (relus and k in dual.places.single), RELU=bool(relus), BLOCK=_block(size),
         )  # fmt: skip
+        if self.raised is not None and self.raised.planes.relu in relus:
+            planes = self.raised.planes
+            self.raised.meet(self.point, self.chord * self.pre[:, planes.flat] + self.over)
+            by_above = self.upper[:, planes.flat] < 0
+            out[:, planes.entry] = self.dual.xp.where(by_above, self.raised.above, out[:, planes.entry])
         values[k] = value
         values.update(dict.fromkeys(relus, out))
 
@@ -216,8 +248,18 @@ class Fused:
                 self.better, self.best_alpha, self.best_beta, self.best_upper, *moments, RATE, rate, row,
                 self.neurons, HOLD=self.given.hold, KEEP=keep, MOVE=now is not None, BLOCK=_block(self.neurons),
             )  # fmt: skip
+        if self.raised is not None and not self.given.hold:
+            self._move_share(self.raised, now, keep)
         if self.weight is not None:
             self._move_weight(values, now, keep)
+
+    def _move_share(self, raised: Raised, now: Any | None, keep: bool) -> None:
+        """The same for the planes' shares."""
+        torch = self.dual.xp
+        if keep:
+            self.best_share[...] = torch.where(self.better[:, None] != 0, raised.share, self.best_share)
+        if now is not None:
+            climb(torch, raised.share, raised.gradient, *self.share_moments, RATE, now, 1)
 
     def _move_weight(self, values: dict[int, Any], now: Any | None, keep: bool) -> None:
         """The same for the clause's multipliers, which are few."""
@@ -232,6 +274,11 @@ class Fused:
         g = g if self.given.forms.own is None else g * self.given.forms.own
         first, second = self.weight_moments
         climb(torch, self.weight, g, first, second, WEIGHT_RATE, now, None)
+
+
+def run_of(dual: Dual, given: Given, lazy: bool = True) -> Run:
+    """By kernels where there are some for the dual's arrays."""
+    return Fused(dual, given) if dual.place and len(given.side) else Ascent(dual, given, lazy)
 
 
 def _block(size: int) -> int:

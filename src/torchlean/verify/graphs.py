@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchlean.frozen import frozen
 from torchlean.verify.ascent import Best, Given, Run, ascend, foresee
+from torchlean.verify.fused import run_of
 
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
@@ -99,7 +100,8 @@ class Recorder:
         return recording
 
     def _record(self, given: Given, steps: int, gains: bool) -> Recording:
-        ascent, now = self.dual.ascent(given, lazy=False), self.torch.ones(3, device=given.side.device)
+        # the run has the proxy as well: recordings end with their dual, and their memory with them
+        ascent, now = run_of(self.dual, given, lazy=False), self.torch.ones(3, device=given.side.device)
         if gains:
             sides: list[Any] = []
             graph = self._graph(lambda: sides.append(ascent.gains()))

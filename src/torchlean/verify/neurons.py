@@ -58,7 +58,7 @@ def prove_by_neurons(problem: Problem) -> Proof:
         ClauseSearch(builder, relus, {clause: scales[clause] for _, clause, _ in some}, worth).run(some)
     def again(number: int, left: tc.State, trust: bool) -> int:
         known, cases = (scales, worth) if trust else ({}, False)
-        return search_below(problem, builder, number, left, engine, known, cases, trust)
+        return search_below(problem, builder, number, left, engine, known, cases, trust, relus.family)
 
     return seal(problem, builder, relus.visited, again)
 
@@ -82,6 +82,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> tuple[Bounded, list[Start], 
         took = deadline.spent - begun
         relus.settle()
         before = _missing(relus, found)
+        relus.raise_planes()
         # what was refuted before derivations is refuted again by the same numbers after them
         found, more = _close(relus)
         refutations += more

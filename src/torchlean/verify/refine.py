@@ -15,15 +15,18 @@ import torchlean_check as tc
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import MARGIN, derive, helps, take
 from torchlean.verify.dual import Dual, Neurons
+from torchlean.verify.facets import learn
 from torchlean.verify.forks import Forks, fork
 from torchlean.verify.forms import Forms
 from torchlean.verify.maps import Engine
+from torchlean.verify.planes import Family
 from torchlean.verify.problem import Problem
 from torchlean.verify.tables import slope_tables
 from torchlean_check.pushes import NO_SPLITS
 from torchlean_check.woven import bounds
 
 STEPS = 16
+LEARNED = 64  # bounds of a value that planes are learned for
 NONE = np.zeros(0, np.int64)
 
 F64 = NDArray[np.float64]
@@ -39,6 +42,7 @@ class Refinement:
     def __init__(self, problem: Problem, state: tc.State, engine: Engine, trust: bool = False) -> None:
         self.problem, self.state, self.engine, self.trust = problem, state, engine, trust
         self.found: list[tc.Derivation] = []
+        self.families: dict[int, Family | None] = {}
 
     def forward(self, share: Deadline, only: Mapping[int, Ints] | None = None, leaves: int = 1) -> None:
         """One pass in the order of the network. What was derived when the time ends, stands.
@@ -66,10 +70,15 @@ class Refinement:
         unstable = unstable if only is None else np.intersect1d(unstable, only)
         if not len(unstable) or share.left < 0 or self.state.empty[0]:
             return
-        neurons = Neurons.of(boxes)
-        dual = Dual(problem.kernel, boxes, neurons, maps)
         entries, signs = np.concatenate([unstable, unstable]), np.repeat([1.0, -1.0], len(unstable))
         width = (hi - lo)[entries]
+        if boxes:
+            some = np.linspace(0, len(entries) - 1, min(LEARNED, len(entries))).astype(np.int64)
+            asked = maps.index(entries[some]), maps.put(signs[some] / width[some])
+            forms = Forms.entries(maps, value, len(lo), *asked)
+            self.families[value] = learn(problem, boxes, (), maps, forms, 0.0, self.families.get(value))
+        neurons = Neurons.of(boxes, family=self.families.get(value))
+        dual = Dual(problem.kernel, boxes, neurons, maps)
         default, memory = neurons.default(), problem.deadline.memory
         start, usual = 0, self.engine.batch(len(neurons))
         while start < len(entries) and not (share.left < 0 or self.state.empty[0]):
@@ -81,7 +90,7 @@ class Refinement:
             nothing = maps.zeros(count, len(neurons))
             asked = maps.index(entry), maps.put(sign / wide)
             forms = Forms.entries(maps, value, len(lo), *asked)
-            given = forms, nothing, maps.put(default) + nothing, nothing
+            given = forms, nothing, maps.put(np.repeat(default[None], count, axis=0)), nothing
             best = memory.attempt(partial(dual.maximise, *given, STEPS, target=np.inf), count)
             if best is None:
                 continue

@@ -27,12 +27,14 @@ from torchlean.verify.ascent import NARROW, Best
 from torchlean.verify.attack import descend
 from torchlean.verify.cases import Case, stacked, states
 from torchlean.verify.dual import Boxes, Dual, Neurons, Split
+from torchlean.verify.facets import learn
 from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.maps import Engine, Maps
 from torchlean.verify.nodes import HOST, Nodes, Queue
 from torchlean.verify.outcome import Budget, Stuck
+from torchlean.verify.planes import Family
 from torchlean.verify.problem import Problem
-from torchlean.verify.tables import multipliers, pushes, slope_tables
+from torchlean.verify.tables import multipliers, on_grid, pushes, slope_tables
 from torchlean_check.cuts import Cuts
 from torchlean_check.packed import Records
 from torchlean_check.pushes import Splits
@@ -129,6 +131,7 @@ class Relus:
         first = np.cumsum(count)[:, None] - count
         self._rows_of = first + np.minimum(np.arange(count.max(initial=1)), count - 1)  # a clause's last one repeated
         self.target = 4 * float(problem.slack().max())
+        self.family: Family | None = None
         self.visited = self._batches = self._source = 0
         self._asked, self._took = 0, 0.0  # leaves that the kernel has seen, and the seconds that it took
         self.settle()
@@ -136,9 +139,17 @@ class Relus:
     def settle(self) -> None:
         """Take the boxes of the state as they are now."""
         boxes: Boxes = {k: (lo[0], hi[0]) for k, (lo, hi) in self.state.boxes.items()}
-        self.boxes, self.neurons = boxes, Neurons.of(boxes, self.splits)
+        self.boxes, self.neurons = boxes, Neurons.of(boxes, self.splits, self.family)
         self.lo, self.hi = self.neurons.lo[None], self.neurons.hi[None]
         self.take_maps()
+
+    def raise_planes(self, family: Family | None = None) -> None:
+        """Have these planes; None: learn some for the open clauses, in the place of those that there are."""
+        if family is None:
+            forms = self._forms(self.maps.index(self._rows(self.root(0))))
+            family = learn(self.problem, self.boxes, self.splits, self.maps, forms, self.target, self.family)
+        self.family = family
+        self.settle()
 
     def take_maps(self) -> None:
         """Work in the engine's arrays."""
@@ -188,7 +199,7 @@ class Relus:
     def _nodes(self, number: Ints, clause: Ints, home: Ints, side: NDArray[np.int8]) -> Nodes:
         alpha = self.maps.put(np.repeat(self.neurons.default()[None], len(number), axis=0))
         host = number, clause, home, 0 * number, self._sources(len(number))
-        return Nodes(*host, self.maps.put(side), alpha, 0 * alpha)
+        return Nodes(*host, self.maps.put(side), alpha, self.maps.zeros(*side.shape))
 
     def _sources(self, count: int) -> Ints:
         """New ones."""
@@ -338,10 +349,9 @@ class Relus:
 
     def _tables(self, found: Bounded, items: Ints) -> list[tc.SlopeTable]:
         """The slopes of some of the bounded nodes. Where others may share them, every one is kept."""
-        maps, xp, i = self.maps, self.maps.xp, self.maps.index(items)
-        own = maps.index(found.own[items])[:, None] > 0
-        upper = xp.where(own, found.best.upper[i], self.dual.one)
-        return slope_tables(self.neurons, maps, found.best.alpha[i], upper)
+        maps, i = self.maps, self.maps.index(items)
+        shared = maps.index(~found.own[items])[:, None] > 0
+        return slope_tables(self.neurons, maps, found.best.alpha[i], found.best.upper[i], shared)
 
     def _agreed(self, found: Bounded, items: Ints) -> Ints:
         """Those of some nodes whose clauses the kernel refutes with the optimised numbers."""
@@ -372,7 +382,8 @@ class Relus:
         value, entry = self.neurons.value[chosen], self.neurons.entry[chosen]
         numbers = builder.split_value(nodes.number[items], value, entry, 0.0)
         i, at = maps.index(items), (maps.count(len(items)), maps.index(chosen))
-        alpha, upper = best.alpha[i], best.upper[i]
+        # held slopes are those of a table: with others a node may close by a hair that the kernel does not find
+        alpha, upper = on_grid(xp, best.alpha[i]), best.upper[i]
         source = np.where(found.own[items], self._sources(len(items)), nodes.source[items])
         parts = []
         for number, sign in zip(numbers, (-1, 1), strict=True):

@@ -21,14 +21,25 @@ def units(xp: Any, alpha: Any) -> Any:
     return xp.asarray(xp.round(inside * UNIT), dtype=xp.int16)
 
 
-def slope_tables(neurons: Neurons, maps: Maps, alpha: Any, upper: Any | None = None) -> list[tc.SlopeTable]:
+def on_grid(xp: Any, alpha: Any) -> Any:
+    """The slopes that a table has for these.   Shapes  any"""
+    return units(xp, alpha) / UNIT
+
+
+def slope_tables(
+    neurons: Neurons, maps: Maps, alpha: Any, upper: Any | None = None, whole: Any | None = None
+) -> list[tc.SlopeTable]:
     """The lower slopes of unstable neurons, a table for each row.
 
-    upper    the coefficients on the relus' outputs: where they are not positive, no slope is read, and 0 packs best
-    Shapes   alpha, upper: [B, U], of these maps
+    upper    the coefficients on the relus' outputs: where they are not positive, no slope is read, and where they are
+             no plane's share; 0 packs best
+    whole    the rows that keep every number
+    Shapes   alpha: [B, U + K], upper: [B, U], whole: [B, 1], of these maps
     """
     if upper is not None:
-        alpha = maps.xp.where(upper > 0, alpha, maps.xp.zeros_like(alpha))
+        read = maps.xp.concatenate([upper, -upper[:, maps.index(neurons.below_planes)]], -1)
+        kept = read > 0 if whole is None else (read > 0) | whole
+        alpha = maps.xp.where(kept, alpha, maps.xp.zeros_like(alpha))
     return [tc.SlopeTable(neurons.entries, row) for row in maps.get(units(maps.xp, alpha))]
 
 

@@ -150,8 +150,9 @@ class Tightening:
                 alpha = default + old * (warm.alpha[i] - default)
                 found.append((alpha, old * warm.beta[i], old * warm.weight[i]))
             elif count:
-                nothing = maps.zeros(count, len(default))
-                found.append((default + nothing, nothing, maps.zeros(count, len(self.rows))))
+                nothing = maps.zeros(count, len(self.relus.neurons))
+                slopes = default + maps.zeros(count, len(default))
+                found.append((slopes, nothing, maps.zeros(count, len(self.rows))))
         alpha, beta, weight = (maps.xp.concatenate(each) for each in zip(*found, strict=True))
         return alpha, beta, weight
 

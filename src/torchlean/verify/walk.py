@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchlean.frozen import frozen
 from torchlean.verify.forms import Forms
+from torchlean.verify.planes import Raised
 from torchlean_check.network import Affine, Relu
 
 if TYPE_CHECKING:
@@ -35,16 +36,16 @@ class Lines:
     free: Any
 
 
-def gains(dual: Dual, lines: Lines, upper: Any, pre: Any) -> tuple[Any, Any]:
+def gains(dual: Dual, lines: Lines, upper: Any, pre: Any, above: Any) -> tuple[Any, Any]:
     """What a bound may gain below and above a split of each neuron, at most, before anything is optimised there.
 
     The slopes and multipliers stay, and the new multiplier leaves the lower line what it was: neurons whose lower line
     is used gain nothing. The bound of a side is at most its form at the minimiser of this bound.
     upper   the coefficients on the relus' outputs      pre   the relus' inputs at the minimiser, by the chosen lines
+    above   the upper lines there
     Shapes  [P, U] each
     """
     used = dual.xp.where(lines.free, -dual.xp.clip(upper, None, 0), dual.zero)
-    above = lines.chord * pre + lines.bias
     return used * above, used * (above - pre)
 
 
@@ -60,7 +61,8 @@ class Walk:
     ) -> None:
         self.dual, self.forms, self.lines, self.side = dual, forms, lines, side
         xp, network, maps, neurons = dual.xp, dual.network, dual.maps, dual.neurons
-        self.below = xp.where(lines.free, alpha, lines.below)
+        self.below = xp.where(lines.free, alpha[:, : len(neurons)], lines.below)
+        self.raised = Raised.of(dual, lines.free, alpha)
         self.upper = xp.zeros_like(self.below)  # coefficients on the relus' outputs
         self.cost = xp.zeros_like(self.below)
         self.rows: dict[int, Any] = {}  # per affine node, the coefficients on its value
@@ -97,9 +99,14 @@ class Walk:
                     a = rows[:, i]
                     plus = xp.clip(a, 0, None)
                     minus = a - plus
-                    lost = minus * lines.bias[:, s]
-                    self.upper[:, s], self.cost[:, s] = a, plus * self._gap(s) - lost
-                    total = total + lost.sum(-1)
+                    self.upper[:, s], self.cost[:, s] = a, plus * self._gap(s) - minus * lines.bias[:, s]
+                    if self.raised is not None and k == self.raised.planes.relu:
+                        slot = self.raised.planes.slot
+                        gain, charge, above = self.raised.take(a[:, slot])
+                        minus[:, slot] -= self.raised.weight
+                        total, self.charge = total + gain, self.charge + charge
+                        direct = above if direct is None else direct + above
+                    total = total + (minus * lines.bias[:, s]).sum(-1)
                     z[:, i] = plus * self.below[:, s] + minus * lines.chord[:, s]
                 add(node.source, z)
             elif isinstance(node, Affine):
@@ -138,6 +145,8 @@ class Walk:
         pre, output = self._forward(point)
         xp = self.dual.xp
         alpha = xp.where(self.lines.free, xp.clip(self.upper, 0, None) * pre, self.dual.zero)
+        if self.raised is not None:
+            alpha = xp.concatenate([alpha, self.raised.gradient], -1)
         out = [alpha, -self.side * pre]
         if self.clause is not None:
             clause = self.clause
@@ -149,7 +158,7 @@ class Walk:
     def gains(self) -> tuple[Any, Any]:
         """See `gains`."""
         pre, _ = self._forward(self.point)
-        return gains(self.dual, self.lines, self.upper, pre)
+        return gains(self.dual, self.lines, self.upper, pre, self.above)
 
     def _forward(self, point: Any) -> tuple[Any, Any]:
         """The chosen lines run forward from a point: the relus' inputs, and the output where a clause reads it.
@@ -158,7 +167,7 @@ class Walk:
         """
         dual, xp, lines = self.dual, self.dual.xp, self.lines
         network, maps, neurons = dual.network, dual.maps, dual.neurons
-        pre = xp.zeros_like(self.below)
+        pre, self.above = xp.zeros_like(self.below), xp.zeros_like(self.below)
         values: dict[int, Any] = {0: point}
         for k, node in enumerate(network.nodes[: self.top + 1]):
             if isinstance(node, Affine):
@@ -174,8 +183,12 @@ class Walk:
                 if s.start < s.stop:
                     i = dual.index[node.source]
                     pre[:, s] = here = z[:, i]
-                    value[:, i] = xp.where(
-                        self.upper[:, s] >= 0, self.below[:, s] * here, lines.chord[:, s] * here + lines.bias[:, s]
-                    )
+                    above = lines.chord[:, s] * here + lines.bias[:, s]
+                    if self.raised is not None and k == self.raised.planes.relu:
+                        slot = self.raised.planes.slot
+                        self.raised.meet(point, above[:, slot])
+                        above[:, slot] = self.raised.above
+                    self.above[:, s] = above
+                    value[:, i] = xp.where(self.upper[:, s] >= 0, self.below[:, s] * here, above)
                 values[k] = value
         return pre, values.get(network.output)
