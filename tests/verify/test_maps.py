@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from torchlean.verify.maps import TorchMaps
+from torchlean.verify.maps import SHARES, Engine, TorchMaps
 from torchlean_check.arith import multiply
 from torchlean_check.conv import Conv
 
@@ -35,3 +35,19 @@ def test_a_convolution_is_the_same_map(stride, rows, width, out) -> None:
     y = rng.integers(-9, 10, (3, 4 * out[0] * out[1])).astype(np.float64)
     assert np.array_equal(maps.get(made.apply(maps.put(x))), conv.apply(x, multiply))
     assert np.array_equal(maps.get(made.transpose(maps.put(y))), conv.transpose(y, multiply))
+
+
+@pytest.mark.parametrize("size", [57, 15_000, 1 << 20])
+def test_batches_of_a_device_fill_the_recordings_that_they_take(size) -> None:
+    """A recording is made for a power of two of problems: a batch of less would pay for what it does not bound."""
+    engine = Engine.__new__(Engine)
+    engine._size, engine.maps = size, TorchMaps.__new__(TorchMaps)
+    for device, memory in (("cuda", 80 << 30), ("cpu", 8 << 30)):
+        engine.maps.device, engine.maps.memory = device, memory
+        for neurons in (1, 300, 2500, 50_000):
+            found = engine.batch(neurons)
+            if device == "cpu":
+                assert 8 <= found <= 256
+            else:
+                each = 4 * (8 * size + 16 * neurons) * SHARES / memory  # of what a batch may take
+                assert found & (found - 1) == 0 and 8 <= found <= 1 << 14 and (found == 8 or found * each <= 2)

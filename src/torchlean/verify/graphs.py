@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
 
 LEAST = 16  # problems: fewer are rare
-MOST = 1 << 23  # problems times neurons: with more, the operations take longer than their launches
+MOST = 1 << 24  # problems times neurons: with more, the operations take longer than their launches
 OFTEN = 4  # times that a shape has come before it is worth a recording
 
 

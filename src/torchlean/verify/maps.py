@@ -387,14 +387,16 @@ class Engine:
     def batch(self, neurons: int) -> int:
         """How many problems to walk at once."""
         if isinstance(self.maps, TorchMaps):
-            each = 4 * (8 * self._size + 16 * neurons)
-            return int(max(8, min(1 << 14 if self.device else 256, self.maps.memory // SHARES // each)))
+            room = int(self.maps.memory // SHARES // (4 * (8 * self._size + 16 * neurons)))
+            if not self.device:
+                return max(8, min(256, room))
+            return min(1 << 14, 1 << (max(8, room) - 1).bit_length())  # recordings are filled up to that anyway
         return int(max(1, min(128, SMALL // max(1, neurons))))
 
 
 PATIENCE = 2.0  # seconds
 SMALL = 12_000  # unstable neurons of all problems that numpy walks together: they stay in the cache
-SHARES = 32  # of the memory, of which a batch may take one
+SHARES = 32  # of the memory, of which a batch may take one; on a device it is filled up, to two at most
 
 
 def _kernels_run() -> bool:
