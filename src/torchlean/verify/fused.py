@@ -65,11 +65,12 @@ class Fused:
     def look(self) -> None:
         given, torch = self.given, self.dual.xp
         self.alpha, self.beta = given.alpha[:, : self.neurons].clone().contiguous(), given.beta.clone()
-        lines = self.dual.lines(given.side, given.box)
-        self.raised = Raised.of(self.dual, lines.free, given.alpha)
-        if self.raised is not None:
-            self.raised.share, flat = self.raised.share.clone(), self.raised.planes.flat
-            self.chord, self.over = lines.chord[:, flat], lines.bias[:, flat]
+        self.raised, planes = None, self.dual.planes
+        if planes is not None:
+            lo, hi = (end[..., planes.flat] for end in given.box)
+            lines = self.dual.lines(given.side[:, planes.flat], (lo, hi))
+            self.raised = Raised(self.dual, planes, given.alpha[:, self.neurons :].clone(), lines.free)
+            self.chord, self.over = lines.chord, lines.bias
         self.weight = None if given.weight is None else given.weight.clone()
         self.upper, self.pre = torch.zeros_like(self.alpha), torch.zeros_like(self.alpha)
         self.point = torch.empty(self.count, len(self.dual.center), device=self.alpha.device)

@@ -232,14 +232,6 @@ class Raised:
         self.above: Any = None
         self.gradient: Any = 0 * share
 
-    @staticmethod
-    def of(dual: Dual, free: Any, alpha: Any) -> Raised | None:
-        """Shapes   free: [P, U], alpha: [P, U + K]"""
-        planes, count = dual.planes, len(dual.neurons)
-        if planes is None:
-            return None
-        return Raised(dual, planes, alpha[:, count:], free[:, planes.flat])
-
     def take(self, upper: Any) -> tuple[Any, Any, Any]:
         """What planes take of coefficients on their relus: the bound's gain, its charge, and its form's.
 

@@ -62,7 +62,9 @@ class Walk:
         self.dual, self.forms, self.lines, self.side = dual, forms, lines, side
         xp, network, maps, neurons = dual.xp, dual.network, dual.maps, dual.neurons
         self.below = xp.where(lines.free, alpha[:, : len(neurons)], lines.below)
-        self.raised = Raised.of(dual, lines.free, alpha)
+        self.raised, planes = None, dual.planes
+        if planes is not None:
+            self.raised = Raised(dual, planes, alpha[:, len(neurons) :], lines.free[:, planes.flat])
         self.upper = xp.zeros_like(self.below)  # coefficients on the relus' outputs
         self.cost = xp.zeros_like(self.below)
         self.rows: dict[int, Any] = {}  # per affine node, the coefficients on its value
