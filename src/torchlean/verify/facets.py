@@ -25,7 +25,7 @@ from torchlean.verify.walk import Walk
 from torchlean_check.rules.planes import known
 
 STEPS, AGAIN = 80, 30  # the latter for planes that were learned before
-RATE = 0.05
+RATE = 0.1
 USED = 0.05  # of an upper line: with a smaller share for every clause, a plane is left out
 
 
