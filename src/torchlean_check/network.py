@@ -311,11 +311,6 @@ class Network:
         object.__setattr__(self, "boxed", tuple(sorted(every)))
         object.__setattr__(self, "lattice", left_to_intervals(self.nodes))
 
-    @property
-    def free(self) -> dict[int, int]:
-        """How many numbers of its own each nonlinear node may have in slope tables: key -> size."""
-        return {key: size for key in range(3 * len(self.nodes)) if (size := self.places(key))}
-
     def places(self, key: int) -> int:
         """How many numbers slope tables may have under a key; 0: it is none. Of n nodes,
 

@@ -54,8 +54,6 @@ def networks(tools):
             (1, 3),
         ),
     )
-
-
     yield (
         "convs alone",
         tools.model_bytes(

@@ -380,7 +380,9 @@ def test_no_execution_is_below_a_bound(tools, part):
         for _ in range(int(graph.rng.integers(0, 3))):
             state = kernel.split(state, graph.rng.integers(0, 4, 1))[int(graph.rng.integers(2))]
         for value in graph.rng.permutation(kernel.network.boxed)[:2].tolist():  # any numbers are sound in a table
-            places = {k: 2 * graph.rng.normal(size=(1, size)) for k, size in kernel.network.free.items()}
+            keys = range(3 * len(kernel.network.nodes))
+            sizes = {k: size for k in keys if (size := kernel.network.places(k))}
+            places = {k: 2 * graph.rng.normal(size=(1, size)) for k, size in sizes.items()}
             asked = [(i, side, ()) for i in range(kernel.network.nodes[value].size) for side in (1, -1)]
             kernel.derive_at(state, value, asked, places)
         found = kernel.bound(state, derive=bool(graph.rng.integers(2)))

@@ -141,8 +141,8 @@ def random_tables(rng, network):
     """Slopes of relus and places of products, for some entries or for none; two tables share their entries."""
 
     def entries():
-        some = [k for k in network.free if rng.random() < 0.7]
-        return {k: np.flatnonzero(rng.random(network.free[k]) < rng.choice([0.0, 0.5, 1.0])) for k in some}
+        some = [k for k in range(3 * len(network.nodes)) if network.places(k) and rng.random() < 0.7]
+        return {k: np.flatnonzero(rng.random(network.places(k)) < rng.choice([0.0, 0.5, 1.0])) for k in some}
 
     first = entries()
     sets = first, first, entries(), {}

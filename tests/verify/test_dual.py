@@ -74,7 +74,7 @@ def neurons_of(kernel, planes=False, factor=1.0):
     """
     boxes, family = {k: (lo[0], hi[0]) for k, (lo, hi) in kernel.start().boxes.items()}, None
     if planes:
-        edges = Edges.of(kernel, boxes)
+        edges = Edges.of(kernel)
         edges = replace(edges, error=factor * edges.error)
         family, _ = Family.of(kernel, edges, np.random.default_rng(9).random(edges.weight.shape), 0)
     return boxes, Neurons.of(boxes, family=family)

@@ -47,7 +47,7 @@ def kernel_of(name, mlp, files):
 
 
 def family_of(kernel, rng, number=0):
-    edges = Edges.of(kernel, boxes_of(kernel))
+    edges = Edges.of(kernel)
     return Family.of(kernel, edges, rng.random(edges.weight.shape) * 1.2 - 0.1, number)
 
 
@@ -63,7 +63,8 @@ def test_the_checker_has_the_planes_of_a_family(name, mlp, files) -> None:
     assert np.array_equal(theirs.a.product(np.eye(len(entry)), every, Rounded()), family.matrix)
     assert (theirs.const >= family.const - 1e-12).all()  # 1e-12: only the checker's is rounded up
     np.testing.assert_allclose(theirs.const, family.const, rtol=1e-9, atol=1e-9)
-    again, shares = family.shares_of(family.edges), family.edges.weight != 0
+    chord = family.edges.chord(boxes_of(kernel))
+    again, shares = family.shares_of(family.edges, chord), family.edges.weight != 0
     _, other = Family.of(kernel, family.edges, again, 1)
     assert np.array_equal(table.slopes, other.slopes) and shares.any()
     assert set(np.unique(table.slopes % int(GRID * 2**14))) == {0} and table.slopes.max() == 2**14
@@ -157,11 +158,15 @@ def test_no_planes_where_no_bound_uses_them(problem_of) -> None:
     assert values[0] > values[1] + 0.05
 
 
-def test_planes_need_a_relu_of_one_map_of_the_inputs(mlp, files) -> None:
+def test_planes_need_a_relu_of_one_map_of_the_inputs(mlp, files, monkeypatch) -> None:
     kernel = kernel_of("residual", mlp, files)
     relu, value, node = first_relu(kernel.network)
     assert kernel.network.nodes[relu].source == value and kernel.network.nodes[value] is node
     boxes = boxes_of(kernel)
-    assert Edges.of(kernel, {k: box for k, box in boxes.items() if k != value}) is None
+    edges = Edges.of(kernel)
+    assert edges.within({k: box for k, box in boxes.items() if k != value}) is None
+    assert np.array_equal(edges.within(boxes).entry, edges.entry)
     stable = boxes | {value: (boxes[value][0] + 100, boxes[value][1] + 100)}
-    assert Edges.of(kernel, stable) is None
+    assert edges.within(stable) is None
+    monkeypatch.setattr("torchlean.verify.planes.MOST", len(edges.entry) * node.size - 1)
+    assert Edges.of(kernel) is None  # too many

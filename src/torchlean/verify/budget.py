@@ -61,25 +61,25 @@ class Memory:
         tree     what the call may have grown: a call that failed after that cannot be repeated
         Raises   MemoryError where there is nothing to halve
         """
-        before = len(tree)
-        for again in (size <= 1, False):  # with nothing to halve, once more with what is kept for later given back
+        before, last = len(tree), False
+        while True:
             try:
                 found = call()
             except (MemoryError, RuntimeError) as problem:
                 if not ran_out(problem):
                     raise
-                if (size <= 1 and not again) or len(tree) != before:
+                if last or len(tree) != before:
                     raise MemoryError(str(problem)) from None
                 _give_back()
-                if not again:
-                    break
-            else:
-                self.calm += 1
-                if self.calm % CALM == 0:
-                    self.share = min(1.0, 2 * self.share)
-                return found
-        self.share, self.calm = self.share / 2, 0
-        return None
+                if size > 1:
+                    self.share, self.calm = self.share / 2, 0
+                    return None
+                last = True  # nothing to halve: once more with what was given back
+                continue
+            self.calm += 1
+            if self.calm % CALM == 0:
+                self.share = min(1.0, 2 * self.share)
+            return found
 
 
 def _give_back() -> None:

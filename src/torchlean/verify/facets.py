@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.verify.ascent import Ascent, Given, climb, schedule
@@ -24,17 +25,20 @@ from torchlean.verify.problem import Problem
 from torchlean.verify.walk import Walk
 from torchlean_check.rules.planes import known
 
+F64 = NDArray[np.float64]
+
 STEPS, AGAIN = 80, 30  # the latter for planes that were learned before
 RATE = 0.1
-USED = 0.05  # of an upper line: with a smaller share for every clause, a plane is left out
+USED = 0.05  # of an upper line: with a smaller share for every bound, a plane is left out
 
 
 class _Facets(Ascent):
     """An ascent in which the planes move as well."""
 
     def __init__(
-        self, kernel: tc.Kernel, dual: Dual, given: Given, edges: Edges, goal: float, start: Family | None
+        self, kernel: tc.Kernel, dual: Dual, given: Given, edges: Edges, goal: float, shares: F64
     ) -> None:
+        """shares: the m to start from, [K, E]"""
         super().__init__(dual, given)
         maps, region = dual.maps, kernel.region
         assert dual.planes is not None
@@ -45,7 +49,7 @@ class _Facets(Ascent):
         ends = self.weight * self.lo, self.weight * self.hi
         self.low, self.high = self.xp.minimum(*ends), self.xp.maximum(*ends)
         self.rows = maps.count(len(edges.entry))[:, None]
-        self.shares = maps.put(edges.chord if start is None else start.shares_of(edges))
+        self.shares = maps.put(shares)
         self.first, self.second = 0 * self.shares, 0 * self.shares
         self.most, self.learned = -np.inf, self.shares
         self._raise()
@@ -82,15 +86,17 @@ def learn(
     before   planes to start from
     """
     kernel, tables = problem.kernel, problem.files.tables
-    edges = Edges.of(kernel, boxes)
+    edges = problem.edges and problem.edges.within(boxes)
     if edges is None:
         return None
-    family, _ = Family.of(kernel, edges, edges.chord, 0)
+    chord = edges.chord(boxes)
+    family, _ = Family.of(kernel, edges, chord, 0)
     neurons = Neurons.of(boxes, splits, family)
     dual, count = Dual(kernel, boxes, neurons, maps), len(forms.bias)
     side, alpha = (np.repeat(a[None], count, axis=0) for a in (neurons.side(splits), neurons.default()))
     start = maps.put(side), maps.put(alpha), maps.zeros(*side.shape), None, (dual.lo, dual.hi)
-    run = _Facets(kernel, dual, Given(forms, *start), edges, goal, before)
+    shares = chord if before is None else before.shares_of(edges, chord)
+    run = _Facets(kernel, dual, Given(forms, *start), edges, goal, shares)
     plan = schedule(STEPS if before is None else AGAIN)
     run.begin(plan[0])
     for now in plan[1:]:

@@ -24,6 +24,7 @@ from torchlean.verify.maps import Maps
 from torchlean_check.arith import Rounded
 from torchlean_check.blocks import Blocks
 from torchlean_check.network import Affine, Network, Relu
+from torchlean_check.records import UNIT
 
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual, Neurons
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-UNIT = 2.0**14  # of shares in tables
+Boxes = Mapping[int, tuple[F64, F64]]
+
 GRID = 2.0**-8  # of the shares m in a certificate
+MOST = 1 << 26  # entries of the neurons' rows: each is written out once, over what the first layer reads and gives
 
 
 @frozen(eq=False)
@@ -42,7 +45,6 @@ class Edges:
     relu, value   the node, and what it reads     entry   [K] entries of the value, rising
     index, weight   [K, E]; what a neuron does not read has weight 0
     bias, error     [K]; error: the most by which an execution's z exceeds w x + b
-    chord           [K, E] the shares m of the chord
     """
 
     relu: int
@@ -52,32 +54,45 @@ class Edges:
     weight: F64
     bias: F64
     error: F64
-    chord: F64
 
     def take(self, which: Ints) -> Edges:
         """Those of some neurons."""
         columns = (getattr(self, f.name)[which] for f in fields(Edges) if f.name not in ("relu", "value"))
         return Edges(self.relu, self.value, *columns)
 
+    def within(self, boxes: Boxes) -> Edges | None:
+        """Those of the neurons that are unstable in these boxes, which stand within the root's."""
+        if self.value not in boxes:
+            return None
+        lo, hi = (end[self.entry] for end in boxes[self.value])
+        which = np.flatnonzero((lo < 0) & (hi > 0))
+        return self.take(which) if len(which) else None
+
+    def chord(self, boxes: Boxes) -> F64:
+        """The shares m of the chords.   Shapes  -> [K, E]"""
+        lo, hi = (end[self.entry] for end in boxes[self.value])
+        return np.repeat((hi / (hi - lo))[:, None], self.index.shape[1], axis=1)
+
     @staticmethod
-    def of(kernel: tc.Kernel, boxes: Mapping[int, tuple[F64, F64]]) -> Edges | None:
-        """Those of the unstable neurons; None where no relu reads the inputs by one map."""
+    def of(kernel: tc.Kernel) -> Edges | None:
+        """Those of the neurons that the root leaves unstable; None where no relu reads the inputs by one map, or where
+        so many do that planes above them would fill the memory.
+        """
         found = first_relu(kernel.network)
-        if found is None or found[1] not in boxes:
+        if found is None:
             return None
         relu, value, node = found
-        lo, hi = boxes[value]
+        lo, hi = (end[0] for end in kernel.start().boxes[value])
         entry = np.flatnonzero((lo < 0) & (hi > 0))
-        if not len(entry):
+        if not 0 < len(entry) * max(node.size, kernel.network.inputs) <= MOST:
             return None
         rows = np.zeros((len(entry), node.size))
         rows[np.arange(len(entry)), entry] = 1.0
         weight = node.terms[0][0].transpose(rows, Rounded().product)
         most = max(1, int((weight != 0).sum(axis=1).max()))
         index = np.sort(np.argsort(weight == 0, axis=1, kind="stable")[:, :most], axis=1)
-        chord = np.repeat((hi / np.maximum(hi - lo, 1e-300))[entry, None], most, axis=1)
         weight, bias = np.take_along_axis(weight, index, axis=1), node.bias[entry]
-        return Edges(relu, value, entry, index, weight, bias, kernel.charges[value].kappa[entry], chord)
+        return Edges(relu, value, entry, index, weight, bias, kernel.charges[value].kappa[entry])
 
 
 def first_relu(network: Network) -> tuple[int, int, Affine] | None:
@@ -108,10 +123,10 @@ class Family:
     def of(kernel: tc.Kernel, edges: Edges, shares: F64, number: int) -> tuple[Family, tc.SlopeTable]:
         """The family with these shares, and its table.   Shapes  shares: [K, E]"""
         network, region = kernel.network, kernel.region
-        units = np.rint(np.clip(shares, 0, 1) / GRID) * (GRID * UNIT)
-        a = (units / UNIT * edges.weight).astype(np.float32).astype(np.float64)
+        units = np.rint(np.clip(shares, 0, 1) / GRID) * (GRID / UNIT)
+        a = (units * UNIT * edges.weight).astype(np.float32).astype(np.float64)
         matrix = np.zeros((len(a), network.inputs))
-        np.add.at(matrix, (np.arange(len(a))[:, None], edges.index), a)
+        np.put_along_axis(matrix, edges.index, a, axis=1)
         const = constants(np, edges.weight, a, edges.bias + edges.error, region.lo[edges.index], region.hi[edges.index])
         row, column = np.nonzero(edges.weight)  # rising: rows of one neuron, inputs in order
         count = len(network.nodes)
@@ -119,9 +134,9 @@ class Family:
         table = tc.SlopeTable({3 * count + edges.relu: at}, units[row, column].astype(np.int16))
         return Family(edges, number, (4 + number) * count + edges.relu, matrix, const), table
 
-    def shares_of(self, edges: Edges) -> F64:
-        """The shares m of other neurons, those of the chord where it has none.   Shapes  -> [K, E]"""
-        found, mine = edges.chord.copy(), np.isin(edges.entry, self.edges.entry)
+    def shares_of(self, edges: Edges, chord: F64) -> F64:
+        """The shares m of other neurons, those of the chord where it has none.   Shapes  chord: [K, E] -> [K, E]"""
+        found, mine = chord.copy(), np.isin(edges.entry, self.edges.entry)
         place, weight = np.searchsorted(self.edges.entry, edges.entry[mine]), edges.weight[mine]
         a = self.matrix[place[:, None], edges.index[mine]]
         found[mine] = np.where(weight == 0, 0.0, a / np.where(weight == 0, 1.0, weight))

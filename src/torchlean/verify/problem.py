@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from torchlean.verify.clock import Deadline
 from torchlean.verify.glance import quick_rule, slack, usual_rule
 from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.outcome import Found
+from torchlean.verify.planes import Edges
 from torchlean.verify.witness import Replay
 from torchlean_check.gzipped import Bytes
 from torchlean_check.network import Network
@@ -110,6 +112,11 @@ class Problem:
         if self._real is None:
             self._real = tc.Kernel(self.network, self.region, semantics="real", root=self.root)
         return self._real
+
+    @cached_property
+    def edges(self) -> Edges | None:
+        """The first layer, where planes may stand above it: read once, for all searches of the region."""
+        return Edges.of(self.kernel)
 
     @property
     def varying(self) -> NDArray[np.intp]:
