@@ -19,9 +19,9 @@ from torchlean.errors import UsageError
 from torchlean.verify import command, dual, forks, inputs
 from torchlean.verify.boxes import Search
 from torchlean.verify.budget import CALM, LEAST, Memory, ran_out, resident
-from torchlean.verify.clauses import Forest
 from torchlean.verify.clock import STEP, Deadline, OutOfTime, Steps
 from torchlean.verify.files import verify_files
+from torchlean.verify.forest import Forest
 from torchlean.verify.verdict import Status, Verdict
 
 Claim = tuple[bytes, bytes]
@@ -98,7 +98,7 @@ def test_trees_of_hidden_bounds_halve_their_batch(deep: Claim, module: str, monk
     monkeypatch.setattr(f"torchlean.verify.{module}.fork", call)
     if module == "tighten":
         monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
-        monkeypatch.setattr("torchlean.verify.neurons.forest", lambda *_: Forest(tc.TreeBuilder(), [], [], {}))
+        monkeypatch.setattr("torchlean.verify.forest.grow", lambda *_: Forest(tc.TreeBuilder(), [], [], {}))
     deadline = Deadline(60)
     verdict = verify_files(*deep, deadline=deadline, workers=1, strategy="neurons")
     assert verdict.status is Status.UNSAT and tc.check(*deep, verdict.certificate).status == "valid"

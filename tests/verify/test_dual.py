@@ -266,7 +266,7 @@ def test_a_recorded_ascent_is_the_ascent(planes, name, kernel_of, monkeypatch) -
     dual, put = Dual(kernel, boxes, neurons, maps), TorchMaps(kernel.network, "cuda").put
     clause = Clause(put(kernel.region.rows_y), None, put(kernel.region.rows_c))
     assert dual.recorder is not None
-    monkeypatch.setattr("torchlean.verify.graphs.OFTEN", 2)
+    monkeypatch.setattr("torchlean.verify.graphs.LEAST", 16)
     for count in (17, 40, 33, 64, 18):
         side = np.zeros((count, len(neurons)))
         side[:, :2] = rng.choice([-1.0, 1.0], (count, 2))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean.verify import clauses, neurons
+from torchlean.verify import advance, forest, neurons
+from torchlean.verify.advance import _dearest
 from torchlean.verify.cases import Case, Start, states
-from torchlean.verify.clauses import Forest, _dearest
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import GAIN, MARGIN, STABLE, derive, helps
 from torchlean.verify.dual import Dual, Neurons
@@ -24,7 +26,8 @@ from torchlean.verify.tighten import Tightening
 from torchlean.verify.walk import Walk
 
 SIZES = (24, 12, 12, 12, 2)
-NO_TREES = Forest(tc.TreeBuilder(), [], [], {})
+NO_TREES = forest.Forest(tc.TreeBuilder(), [], [], {})
+NO_FOREST = SimpleNamespace(grow=lambda *_: NO_TREES)
 
 
 def problem_of(mlp, files, seed, top):
@@ -192,7 +195,7 @@ def test_boxes_over_cases_prove_at_the_root_what_slopes_alone_do_not(mlp, files,
         bounds.append(bound_of(problem, state))
     between = f"{10.0 - sum(bounds) / 2:.6f}"  # a bound is as much larger as the threshold is
     assert bounds[1] > bounds[0] + 0.01
-    monkeypatch.setattr(neurons, "forest", lambda *_: NO_TREES)
+    monkeypatch.setattr(neurons, "forest", NO_FOREST)
     proof = prove_by_neurons(problem_of(mlp, files, 1, between))
     assert len(proof.tree.op) == 1 and any(b.cases for d in proof.tree.records[0].derivations for b in d.bounds or ())
     monkeypatch.setattr(neurons, "LEAVES", (1,))
@@ -385,10 +388,9 @@ def test_the_dearest_neurons_are_the_fewest_with_a_share_of_the_cost() -> None:
 
 def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, monkeypatch) -> None:
     """Without small trees, every open node is tightened before it is split; the search replays what it found."""
-    monkeypatch.setattr("torchlean.verify.clauses.forest", lambda *_: NO_TREES)
-    monkeypatch.setattr("torchlean.verify.neurons.forest", lambda *_: NO_TREES)
+    monkeypatch.setattr("torchlean.verify.forest.grow", NO_FOREST.grow)
     monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
-    monkeypatch.setattr("torchlean.verify.clauses.LEAVES_ROOT", 1)
+    monkeypatch.setattr("torchlean.verify.advance.LEAVES_ROOT", 1)
     problem = problem_of(mlp, files, 1, f"{1.1 * greatest(mlp, 1):.4f}")
     proof = prove_by_neurons(problem)
     assert proof.leaves > 10
@@ -427,8 +429,8 @@ def test_passes_at_the_root_end_where_they_bring_little(mlp, files, monkeypatch,
 
 @pytest.mark.parametrize(
     ("device", "worth", "most", "balance"),
-    [(False, 0.3, clauses.MOST_NODES_HOST, BALANCE), (False, -9.0, clauses.MOST_NODES_HOST, BALANCE),
-     (True, 0.3, clauses.MOST_NODES, clauses.STEEP), (True, -9.0, clauses.MOST_NODES_CASES, BALANCE)],
+    [(False, 0.3, advance.MOST_HOST, BALANCE), (False, -9.0, advance.MOST_HOST, BALANCE),
+     (True, 0.3, forest.MOST, advance.STEEP), (True, -9.0, advance.MOST_CASES, BALANCE)],
 )  # fmt: skip
 def test_trees_of_cases_are_small_on_the_host(mlp, files, monkeypatch, device, worth, most, balance) -> None:
     """Where hidden neurons have no trees of their own (a pass must bring more than 30 %), and where they have."""
@@ -442,8 +444,8 @@ def test_trees_of_cases_are_small_on_the_host(mlp, files, monkeypatch, device, w
         raise Ended
 
     monkeypatch.setattr(Engine, "device", property(lambda _: device))
-    monkeypatch.setattr(neurons, "forest", lambda *_: NO_TREES)
-    monkeypatch.setattr(clauses, "forest", tried)
+    monkeypatch.setattr(neurons, "forest", NO_FOREST)
+    monkeypatch.setattr(forest, "grow", tried)
     monkeypatch.setattr(neurons, "LEAVES", (neurons.FIRST,))
     monkeypatch.setattr(neurons, "WORTH", worth)
     monkeypatch.setattr(Refinement, "forward", lambda *_, **__: None)
@@ -468,7 +470,7 @@ def test_a_box_that_was_trusted_wrongly_is_searched_again(mlp, files, monkeypatc
 
     again = neurons.search_below
     monkeypatch.setattr(neurons, "search_below", lambda *a, **k: mended.append(a[-2]) or again(*a, **k))
-    monkeypatch.setattr(neurons, "forest", lambda *_: NO_TREES)
+    monkeypatch.setattr(neurons, "forest", NO_FOREST)
     monkeypatch.setattr(neurons, "LEAVES", (1,))
     monkeypatch.setattr(Tightening, "_take", cuts)
     problem = problem_of(mlp, files, 1, f"{1.2 * greatest(mlp, 1):.4f}")

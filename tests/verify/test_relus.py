@@ -13,7 +13,6 @@ from torchlean.verify import verify_files
 from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Engine, NumpyMaps, TorchMaps
 from torchlean.verify.nodes import Nodes, Queue
-from torchlean.verify.outcome import Budget, Stuck
 from torchlean.verify.relus import BALANCE, Relus, worth
 from torchlean.verify.tables import multipliers, units
 from torchlean_check.onnx_reader import read_network
@@ -38,7 +37,7 @@ def trees_alone(monkeypatch):
     """Clause by clause from the start, a tree at once, and no box is tightened."""
     monkeypatch.setattr("torchlean.verify.neurons.SMALL", 0)
     monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
-    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
+    monkeypatch.setattr("torchlean.verify.advance.NEAR", 1e9)
     monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
 
 
@@ -59,7 +58,7 @@ def test_what_the_search_trusted_wrongly_is_searched_again(mlp, files, monkeypat
     monkeypatch.setattr(Relus, "refute", lambda *a, **k: seen.clear() or refute(*a, **k))
     monkeypatch.setattr(Relus, "_agreed", sees)
     monkeypatch.setattr(Relus, "_multipliers", spoils)
-    monkeypatch.setattr("torchlean.verify.clauses.NEAR", 1e9)
+    monkeypatch.setattr("torchlean.verify.advance.NEAR", 1e9)
     monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
     monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
     kernel = tc.Kernel.__init__
@@ -136,14 +135,14 @@ def test_few_neurons_are_tried_and_the_best_is_nearly_always_among_them(mlp, fil
     """What is split is what would be if all were tried; of the few, none is stable or split already."""
     own, same = Relus._choose, []
 
-    def choose(self, found, items):
-        chosen = own(self, found, items)
+    def choose(self, found, items, cost):
+        chosen = own(self, found, items, cost)
         if len(items):
             side = np.asarray(self.maps.get(found.nodes.side))[items, chosen]
             assert (side == 0).all() and (self.neurons.lo[chosen] < 0).all() and (self.neurons.hi[chosen] > 0).all()
             with monkeypatch.context() as setting:
                 setting.setattr("torchlean.verify.relus.CANDIDATES", len(self.neurons))
-                same.extend((own(self, found, items) == chosen).tolist())
+                same.extend((own(self, found, items, cost) == chosen).tolist())
         return chosen
 
     monkeypatch.setattr(Relus, "_choose", choose)
@@ -159,8 +158,8 @@ def test_a_bound_that_uses_no_chord_is_optimised_and_not_split(seed, mlp, files,
     """No split can help it: the neurons that are split have chords in use."""
     own, upper = Relus._choose, []
 
-    def choose(self, found, items):
-        chosen = own(self, found, items)
+    def choose(self, found, items, cost):
+        chosen = own(self, found, items, cost)
         upper.extend(np.asarray(self.maps.get(found.best.upper))[items, chosen].tolist())
         return chosen
 
@@ -198,7 +197,7 @@ def test_what_a_tree_closed_before_it_was_given_up_is_kept(mlp, files, monkeypat
     monkeypatch.setattr("torchlean.verify.relus.TRIAL", 8)
     monkeypatch.setattr("torchlean.verify.relus._given_up", lambda used, closed: closed > 0.6)
     trees_alone(monkeypatch)
-    monkeypatch.setattr("torchlean.verify.clauses.REST", 4)
+    monkeypatch.setattr("torchlean.verify.forest.REST", 4)
     monkeypatch.setattr(Engine, "batch", lambda *_: 4)
     model, claim = claim_of(mlp, files, 1, 1.3)
     verdict = verify_files(model, claim, 300.0, strategy="neurons")
@@ -207,19 +206,25 @@ def test_what_a_tree_closed_before_it_was_given_up_is_kept(mlp, files, monkeypat
     assert sum(bool(left) for _, left in cuts) >= 1 and all(len(left) <= 4 for _, left in cuts)
 
 
-@pytest.mark.parametrize("problem", [Budget(), Stuck("no split")])
-def test_a_node_that_no_split_helps_is_a_case_of_its_own(mlp, files, monkeypatch, problem) -> None:
+@pytest.mark.parametrize("why", ["_beyond", "_decided"])
+def test_a_node_that_no_split_helps_is_a_case_of_its_own(mlp, files, monkeypatch, why) -> None:
     """The boxes that its tree has may be at fault: neither the tree nor float32 is given up for it."""
-    own, refused = Relus.children, []
+    own, halves, refused = getattr(Relus, why), Relus._halves, []
+    depth = [np.zeros(0, np.int64)]
 
-    def children(self, builder, found, items):
-        if not refused and (found.nodes.depth[items] == 2).any():
-            if len(items) == 1:
-                refused.append(items)
-            raise problem
-        return own(self, builder, found, items)
+    def seen(self, builder, found, items):
+        depth[0] = found.nodes.depth[items]
+        return halves(self, builder, found, items)
 
-    monkeypatch.setattr(Relus, "children", children)
+    def helps(self, *given):
+        lost, deep = own(self, *given), np.flatnonzero(depth[0] == 2)
+        if not refused and len(deep):
+            refused.append(len(depth[0]))
+            lost[deep[0]] = True
+        return lost
+
+    monkeypatch.setattr(Relus, "_halves", seen)
+    monkeypatch.setattr(Relus, why, helps)
     trees_alone(monkeypatch)
     model, claim = claim_of(mlp, files, 1, 1.3)
     verdict = verify_files(model, claim, 300.0, strategy="neurons")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 OUT_OF_MEMORY = "out of memory"
 CALM = 256  # calls that had room, after which larger batches are tried again: others may have made room
+recording = threading.Lock()  # held while operations of a device are recorded or repeated: it frees nothing then
 LEAST = 256 << 20  # bytes; the interpreter, numpy and torch take about 180 MB before the first array
 
 
@@ -85,7 +87,8 @@ class Memory:
 def _give_back() -> None:
     """What the device's allocator keeps, for those beside this process."""
     if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
-        sys.modules["torch"].cuda.empty_cache()
+        with recording:
+            sys.modules["torch"].cuda.empty_cache()
 
 
 def ran_out(problem: BaseException) -> bool:

@@ -26,7 +26,7 @@ from torchlean.frozen import frozen
 from torchlean.verify.ascent import Best, Given, Run, ascend, foresee, schedule
 from torchlean.verify.forms import Forms
 from torchlean.verify.fused import Places, run_of
-from torchlean.verify.graphs import LEAST, MOST, Recorder
+from torchlean.verify.graphs import MOST, Recorder
 from torchlean.verify.maps import Maps
 from torchlean.verify.planes import Family, Planes
 from torchlean.verify.walk import Lines
@@ -201,9 +201,8 @@ class Dual:
         return foresee(self.ascent(given))
 
     def _recorder(self, given: Given) -> Recorder | None:
-        """Where so many problems are worth a recording."""
-        count = len(given.side)
-        return self.recorder if count >= LEAST and count * len(self.neurons) <= MOST else None
+        """Where there are problems, and not too many to be worth a recording."""
+        return self.recorder if 0 < len(given.side) * len(self.neurons) <= MOST else None
 
     def lines(self, side: Any, box: tuple[Any, Any] | None = None) -> Lines:
         """The lines of every neuron where these splits and boxes hold; None: the root's boxes."""

@@ -9,20 +9,24 @@ from __future__ import annotations
 import gc
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from torchlean.frozen import frozen
 from torchlean.verify.ascent import Best, Given, Run, ascend, foresee
+from torchlean.verify.budget import recording
 from torchlean.verify.fused import run_of
 
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
 
-LEAST = 16  # problems: fewer are rare
+LEAST = 256  # problems: fewer take as long
 MOST = 1 << 24  # problems times neurons: with more, the operations take longer than their launches
-OFTEN = 4  # times that a shape has come before it is worth a recording
+OFTEN = 2  # times that a shape without steps has come before it is worth a recording: one with steps is at once
+ROOM = 8  # of the memory: where less than one part of so many is free, what the allocator keeps is given back first
 
 
 @frozen(eq=False)
@@ -46,58 +50,71 @@ class Recorder:
 
     def __init__(self, dual: Dual) -> None:
         self.dual, self.torch = weakref.proxy(dual), dual.xp
-        self.kept: dict[tuple[object, ...], Recording] = {}
+        self.kept: dict[tuple[object, ...], Recording | None] = {}
         self.seen: Counter[tuple[object, ...]] = Counter()
-        self.pool, self.failed = self.torch.cuda.graph_pool_handle(), False
+        self.pool, self._done = self.torch.cuda.graph_pool_handle(), self.torch.cuda.Event()
 
     def ascend(self, given: Given, steps: int, target: float) -> Best:
         """See `torchlean.verify.ascent.ascend`."""
-        recording = self._recording(given, steps)
-        if recording is None:
-            return ascend(self.dual.ascent(given), self.dual.plan(steps), target)
-        self._run(recording, steps, target, len(given.side))
-        return _copied(recording, len(given.side))
+        with self._turn():
+            kept = self._recording(given, steps)
+            if kept is not None:
+                self._run(kept, steps, target, len(given.side))
+                return _copied(kept, len(given.side))
+        return ascend(self.dual.ascent(given), self.dual.plan(steps), target)
 
     def gains(self, given: Given) -> tuple[Best, Any, Any]:
         """See `torchlean.verify.dual.Dual.gains`."""
-        recording, count = self._recording(given, 0, gains=True), len(given.side)
-        if recording is None:
-            return foresee(self.dual.ascent(given))
-        recording.begin.replay()
-        low, high = (a[:count].clone() for a in recording.sides)
-        return _copied(recording, count), low, high
+        with self._turn():
+            kept, count = self._recording(given, 0, gains=True), len(given.side)
+            if kept is not None:
+                kept.begin.replay()
+                low, high = (a[:count].clone() for a in kept.sides)
+                return _copied(kept, count), low, high
+        return foresee(self.dual.ascent(given))
 
-    def _run(self, recording: Recording, steps: int, target: float, count: int) -> None:
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Recordings work in the same memory: one at a time, and each after what the last one left was copied out."""
+        cuda = self.torch.cuda
+        with recording:
+            cuda.current_stream().wait_event(self._done)
+            try:
+                yield
+            finally:
+                self._done.record(cuda.current_stream())
+
+    def _run(self, kept: Recording, steps: int, target: float, count: int) -> None:
         if steps == 0:
-            recording.begin.replay()
+            kept.begin.replay()
             return
         plan = self.dual.plan(steps)
-        recording.now.copy_(plan[0])
-        recording.begin.replay()
+        kept.now.copy_(plan[0])
+        kept.begin.replay()
         for t in range(1, steps):
-            if target < float("inf") and bool((recording.ascent.value[:count] > target).all()):
+            if target < float("inf") and bool((kept.ascent.value[:count] > target).all()):
                 return
-            recording.now.copy_(plan[t])
-            recording.step.replay()
-        recording.finish.replay()
+            kept.now.copy_(plan[t])
+            kept.step.replay()
+        kept.finish.replay()
 
     def _recording(self, given: Given, steps: int, gains: bool = False) -> Recording | None:
-        """The one for these shapes, with what is given; None where they are rare."""
+        """The one for these shapes, with what is given; None where there is none, or not yet."""
         forms = given.forms
         rows = max(LEAST, 1 << (len(given.side) - 1).bit_length())
         optional = forms.direct is None, forms.own is None, given.weight is None, given.box[0].ndim
         key = (rows, forms.target, id(forms.clause), *optional, steps == 0, given.hold, gains)
         self.seen[key] += 1
-        if key not in self.kept and self.seen[key] >= OFTEN and not self.failed:
+        if key not in self.kept and (steps or self.seen[key] >= OFTEN):
             try:
                 self.kept[key] = self._record(_room(given, rows), steps, gains)
             except RuntimeError:  # no memory for it, or an operation that this device cannot record
-                self.failed = True
-        recording = self.kept.get(key)
-        if recording is not None:
-            for own, new in zip(_arrays(recording.ascent.given), _arrays(given), strict=True):
+                self.kept[key] = None
+        kept = self.kept.get(key)
+        if kept is not None:
+            for own, new in zip(_arrays(kept.ascent.given), _arrays(given), strict=True):
                 own[: len(new)].copy_(new)
-        return recording
+        return kept
 
     def _record(self, given: Given, steps: int, gains: bool) -> Recording:
         # the run has the proxy as well: recordings end with their dual, and their memory with them
@@ -114,14 +131,17 @@ class Recorder:
     def _graph(self, call: Callable[[], object]) -> Any:
         """The call's operations, recorded; they run once before, since libraries set themselves up in a first call."""
         cuda = self.torch.cuda
-        aside, graph = cuda.Stream(), cuda.CUDAGraph()
+        aside, graph = _aside(), cuda.CUDAGraph()
         aside.wait_stream(cuda.current_stream())
         with cuda.stream(aside):
             call()
-            cuda.synchronize()
+            aside.synchronize()
+            free, total = cuda.mem_get_info()
+            if free < total // ROOM:  # a recording cannot have what the allocator keeps
+                cuda.empty_cache()
             collects = gc.isenabled()
             gc.disable()  # what is freed meanwhile may not call the device
-            graph.capture_begin(pool=self.pool)
+            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
             try:
                 call()
             finally:
@@ -132,9 +152,18 @@ class Recorder:
         return graph
 
 
-def _copied(recording: Recording, count: int) -> Best:
+@cache
+def _aside() -> Any:
+    """The stream of all recordings: the default one cannot be recorded. The allocator keeps what each once used."""
+    import torch
+
+    cuda: Any = torch.cuda
+    return cuda.Stream()
+
+
+def _copied(kept: Recording, count: int) -> Best:
     """What was found for the first problems."""
-    found = recording.ascent.best
+    found = kept.ascent.best
     columns = (getattr(found, f.name) for f in fields(Best))
     return Best(*(None if a is None else a[:count].clone() for a in columns))
 

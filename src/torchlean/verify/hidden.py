@@ -65,10 +65,10 @@ def _value(problem: Problem, state: tc.State, maps: TorchMaps, value: int, share
             continue
         at += count
         gained = np.flatnonzero(maps.get(best[0]) > old[part] + GAIN)
-        known = problem.files.tables
+        tables = problem.files.add(slope_tables(best[1], gained)).tolist()
         bounds = [
-            tc.Bound(int(entry[part][j]), int(sign[part][j]), (), len(known) + n) for n, j in enumerate(gained.tolist())
+            tc.Bound(int(entry[part][j]), int(sign[part][j]), (), table)
+            for j, table in zip(gained.tolist(), tables, strict=True)
         ]
-        known += slope_tables(best[1], gained)
         found += derive(problem, state, value, bounds)
     return found

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -70,6 +72,15 @@ class Maps(Protocol):
     def order(self, array: Any) -> Any:
         """What sorts an array: equal ones stay in their order, what is no number comes last.   Shapes  [P] -> [P]"""
 
+    def apart(self) -> Callable[[], AbstractContextManager[object]]:
+        """Contexts in which operations stand in a line of their own."""
+
+    def together(self) -> AbstractContextManager[object]:
+        """A context in which several threads compute, beginning with what is there."""
+
+    def finish(self) -> None:
+        """Wait until this line's operations are done."""
+
 
 class NumpyMaps:
     """The checker's own maps, with BLAS products in float64."""
@@ -114,6 +125,15 @@ class NumpyMaps:
 
     def order(self, array: Any) -> Any:
         return np.argsort(array, kind="stable")
+
+    def apart(self) -> Callable[[], AbstractContextManager[object]]:
+        return nullcontext
+
+    def together(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def finish(self) -> None:
+        return
 
     def _map(self, node: int, term: int) -> Map:
         affine = self._network.nodes[node]
@@ -178,6 +198,19 @@ class TorchMaps:
 
     def order(self, array: Any) -> Any:
         return self.xp.argsort(array, stable=True)
+
+    def apart(self) -> Callable[[], AbstractContextManager[object]]:
+        cuda = self.xp.cuda
+        return nullcontext if self.device == "cpu" else partial(cuda.stream, cuda.Stream())
+
+    def together(self) -> AbstractContextManager[object]:
+        self.finish()
+        flags: AbstractContextManager[object] = self.xp.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return flags  # each convolution sets them, and sets them back while others' may be about to start
+
+    def finish(self) -> None:
+        if self.device != "cpu":
+            self.xp.cuda.current_stream().synchronize()
 
     def _made(self, map_: Map) -> Any:
         if isinstance(map_, Dense):

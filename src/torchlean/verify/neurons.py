@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 import torchlean_check as tc
+from torchlean.verify import forest
 from torchlean.verify.below import search_below
 from torchlean.verify.boxes import search_with_kernel
-from torchlean.verify.clauses import ClauseSearch, forest
+from torchlean.verify.clauses import ClauseSearch
 from torchlean.verify.maps import Engine
 from torchlean.verify.outcome import Proof, Stuck
 from torchlean.verify.problem import Problem
@@ -92,7 +93,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> tuple[Bounded, list[Start], 
         if len(items) and len(relus.neurons) <= SMALL:
             relus.repeat(len(items))
             parts = Bounded.join([(found, int(j)) for j in items], relus.maps)
-            trees = forest(relus, parts, TRIED * took)
+            trees = forest.grow(relus, parts, TRIED * took)
             if trees.closed:  # they rest on these boxes: narrower ones are derived beside them
                 builder.record(number, tc.Record(tuple(refinement.found), tuple(refutations)))
                 refinement.found, refutations = [], []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from torchlean.verify.glance import quick_rule, slack, usual_rule
 from torchlean.verify.maps import NumpyMaps
 from torchlean.verify.outcome import Found
 from torchlean.verify.planes import Edges
-from torchlean.verify.witness import Replay
+from torchlean.verify.witness import Replay, Witness
 from torchlean_check.gzipped import Bytes
 from torchlean_check.network import Network
 from torchlean_check.process import processors
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torchlean.verify.crew import Crew
 
 F64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 MOST_REPLAYERS = 16
 
@@ -45,12 +47,24 @@ class Files:
     tables: list[tc.SlopeTable] = field(default_factory=list)
     refused: int = 0
     _replay: Replay | None = None
+    _lock: Lock = field(default_factory=Lock)  # searches side by side share these
 
     @property
     def replay(self) -> Replay:
         if self._replay is None:
             self._replay = Replay(self.model, self.claim)
         return self._replay
+
+    def add(self, tables: Sequence[tc.SlopeTable]) -> Ints:
+        """Have more tables; where each stands."""
+        with self._lock:
+            self.tables += tables
+            return np.arange(len(self.tables) - len(tables), len(self.tables))
+
+    def witness(self, x: NDArray[np.float32]) -> Witness | None:
+        """What a replay of the point shows.   Shapes  x: [n]"""
+        with self._lock:
+            return self.replay.check(x)
 
 
 @dataclass
@@ -163,7 +177,7 @@ class Problem:
 
     def ask(self, x: NDArray[np.float32]) -> None:
         """Replay one point. Raises Found when it is a witness.   Shapes  x: [n]"""
-        witness = self.files.replay.check(x)
+        witness = self.files.witness(x)
         if witness is not None and (witness.real if self.semantics == "real" else witness.reference):
             raise Found(witness)
 

@@ -56,6 +56,7 @@ class Refinement:
                 continue
             if share.left < 0 or self.state.empty[0]:
                 return
+            self.engine.move(self.problem.deadline.spent)
             if not self.trust:  # its slopes follow the boxes, and those of the replay are a little narrower
                 kernel.derive_at(self.state, value)
                 self.found.append(tc.Derivation(value))
@@ -103,9 +104,10 @@ class Refinement:
                 found, trees = grown
             start += count
             gained = helps(np.asarray(found, np.float64), old)
-            known, i = problem.files.tables, maps.index(gained)
-            table = len(known) + np.arange(len(gained))
-            known += slope_tables(neurons, maps, best.alpha[i], best.upper[i] if trees is None else None)
+            i = maps.index(gained)
+            table = problem.files.add(
+                slope_tables(neurons, maps, best.alpha[i], best.upper[i] if trees is None else None)
+            )
             nodes = (0 * gained, NONE) if trees is None else trees.preorder(gained)
             weights = 0 * gained, NONE, np.zeros(0)
             made = bounds(entry[gained], sign[gained].astype(np.int64), weights, table, NO_SPLITS, nodes)

@@ -1,7 +1,7 @@
 """Trees of relu splits below one state, whose boxes change only where a split says so.
 
 The nodes of a batch optimise slopes and split multipliers together. What looks refuted becomes a refutation with the
-same numbers: the kernel repeats the most doubtful ones of each batch, and where it agrees to them the others wait for
+same numbers: the kernel repeats the most doubtful ones of some batches, and where it agrees to them the others wait for
 the replay of the whole tree (seal.py), which decides.
 
 The neuron to split is the one whose two sides gain most (`worth`). What they may gain at most is read off the bound's
@@ -14,6 +14,7 @@ Source   De Palma et al. 2021, arXiv:2104.06718 (the best few are tried on both 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -53,7 +54,8 @@ SHARE = 1e-3  # of what its lines may cost: what a side of a neuron may gain at 
 LEAST = 1e-9  # what a side gains at least
 HOPE = 8  # times what its lines may cost a bound: what splits may give it
 SOON = 0.4  # of a tree's time, after which it is given up where little of it is closed
-DESCENTS = 4  # batches to one descent from the minimisers of the least bounds
+DOUBTFUL = 16  # refutations that the kernel repeats before others wait for the replay, and more where it disagrees
+LOOKS = 8  # batches to one look: a descent from the minimisers of the least bounds, and a question to the kernel
 
 
 @frozen(eq=False)
@@ -134,7 +136,17 @@ class Relus:
         self.family: Family | None = None
         self.visited = self._batches = self._source = 0
         self._asked, self._took = 0, 0.0  # leaves that the kernel has seen, and the seconds that it took
+        self._sure = False  # whether it agreed to all that it was asked the last time
         self.settle()
+
+    def beside(self) -> Relus:
+        """Another for a lane of its own (lanes.py), with a clock and homes of its own; what is recorded is shared."""
+        made = copy(self)
+        made.problem = copy(self.problem)
+        made.problem.deadline = copy(self.problem.deadline)
+        made.visited = made._batches = 0
+        made._live_in(self.lo, self.hi)
+        return made
 
     def settle(self) -> None:
         """Take the boxes of the state as they are now."""
@@ -235,34 +247,35 @@ class Relus:
 
     def _visit(self, builder: tc.TreeBuilder, batch: Nodes) -> Nodes:
         """Bound a batch of nodes; returns the children of those that stay open."""
-        found = self.bound(batch, STEPS, hold=True)
-        if self._batches % DESCENTS == 0:
+        found, looks = self.bound(batch, STEPS, hold=True), self._batches % LOOKS == 0
+        if looks:
             self.descend(found)
         self._batches += 1
-        left = self._record(builder, found)
+        left = self._record(builder, found, looks)
         due = batch.depth[left] % LEVELS == 0
-        parts = self._halves(builder, found, left[~due])
-        if due.any():
-            again = self.bound(found.improved(left[due]), STEPS_OWN)
-            parts += self._halves(builder, again, self._record(builder, again))
-        return Nodes.join(parts, self.maps.xp)
+        halves = self._halves(builder, found, left[~due])
+        if not due.any():
+            return halves
+        again = self.bound(found.improved(left[due]), STEPS_OWN)
+        more = self._halves(builder, again, self._record(builder, again, looks))
+        return Nodes.join([halves, more], self.maps.xp)
 
-    def _record(self, builder: tc.TreeBuilder, found: Bounded) -> Ints:
+    def _record(self, builder: tc.TreeBuilder, found: Bounded, ask: bool) -> Ints:
         """Record the refutations of nodes; returns the positions of the others."""
-        closed, made = self.refute(found)
+        closed, made = self.refute(found, ask=ask)
         builder.record_all(found.nodes.number[closed], made)
         return np.delete(np.arange(len(found.nodes)), closed)
 
-    def _halves(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> list[Nodes]:
+    def _halves(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> Nodes:
         """The children of some of the bounded nodes; those that no split can help here are put aside."""
-        try:
-            return [self.children(builder, found, items)]
-        except (Budget, Stuck):
-            if len(items) > 1:
-                first, last = np.array_split(items, 2)
-                return self._halves(builder, found, first) + self._halves(builder, found, last)
-            self._aside.append((found.nodes.number[items], found.nodes.home[items]))
-            return [found.nodes.take(slice(0, 0))]
+        if not len(items):
+            return found.nodes.take(slice(0, 0))
+        costs = self._costs(found, items)
+        lost = self._beyond(found, items) | self._decided(costs)
+        if lost.any():
+            self._aside.append((found.nodes.number[items[lost]], found.nodes.home[items[lost]]))
+        kept = np.flatnonzero(~lost)
+        return self._split(builder, found, items[kept], costs[self.maps.index(kept)])
 
     def bound(self, nodes: Nodes, steps: int, hold: bool = False) -> Bounded:
         """The best bound of each node's clause.
@@ -314,18 +327,24 @@ class Relus:
         if (g <= 0).any():
             self.problem.try_points(points[np.argsort(g)])
 
-    def refute(self, found: Bounded, trust: bool | None = None) -> tuple[Ints, Records]:
-        """Which nodes are closed, in rising order, and of each a record: its refutation by the optimised numbers."""
+    def refute(self, found: Bounded, trust: bool | None = None, ask: bool = True) -> tuple[Ints, Records]:
+        """Which nodes are closed, in rising order, and of each a record: its refutation by the optimised numbers.
+
+        ask   whether the kernel repeats the most doubtful ones, even where it agreed the last time
+        """
         closing = np.flatnonzero(found.value > self.target)
         closing = closing[np.argsort(found.value[closing], kind="stable")]
-        chunk, sure, start, closed = self.problem.kernel.chunk, False, 0, [closing[:0]]
+        chunk, start, closed = self.problem.kernel.chunk, 0, [closing[:0]]
+        trusted = self.trust if trust is None else trust
+        size, sure = min(chunk, DOUBTFUL) if trusted else chunk, trusted and self._sure and not ask
         while start < len(closing):
             self.problem.deadline.check()
-            part = closing[start:] if sure else closing[start : start + chunk]
+            part = closing[start:] if sure else closing[start : start + size]
             closed.append(part if sure else self._agreed(found, part))
             # Where the kernel agrees to the most doubtful ones that are left, the others wait for the replay.
-            sure = len(closed[-1]) == len(part) and (self.trust if trust is None else trust)
-            start += len(part)
+            sure = len(closed[-1]) == len(part) and trusted
+            start, size = start + len(part), min(chunk, 2 * size)
+        self._sure = sure
         items = np.concatenate(closed)
         order, table = np.argsort(items), self._places(found, items)
         items = items[order]
@@ -337,13 +356,12 @@ class Relus:
 
     def _places(self, found: Bounded, items: Ints) -> Ints:
         """Where the problem's tables hold the slopes of closed nodes, once for each source: new ones join them."""
-        known, source = self.problem.files.tables, np.where(found.own[items], ~items, found.nodes.source[items])
+        source = np.where(found.own[items], ~items, found.nodes.source[items])
         each, first, which = np.unique(source, return_index=True, return_inverse=True)
         place = np.array([self._placed.get(s, -1) for s in each.tolist()], np.int64)
         new = np.flatnonzero(place < 0)
         new = new[np.argsort(first[new])]
-        place[new] = len(known) + np.arange(len(new))
-        known += self._tables(found, items[first[new]])
+        place[new] = self.problem.files.add(self._tables(found, items[first[new]]))
         self._placed |= {s: p for s, p in zip(each[new].tolist(), place[new].tolist(), strict=True) if s >= 0}
         return place[which]
 
@@ -375,10 +393,20 @@ class Relus:
 
     def children(self, builder: tc.TreeBuilder, found: Bounded, items: Ints) -> Nodes:
         """Both children of some of the bounded nodes. Raises Budget or Stuck where no split can help."""
-        maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
-        if bool((self._real(found, items) & self._final(found, items)).any()):
+        if self._beyond(found, items).any():
             raise Budget
-        chosen = self._choose(found, items) if len(items) else items
+        costs = self._costs(found, items)
+        decided = self._decided(costs)
+        if decided.any():
+            if self._real(found, items)[decided].all():
+                raise Budget
+            raise Stuck("every relu that matters is decided, and the bound still does not close")
+        return self._split(builder, found, items, costs)
+
+    def _split(self, builder: tc.TreeBuilder, found: Bounded, items: Ints, costs: Any) -> Nodes:
+        """Both children of some of the bounded nodes, each of which a split may help; costs: theirs, see `_costs`."""
+        maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
+        chosen = self._choose(found, items, costs) if len(items) else items
         value, entry = self.neurons.value[chosen], self.neurons.entry[chosen]
         numbers = builder.split_value(nodes.number[items], value, entry, 0.0)
         i, at = maps.index(items), (maps.count(len(items)), maps.index(chosen))
@@ -400,28 +428,32 @@ class Relus:
         closed: NDArray[np.bool_] = (found.value + np.asarray(self.maps.get(found.best.charge)))[items] > self.target
         return closed
 
-    def _final(self, found: Bounded, items: Ints) -> NDArray[np.bool_]:
-        """Whether what is missing is more than any split may give."""
+    def _beyond(self, found: Bounded, items: Ints) -> NDArray[np.bool_]:
+        """Whether rounding alone keeps a bound open, and by more than any split may give."""
         cost = np.asarray(self.maps.get(found.best.cost.sum(-1)))
-        out: NDArray[np.bool_] = (found.value + HOPE * cost)[items] < 0
-        return out
+        return self._real(found, items) & ((found.value + HOPE * cost)[items] < 0)
 
-    def _choose(self, found: Bounded, items: Ints) -> Ints:
+    def _costs(self, found: Bounded, items: Ints) -> Any:
+        """What the lines of each neuron may cost, 0 where it is not to be split.   Shapes  -> [N, U]"""
+        xp, nodes, at = self.maps.xp, found.nodes, self.maps.index(items)
+        lo, hi = self._box(self.maps.index(nodes.home[items]))
+        free = (nodes.side[at] == 0) & (lo < 0) & (hi > 0)
+        costs = xp.where(free, xp.nan_to_num(found.best.cost[at]), self.dual.zero)
+        none = xp.amax(costs, -1) <= 0
+        if bool(none.any()):  # it closes only if the splits above contradict each other
+            other = xp.nan_to_num(self._costs_of_contradiction(found, items))
+            costs = xp.where(none[:, None] & free, other, costs)
+        return costs
+
+    def _decided(self, costs: Any) -> NDArray[np.bool_]:
+        """Whether no neuron is left that matters."""
+        return np.asarray(self.maps.get(self.maps.xp.amax(costs, -1) <= 0))
+
+    def _choose(self, found: Bounded, items: Ints, cost: Any) -> Ints:
         """The neuron to split for each item: of those whose sides may gain most, the one whose sides gain most."""
         maps, xp, nodes, best = self.maps, self.maps.xp, found.nodes, found.best
         at, home, row = (maps.index(column) for column in (items, nodes.home, found.row))
         lo, hi = self._box(home[at])
-        free = (nodes.side[at] == 0) & (lo < 0) & (hi > 0)
-        cost = xp.where(free, xp.nan_to_num(best.cost[at]), self.dual.zero)
-        stuck = xp.amax(cost, -1) <= 0
-        if bool(stuck.any()):  # no line costs anything: it closes only if the splits above contradict each other
-            other = xp.nan_to_num(self._cost_of_contradiction(found, items))
-            cost = xp.where(stuck[:, None] & free, other, cost)
-            decided = maps.get(xp.amax(cost, -1) <= 0)
-            if decided.any():
-                if self._real(found, items)[decided].all():
-                    raise Budget
-                raise Stuck("every relu that matters is decided, and the bound still does not close")
         count = min(CANDIDATES, cost.shape[1])
         most = maps.largest(self._hopes(found, at, row[at], (lo, hi), cost), count)
         every = maps.count(2 * len(items) * count)  # both sides of each candidate of each item
@@ -457,7 +489,7 @@ class Relus:
         score = worth(low, high, self.balance)
         return xp.where(cost > 0, xp.where(best.upper[at] < 0, score, LEAST * score), self.dual.zero)
 
-    def _cost_of_contradiction(self, found: Bounded, items: Ints) -> Any:
+    def _costs_of_contradiction(self, found: Bounded, items: Ints) -> Any:
         """What the lines of each neuron cost the bound of all splits together, each in the measure of its width."""
         maps, at = self.maps, self.maps.index(items)
         forms, (lo, hi) = self._forms(maps.index(found.row[items])), self._box(maps.index(found.nodes.home[items]))

@@ -11,6 +11,7 @@ Source   Kotha et al. 2023, arXiv:2302.01404; Xu et al. 2021, arXiv:2011.13824 (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -51,6 +52,13 @@ class Tightening:
         self.place = np.array([(self.of[:r] == c).sum() for r, c in enumerate(self.of.tolist())])  # in its clause
         self.scale = np.array([scales[c] for c in self.of.tolist()])
         self._joins: tuple[Maps, Clause] | None = None
+
+    def beside(self, relus: Relus) -> Tightening:
+        """The same below a state of its own lane; what is recorded is shared."""
+        self._clause()
+        made = copy(self)
+        made.relus, made.problem = relus, relus.problem
+        return made
 
     def cycle(self, cases: list[Case], share: Deadline, leaves: int = 1) -> None:
         """From the last value towards the first, until two in turn gain little by the clause, and back to the last.
@@ -222,13 +230,13 @@ class Tightening:
 
     def _tables(self, case: Ints, best: Best, i: Any, trees: Trees | None, hold: bool) -> Ints:
         """Where the table of each bound stands: one serves all of a case, if their slopes were held."""
-        neurons, maps, known = self.relus.neurons, self.relus.maps, self.problem.files.tables
+        neurons, maps = self.relus.neurons, self.relus.maps
         _, first, each = np.unique(case, return_index=True, return_inverse=True)
         if not hold:
             first = each = np.arange(len(case))
-        table, j = len(known) + each, i[maps.index(first)]
-        known += slope_tables(neurons, maps, best.alpha[j], best.upper[j] if trees is None and not hold else None)
-        return table
+        j = i[maps.index(first)]
+        made = slope_tables(neurons, maps, best.alpha[j], best.upper[j] if trees is None and not hold else None)
+        return self.problem.files.add(made)[each]
 
     def _weights(self, clause: Ints, weight: Any, wide: F64) -> tuple[Ints, Ints, F64]:
         """Of each bound, the multipliers of its clause's inequalities: how many, which, and what they are."""
