@@ -12,11 +12,11 @@ import torchlean_check as tc
 from torchlean.verify import branching
 from torchlean.verify.bent import Bounded
 from torchlean.verify.branching import BALANCE, LEAST, Halves, Splits, choose
+from torchlean.verify.choice import worth
 from torchlean.verify.forms import Forms
 from torchlean.verify.maps import TorchMaps
 from torchlean.verify.places import Bent, Places, Pushes
 from torchlean.verify.points import points
-from torchlean.verify.relus import worth
 from torchlean_check.network import Curve
 from torchlean_check.rules import curve
 

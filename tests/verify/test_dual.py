@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 import torchlean_check as tc
 from torchlean.verify.ascent import Ascent, Best, Given, ascend, schedule
+from torchlean.verify.choice import first_multiplier
 from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.fused import Fused
 from torchlean.verify.maps import NumpyMaps, TorchMaps
 from torchlean.verify.planes import Edges, Family
-from torchlean.verify.relus import first_multiplier
 from torchlean.verify.walk import Walk
 from torchlean_check.network import Affine, Relu
 

@@ -89,7 +89,7 @@ def missing(problem, planes):
     if planes:
         search.raise_planes()
     found = search.bound(search.root(0), STEPS_ROOT)
-    return float(found.value[0]), search.refute(found)[1], search
+    return float(found.value[0]), search.refuter.refute(found)[1], search
 
 
 def test_learned_planes_prove_what_chords_do_not(problem_of) -> None:

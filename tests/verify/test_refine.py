@@ -11,6 +11,7 @@ import torchlean_check as tc
 from torchlean.verify import advance, forest, neurons
 from torchlean.verify.advance import _dearest
 from torchlean.verify.cases import Case, Start, states
+from torchlean.verify.choice import BALANCE
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import GAIN, MARGIN, STABLE, derive, helps
 from torchlean.verify.dual import Dual, Neurons
@@ -20,7 +21,7 @@ from torchlean.verify.maps import Engine, NumpyMaps
 from torchlean.verify.neurons import prove_by_neurons
 from torchlean.verify.problem import Files, Problem
 from torchlean.verify.refine import Refinement
-from torchlean.verify.relus import BALANCE, Relus
+from torchlean.verify.relus import Relus
 from torchlean.verify.tables import units
 from torchlean.verify.tighten import Tightening
 from torchlean.verify.walk import Walk

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean.verify import verify_files
+from torchlean.verify import choice, relus, verify_files
+from torchlean.verify.choice import BALANCE, worth
 from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Engine, NumpyMaps, TorchMaps
 from torchlean.verify.nodes import Nodes, Queue
-from torchlean.verify.relus import BALANCE, Relus, worth
+from torchlean.verify.refuter import Refuter
+from torchlean.verify.relus import Relus
 from torchlean.verify.tables import multipliers, units
 from torchlean_check.onnx_reader import read_network
 from torchlean_check.packed import Records
@@ -43,7 +45,7 @@ def trees_alone(monkeypatch):
 
 def test_what_the_search_trusted_wrongly_is_searched_again(mlp, files, monkeypatch) -> None:
     """Every third refutation that waits for the replay loses its multipliers: the replay sees it, and mends it."""
-    refute, agreed, own, seen, spoiled = Relus.refute, Relus._agreed, Relus._multipliers, [], []
+    refute, agreed, own, seen, spoiled = Refuter.refute, Refuter._agreed, Refuter._multipliers, [], []
 
     def sees(self, found, items):
         seen.extend(items)
@@ -55,9 +57,9 @@ def test_what_the_search_trusted_wrongly_is_searched_again(mlp, files, monkeypat
         lost = np.isin(splits.row, waiting)
         return Splits(*(getattr(splits, f.name)[~lost] for f in fields(Splits)))
 
-    monkeypatch.setattr(Relus, "refute", lambda *a, **k: seen.clear() or refute(*a, **k))
-    monkeypatch.setattr(Relus, "_agreed", sees)
-    monkeypatch.setattr(Relus, "_multipliers", spoils)
+    monkeypatch.setattr(Refuter, "refute", lambda *a, **k: seen.clear() or refute(*a, **k))
+    monkeypatch.setattr(Refuter, "_agreed", sees)
+    monkeypatch.setattr(Refuter, "_multipliers", spoils)
     monkeypatch.setattr("torchlean.verify.advance.NEAR", 1e9)
     monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
     monkeypatch.setattr("torchlean.verify.tighten.Tightening.cycle", lambda *_: None)
@@ -91,6 +93,36 @@ def test_a_tree_that_is_given_up_after_it_went_over_to_torch(mlp, files, monkeyp
     assert tc.check(model, claim, verdict.certificate).status == "valid"
 
 
+def test_the_kernel_is_asked_of_some_batches_and_of_each_since_it_disagreed(mlp, files, monkeypatch) -> None:
+    refute, agreed, said, log = Refuter.refute, Refuter._agreed, [], []
+
+    def disagrees(self, found, items):
+        own = agreed(self, found, items)
+        said.append(len(items) if len(log) % 5 else 0)  # to the last part, which is all there is
+        return own if said[-1] else items[:0]
+
+    def seen(self, found, trust=None, ask=True):
+        said.clear()
+        closed = refute(self, found, trust, ask)
+        log.append((ask or trust is False, int((found.value > self.target).sum()), list(said), len(closed[0])))
+        return closed
+
+    monkeypatch.setattr(Refuter, "_agreed", disagrees)
+    monkeypatch.setattr(Refuter, "refute", seen)
+    monkeypatch.setattr(Engine, "batch", lambda *_: 8)
+    trees_alone(monkeypatch)
+    model, claim = claim_of(mlp, files, 1, 1.2)
+    verdict = verify_files(model, claim, 300.0, strategy="neurons")
+    assert verdict.status.value == "unsat"
+    assert tc.check(model, claim, verdict.certificate).status == "valid"
+    sure = False
+    for ask, closing, asked, closed in log:
+        assert bool(asked) == bool(closing and (ask or not sure)) and closed == (sum(asked) if asked else closing)
+        sure = asked[-1] > 0 if asked else sure and not ask
+    kinds = {(ask, bool(asked)) for ask, closing, asked, _ in log if closing}
+    assert kinds == {(True, True), (False, True), (False, False)}
+
+
 def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypatch) -> None:
     """Between the levels where slopes are optimised, a table holds those of many leaves; the checker agrees."""
     held, renewed, own = [], [], Relus.bound
@@ -106,18 +138,18 @@ def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypa
             renewed.extend(nodes.depth.tolist())
         return found
 
-    places = Relus._places
+    places = Refuter._places
 
     def named(self, found, items):
         out = places(self, found, items)
-        upper, alpha = (self.maps.get(a)[items] for a in (found.best.upper, found.best.alpha))
-        read = np.concatenate([upper, -upper[:, self.neurons.below_planes]], axis=1) > 0
+        upper, alpha = (found.maps.get(a)[items] for a in (found.best.upper, found.best.alpha))
+        read = np.concatenate([upper, -upper[:, self._neurons.below_planes]], axis=1) > 0
         slopes = np.where(read | ~found.own[items][:, None], units(np, alpha), 0)
         assert all((self.problem.files.tables[p].slopes == s).all() for p, s in zip(out.tolist(), slopes, strict=True))
         return out
 
     monkeypatch.setattr(Relus, "bound", bound)
-    monkeypatch.setattr(Relus, "_places", named)
+    monkeypatch.setattr(Refuter, "_places", named)
     monkeypatch.setattr("torchlean.verify.relus.LEVELS", 4)
     trees_alone(monkeypatch)
     model, claim = claim_of(mlp, files, 1, 1.15)
@@ -133,7 +165,7 @@ def test_nodes_share_their_slopes_until_they_have_their_own(mlp, files, monkeypa
 
 def test_few_neurons_are_tried_and_the_best_is_nearly_always_among_them(mlp, files, monkeypatch) -> None:
     """What is split is what would be if all were tried; of the few, none is stable or split already."""
-    own, same = Relus._choose, []
+    own, same = choice.choose, []
 
     def choose(self, found, items, cost):
         chosen = own(self, found, items, cost)
@@ -141,11 +173,11 @@ def test_few_neurons_are_tried_and_the_best_is_nearly_always_among_them(mlp, fil
             side = np.asarray(self.maps.get(found.nodes.side))[items, chosen]
             assert (side == 0).all() and (self.neurons.lo[chosen] < 0).all() and (self.neurons.hi[chosen] > 0).all()
             with monkeypatch.context() as setting:
-                setting.setattr("torchlean.verify.relus.CANDIDATES", len(self.neurons))
+                setting.setattr("torchlean.verify.choice.CANDIDATES", len(self.neurons))
                 same.extend((own(self, found, items, cost) == chosen).tolist())
         return chosen
 
-    monkeypatch.setattr(Relus, "_choose", choose)
+    monkeypatch.setattr(relus, "choose", choose)
     trees_alone(monkeypatch)
     for seed in (1, 3, 4):
         model, claim = claim_of(mlp, files, seed, 1.3)
@@ -156,14 +188,14 @@ def test_few_neurons_are_tried_and_the_best_is_nearly_always_among_them(mlp, fil
 @pytest.mark.parametrize("seed", [5, 8])
 def test_a_bound_that_uses_no_chord_is_optimised_and_not_split(seed, mlp, files, monkeypatch) -> None:
     """No split can help it: the neurons that are split have chords in use."""
-    own, upper = Relus._choose, []
+    own, upper = choice.choose, []
 
     def choose(self, found, items, cost):
         chosen = own(self, found, items, cost)
         upper.extend(np.asarray(self.maps.get(found.best.upper))[items, chosen].tolist())
         return chosen
 
-    monkeypatch.setattr(Relus, "_choose", choose)
+    monkeypatch.setattr(relus, "choose", choose)
     trees_alone(monkeypatch)
     model, claim = claim_of(mlp, files, seed, 1.3)
     verdict = verify_files(model, claim, 300.0, strategy="neurons")
@@ -206,25 +238,25 @@ def test_what_a_tree_closed_before_it_was_given_up_is_kept(mlp, files, monkeypat
     assert sum(bool(left) for _, left in cuts) >= 1 and all(len(left) <= 4 for _, left in cuts)
 
 
-@pytest.mark.parametrize("why", ["_beyond", "_decided"])
-def test_a_node_that_no_split_helps_is_a_case_of_its_own(mlp, files, monkeypatch, why) -> None:
+@pytest.mark.parametrize("place", [(Relus, "_beyond"), (relus, "decided")])
+def test_a_node_that_no_split_helps_is_a_case_of_its_own(mlp, files, monkeypatch, place) -> None:
     """The boxes that its tree has may be at fault: neither the tree nor float32 is given up for it."""
-    own, halves, refused = getattr(Relus, why), Relus._halves, []
+    own, halves, refused = getattr(*place), Relus._halves, []
     depth = [np.zeros(0, np.int64)]
 
     def seen(self, builder, found, items):
         depth[0] = found.nodes.depth[items]
         return halves(self, builder, found, items)
 
-    def helps(self, *given):
-        lost, deep = own(self, *given), np.flatnonzero(depth[0] == 2)
+    def helps(*given):
+        lost, deep = own(*given), np.flatnonzero(depth[0] == 2)
         if not refused and len(deep):
             refused.append(len(depth[0]))
             lost[deep[0]] = True
         return lost
 
     monkeypatch.setattr(Relus, "_halves", seen)
-    monkeypatch.setattr(Relus, why, helps)
+    monkeypatch.setattr(*place, helps)
     trees_alone(monkeypatch)
     model, claim = claim_of(mlp, files, 1, 1.3)
     verdict = verify_files(model, claim, 300.0, strategy="neurons")

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 import torchlean_check as tc
 from torchlean.frozen import frozen
 from torchlean.verify import forest
+from torchlean.verify.bounded import Bounded
 from torchlean.verify.cases import Case, Start
-from torchlean.verify.relus import BALANCE, STEPS_ROOT, Bounded, Relus
+from torchlean.verify.choice import BALANCE
+from torchlean.verify.relus import STEPS_ROOT, Relus
 from torchlean.verify.tighten import Tightening
 
 TIGHTEN = 0.4  # of the time that is left: for tightening a batch of cases
@@ -21,7 +23,7 @@ NEAR, TINY = 0.1, 64  # a tree is tried where this share of the clause's first b
 FAR = 1.0  # the share on a device, where a tree soon closes the easy side of many splits: what is left is tightened
 FARTHER, NEARER = 1.5, 0.7  # what the share becomes by: all trees closed in half of the time they had; few did
 FEW = 0.25  # of the trees
-STEEP = 0.8  # the exponent of `relus.worth` on a device, where hidden neurons have no trees: a side soon closes
+STEEP = 0.8  # the exponent of `choice.worth` on a device, where hidden neurons have no trees: a side soon closes
 LEAVES_ROOT, LEAVES = 16, 8  # of the trees that the bounds of hidden neurons have of their own
 MATTER = 0.98  # of what lines may cost a clause's bound: the neurons that cost it are tightened, or all that have trees
 PROGRESS = 0.05  # of the clause's first bound: what a cycle of tightening must bring, to be followed by another
@@ -106,7 +108,7 @@ class Advance:
         relus.enter(tries)
         most = (MOST_CASES if self.cases else forest.MOST) if relus.engine.device else MOST_HOST
         trees = forest.grow(relus, Bounded.join([ends[case] for case in tries], relus.maps), seconds, most)
-        used = self.deadline.spent - begun + relus.replay_of(relus.visited - visited)
+        used = self.deadline.spent - begun + relus.refuter.seconds(relus.visited - visited)
         closed = len(trees.closed) / len(tries)
         self.credit -= used * (1 - closed)
         if closed + len(trees.left) / len(tries) < FEW:
@@ -147,7 +149,7 @@ class Advance:
             relus.enter(going)
             found = relus.bound(relus.roots(going), STEPS_ROOT)
             relus.descend(found)
-            helped, closed = [], dict(zip(*relus.refute(found), strict=True))
+            helped, closed = [], dict(zip(*relus.refuter.refute(found), strict=True))
             matters = _dearest(np.nan_to_num(relus.maps.get(found.best.cost)), MATTER)
             for j, case in enumerate(going):
                 if j in closed:

@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from torchlean.frozen import frozen
+from torchlean.verify.choice import worth
 from torchlean.verify.places import Bent, Places, entries, wide
 from torchlean.verify.points import points
-from torchlean.verify.relus import worth
 from torchlean_check.network import Curve
 
 if TYPE_CHECKING:
     from torchlean.verify.bent import Bounded
 
 CANDIDATES = 8  # entries, each at two points
-BALANCE = 0.7  # of a score: see `relus.worth`
+BALANCE = 0.7  # of a score: see `choice.worth`
 SHARE = 1e-3  # of what its lines lose: what a half gains at least
 LEAST = 1e-9  # what a half gains at least
 

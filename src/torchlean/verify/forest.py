@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.frozen import frozen
+from torchlean.verify.bounded import Bounded
 from torchlean.verify.dual import Split
 from torchlean.verify.outcome import Stuck
-from torchlean.verify.relus import Bounded, Relus
+from torchlean.verify.relus import Relus
 
 MOST = 1 << 18  # nodes of a tree
 REST = 16  # leaves that are left of a tree that was not closed in its time: what is closed is kept

@@ -13,13 +13,14 @@ import numpy as np
 import torchlean_check as tc
 from torchlean.verify import forest
 from torchlean.verify.below import search_below
+from torchlean.verify.bounded import Bounded
 from torchlean.verify.boxes import search_with_kernel
 from torchlean.verify.clauses import ClauseSearch
 from torchlean.verify.maps import Engine
 from torchlean.verify.outcome import Proof, Stuck
 from torchlean.verify.problem import Problem
 from torchlean.verify.refine import Refinement
-from torchlean.verify.relus import STEPS, STEPS_ROOT, Bounded, Relus
+from torchlean.verify.relus import STEPS, STEPS_ROOT, Relus
 from torchlean.verify.seal import seal
 
 Start = tuple[int, int, float]  # a tree node, the only clause that is open there, and its bound
@@ -157,7 +158,7 @@ def _spread(builder: tc.TreeBuilder, relus: Relus, found: Bounded, starts: Seque
             below = relus.bound(relus.children(builder, parts, np.arange(len(parts.nodes))), STEPS)
         except Stuck:  # a worker tightens first, and may find a split
             return
-        closed, records = relus.refute(below)
+        closed, records = relus.refuter.refute(below)
         builder.record_all(below.nodes.number[closed], records)
         left = np.delete(np.arange(len(below.nodes)), closed).tolist()
         if not left:
@@ -175,7 +176,7 @@ def _close(relus: Relus) -> tuple[Bounded, list[tc.Refutation]]:
     """Bound the open clauses of the root; refutations of the kernel close them."""
     found = relus.bound(relus.root(0), STEPS_ROOT)
     relus.descend(found)
-    refutations = [r for record in relus.refute(found, trust=False)[1] for r in record.refutations]
+    refutations = [r for record in relus.refuter.refute(found, trust=False)[1] for r in record.refutations]
     for refutation in refutations:
         relus.state.open[0, refutation.clause] = False
     return found, refutations
