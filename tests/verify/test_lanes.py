@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +13,15 @@ import pytest
 
 import torchlean_check as tc
 from torchlean.verify import advance, clauses
+from torchlean.verify.cases import Case, Warm
 from torchlean.verify.clock import Deadline, OutOfTime
 from torchlean.verify.files import verify_files
-from torchlean.verify.lanes import Lanes
+from torchlean.verify.lanes import SWITCH, Lanes
 from torchlean.verify.maps import Engine, NumpyMaps
-from torchlean.verify.problem import Files
+from torchlean.verify.problem import Files, Problem
+from torchlean.verify.relus import Relus
 
+LEAVES = 14  # of the proof of claims that are true by far
 MAPS = NumpyMaps.__new__(NumpyMaps)  # no network: lanes ask it for contexts alone
 
 
@@ -44,8 +49,9 @@ class Work:
 
 
 def test_jobs_run_side_by_side_and_each_comes_back_once() -> None:
-    works = [Work(threading.Barrier(2))] * 2
+    works, before = [Work(threading.Barrier(2))] * 2, sys.getswitchinterval()
     with Lanes(MAPS, works) as lanes:
+        assert sys.getswitchinterval() == pytest.approx(SWITCH)
         assert (lanes.free, lanes.busy) == (2, 0)
         lanes.start("meets")
         lanes.start("meets")
@@ -53,6 +59,7 @@ def test_jobs_run_side_by_side_and_each_comes_back_once() -> None:
         assert [lanes.next(), lanes.next()] == [("meets", "meets")] * 2
         lanes.start("again")
         assert lanes.next() == ("again", "again") and lanes.free == 2
+    assert sys.getswitchinterval() == pytest.approx(before)
 
 
 def test_what_a_job_raises_comes_out_once_the_others_have_ended() -> None:
@@ -70,18 +77,27 @@ def test_what_a_job_raises_comes_out_once_the_others_have_ended() -> None:
     assert len(going) == 2 and all(work.ended for work in going)
 
 
+class Slow(list):
+    """A list that others may read and change just after it grew."""
+
+    def __iadd__(self, more):
+        self.extend(more)
+        time.sleep(0.001)
+        return self
+
+
 def test_tables_that_come_from_several_threads_stand_where_it_is_said() -> None:
-    files = Files(b"", b"")
+    files = Files(b"", b"", Slow())
 
     def adds(i: int) -> None:
-        for n in range(200):
+        for n in range(20):
             mine = [tc.SlopeTable({}, np.array([i, n, k], np.int16)) for k in range(3)]
             for table, at in zip(mine, files.add(mine).tolist(), strict=True):
                 assert files.tables[at] is table
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(adds, range(4)))
-    assert len(files.tables) == 4 * 200 * 3
+    assert len(files.tables) == 4 * 20 * 3
 
 
 @pytest.fixture
@@ -110,8 +126,44 @@ def several(mlp, files, monkeypatch):
     return model, claim
 
 
+@pytest.fixture
+def root(several):
+    """The root's relus of that claim, as a search begins."""
+    model, claim = several[0], several[1](1.5)
+    network, (region,) = tc.load(model, claim)
+    problem = Problem(Files(model, claim), network, region, "float32", Deadline(60), np.random.default_rng(0))
+    return Relus(problem, problem.kernel.start(), Engine(network), (), trust=True)
+
+
+def test_lanes_have_clocks_and_homes_of_their_own_and_share_what_is_recorded(root) -> None:
+    first = advance.Advance(root, {0: 1.0, 1: 1.0}, False)
+    one, other = first.beside(2), first.beside(2)
+    for a, b in itertools.combinations([first, one, other], 2):
+        assert a.relus is not b.relus and a.relus.refuter is not b.relus.refuter
+        assert a.deadline is not b.deadline and a.deadline.memory is b.deadline.memory
+        assert a.relus.dual is b.relus.dual and a.tightening._clause() is b.tightening._clause()
+        assert a.relus.problem.files is b.relus.problem.files
+    for each in (first, one, other):
+        relus, deadline = each.relus, each.deadline
+        assert deadline is relus.problem.deadline is relus.refuter.problem.deadline is each.tightening.problem.deadline
+        assert each.tightening.relus is relus
+    one.relus.refuter._placed[3] = 1
+    assert not other.relus.refuter._placed and not root.refuter._placed
+    n = root.neurons
+    case = Case(0, 0, n.side(()), n.lo, n.hi, 0.0)
+    one.relus.enter([case, case])
+    assert len(one.relus.lo) == 2 and len(other.relus.lo) == len(root.lo) == 1
+    assert not one.relus.refuter._placed
+    end = first.deadline.end
+    one.stop()
+    assert (first.deadline.end, other.deadline.end) == (end, end)
+    with pytest.raises(OutOfTime):
+        one.deadline.check()
+
+
 def test_cases_in_lanes_make_one_proof(several, monkeypatch) -> None:
-    own, meet, met, worked = advance.Advance._advance, threading.Barrier(2), [0], set()
+    """Splits, trees that are given up, and other lanes that enter their cases at every turn."""
+    own, enter, meet, met, worked = advance.Advance._advance, Relus.enter, threading.Barrier(2), [0], set()
 
     def meets(self, batch):
         worked.add(self)
@@ -120,31 +172,68 @@ def test_cases_in_lanes_make_one_proof(several, monkeypatch) -> None:
             meet.wait(60)  # two batches at once, or the test fails
         return own(self, batch)
 
+    def waits(self, cases):
+        enter(self, cases)
+        time.sleep(0.002)
+
     monkeypatch.setattr(advance.Advance, "_advance", meets)
-    model, claim = several[0], several[1](1.5)
+    monkeypatch.setattr(Relus, "enter", waits)
+    monkeypatch.setattr(advance, "FAR", 0.1)  # few trees, and more cases
+    monkeypatch.setattr(advance, "TINY", 0)
+    grafts, graft = [], tc.TreeBuilder.graft
+    monkeypatch.setattr(tc.TreeBuilder, "graft", lambda self, *a: grafts.append(a[0]) or graft(self, *a))
+    model, claim = several[0], several[1](1.35)
     verdict = verify_files(model, claim, 120.0, strategy="neurons")
-    assert verdict.status.value == "unsat" and verdict.leaves > 3 and len(worked) >= 2
+    assert (verdict.status.value, verdict.reason) == ("unsat", "proved") and len(worked) >= 2
+    assert len(grafts) >= 6 and len(set(grafts)) == len(grafts)
+    assert LEAVES // 2 < verdict.leaves < 2 * LEAVES
     assert tc.check(model, claim, verdict.certificate).status == "valid"
 
 
 def test_memory_that_ran_out_in_a_lane_gives_its_cases_back(several, monkeypatch) -> None:
-    own, failed = advance.Advance._advance, []
+    """Fewer cases at a time, and then fewer lanes: in the end it goes on alone."""
+    own, inside, sizes = advance.Advance._advance, [], []
 
     def fails(self, batch):
-        if len(batch) > 1 or len(failed) < 2:
-            failed.append(len(batch))
-            if len(failed) < 3:
+        inside.append(self)
+        sizes.append(len(batch))
+        try:
+            if len(sizes) < 6:
                 own(self, batch)  # what is found and lost again may not count
-            raise MemoryError
-        return own(self, batch)
+            time.sleep(0.02)
+            if len(batch) > 1 or len(inside) > 1:
+                raise MemoryError
+            return own(self, batch)
+        finally:
+            inside.remove(self)
 
     monkeypatch.setattr(advance.Advance, "_advance", fails)
-    monkeypatch.setattr(clauses, "LANES", 1)
+    monkeypatch.setattr(clauses, "LANES", 2)
     deadline = Deadline(120)
     model, claim = several[0], several[1](1.5)
     verdict = verify_files(model, claim, deadline=deadline, strategy="neurons")
-    assert failed[:2] == [3, 1] and verdict.status.value == "unsat" and deadline.memory.share < 1
+    assert max(sizes) == 2 and verdict.status.value == "unsat" and deadline.memory.share < 1
     assert tc.check(model, claim, verdict.certificate).status == "valid"
+
+
+def test_without_memory_for_one_case_alone_there_is_no_answer(several, monkeypatch) -> None:
+    def fails(self, batch):
+        raise MemoryError
+
+    monkeypatch.setattr(advance.Advance, "_advance", fails)
+    verdict = verify_files(several[0], several[1](1.5), 60.0, strategy="neurons")
+    assert (verdict.status.value, verdict.reason) == ("unknown", "out of memory") and verdict.exhausted
+
+
+def test_cases_that_wait_longest_start_anew_where_much_is_kept(root) -> None:
+    """What cases start from takes no more bytes than there is room for; the one that is next keeps it."""
+    search, n = clauses.ClauseSearch(tc.TreeBuilder(), root, {0: 1.0}), root.neurons
+    warm = Warm(root.maps, np.zeros((2, 1), np.int64), *(np.zeros((1, 1)) for _ in range(3)))
+    for room, left in ((3.5, 3), (1.0, 1), (0.0, 1), (9.0, 6)):
+        cases = [Case(i, 0, n.side(()), n.lo, n.hi, 0.0, warm={1: warm}) for i in range(6)]
+        each = 4 * cases[0].unstable * len(n) * 4  # slopes and multipliers of two bounds for each
+        assert search._kept(cases, int(room * each)) is cases
+        assert [bool(case.warm) for case in cases] == [False] * (6 - left) + [True] * left
 
 
 def test_a_witness_of_one_lane_ends_all(several, monkeypatch) -> None:

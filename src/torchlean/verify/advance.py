@@ -77,10 +77,17 @@ class Advance:
         return made
 
     def __call__(self, batch: list[Case]) -> Harvest | None:
-        """Tighten cases, close what can be closed, and split the others; None: there is no memory for so many."""
+        """Tighten cases, close what can be closed, and split the others.
+
+        None: there is no memory for so many, or for one beside what other lanes have. Raises MemoryError without others
+        """
         kept = [(case.start, *case.warm.values()) for case in batch]  # others' arrays: theirs again when this is over
         try:
             return self.deadline.memory.attempt(partial(self._advance, batch), len(batch))
+        except MemoryError:
+            if self.lanes == 1:
+                raise
+            return None
         finally:
             self.relus.maps.finish()
             del kept

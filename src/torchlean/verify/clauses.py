@@ -56,21 +56,26 @@ class ClauseSearch:
                 advance = Advance(relus, self.scales, self.cases)
                 continue
             batch, waiting = self._next(waiting, 1)
-            waiting += self._taken(batch, advance(batch))
+            waiting = self._taken(waiting, batch, advance(batch))
         if waiting:
             self._run_lanes(advance, waiting)
         return relus.visited
 
     def _run_lanes(self, advance: Advance, waiting: list[Case]) -> None:
-        beside = [advance.beside(LANES) for _ in range(LANES)]
+        most, beside = LANES, [advance.beside(LANES) for _ in range(LANES)]
         try:
             with Lanes(self.relus.maps, beside) as lanes:
                 while waiting or lanes.busy:
                     self.deadline.check()
-                    while waiting and lanes.free:
-                        batch, waiting = self._next(waiting, lanes.free)
+                    while waiting and lanes.busy < most:
+                        batch, waiting = self._next(waiting, most - lanes.busy)
                         lanes.start(batch)
-                    waiting += self._taken(*lanes.next())
+                    batch, harvest = lanes.next()
+                    if harvest is None and len(batch) == 1:  # others may have what it needs
+                        if most == 1:
+                            raise MemoryError
+                        most -= 1
+                    waiting = self._taken(waiting, batch, harvest)
         finally:
             self.relus.visited += sum(lane.relus.visited for lane in beside)
 
@@ -87,11 +92,11 @@ class ClauseSearch:
             size = min(fit, -(-len(waiting) // shares))
         return waiting[-size:], waiting[:-size]
 
-    def _taken(self, batch: list[Case], harvest: Harvest | None) -> list[Case]:
-        """Write what was found into the tree; the cases that are open now."""
+    def _taken(self, waiting: list[Case], batch: list[Case], harvest: Harvest | None) -> list[Case]:
+        """Write what became of a batch into the tree; the cases that wait now."""
         if harvest is None:
             self._most = max(1, len(batch) // 2)
-            return batch
+            return self._kept([*waiting, *batch], 0)
         if len(batch) >= self._most:
             self._most = min(MOST, 2 * self._most)
         for number, record in harvest.records.items():
@@ -102,4 +107,12 @@ class ClauseSearch:
             for case in grown.children:
                 case.number = int(ids[case.number])
             children += grown.children
-        return children
+        return self._kept([*waiting, *children], self.relus.maps.memory // SHARES)
+
+    def _kept(self, waiting: list[Case], room: int) -> list[Case]:
+        """Where more bytes than that are kept to start from, the cases that wait longest start anew."""
+        if waiting:
+            each = 2 * waiting[-1].unstable * 2 * len(self.relus.neurons) * (4 if self.relus.engine.device else 8)
+            for case in waiting[: -max(1, room // max(1, each))]:
+                case.warm.clear()
+        return waiting

@@ -47,7 +47,7 @@ class Files:
     tables: list[tc.SlopeTable] = field(default_factory=list)
     refused: int = 0
     _replay: Replay | None = None
-    _lock: Lock = field(default_factory=Lock)  # searches side by side share these
+    _lock: Lock = field(default_factory=Lock, repr=False)  # searches side by side share these
 
     @property
     def replay(self) -> Replay:
