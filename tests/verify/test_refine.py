@@ -399,7 +399,7 @@ def test_a_search_that_tightens_splits_and_tightens_again_proves(mlp, files, mon
 
 @pytest.mark.parametrize(
     ("left", "device", "passes"),
-    [(0.9, False, [1, 16, 64, 256, 1024]), (0.96, False, [1, 16, 64]), (0.96, True, [1, 16, 64, 256, 1024]),
+    [(0.7, False, [1, 16, 64, 256, 1024]), (0.8, False, [1, 16]), (0.8, True, [1, 16, 64, 256, 1024]),
      (0.4, False, [1, 16, 64, 256, 1024, 4096])],
 )  # fmt: skip
 def test_passes_at_the_root_end_where_they_bring_little(mlp, files, monkeypatch, left, device, passes) -> None:

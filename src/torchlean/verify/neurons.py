@@ -29,7 +29,7 @@ SHARE = 0.3  # of the time that is left: for boxes before clauses are taken apar
 LEAVES = 1, 16, 64, 256, 1024, 4096  # of the trees of hidden bounds, pass by pass while a clause is open
 FIRST, WORTH = 16, 0.3  # leaves; what a pass with so many must bring, of what is missing, to have trees everywhere
 LONG = 1024  # leaves, after which another pass must be worth it: this one has halved what is missing
-LITTLE = 0.05  # of what is missing: where a pass brings less, one of four times the leaves is not worth its time
+LITTLE = 0.25  # of what is missing: where a pass brings less, one of four times the leaves is not worth its time
 SMALL, TRIED = 256, 0.3  # unstable neurons where a tree of all clauses is tried, for this share of the pass before it
 TOGETHER = 16  # clauses that are searched side by side
 FEW = 64  # inputs up to which a network without unstable neurons is searched over its inputs
@@ -106,7 +106,7 @@ def _root(builder: tc.TreeBuilder, relus: Relus) -> tuple[Bounded, list[Start], 
         left = _missing(relus, found)
         if leaves >= LONG and 2 * left > before:
             break
-        if leaves > FIRST and left > (1 - LITTLE) * before and not relus.engine.device:
+        if leaves >= FIRST and left > (1 - LITTLE) * before and not relus.engine.device:
             break
         if 2 * took > SHARE * deadline.left:
             break  # with more leaves the next pass takes longer still, and would end before it is through
