@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from dataclasses import fields, replace
 
@@ -10,6 +11,8 @@ import pytest
 
 import torchlean_check as tc
 from torchlean.verify import choice, relus, verify_files
+from torchlean.verify.ascent import Best
+from torchlean.verify.bounded import Bounded
 from torchlean.verify.choice import BALANCE, worth
 from torchlean.verify.dual import Neurons
 from torchlean.verify.maps import Engine, NumpyMaps, TorchMaps
@@ -329,6 +332,37 @@ def test_a_queue_gives_back_what_was_pushed(memory, mlp) -> None:
     for name in ("clause", "home", "depth", "side", "alpha", "beta"):
         found = np.concatenate([np.asarray(getattr(t, name)) for t in taken])[order]
         assert np.array_equal(found, getattr(whole, name)[np.argsort(whole.number)])
+
+
+def test_items_of_several_batches_are_joined_in_their_order(mlp) -> None:
+    """Also of batches in other arrays."""
+    _, model = mlp((3, 4, 2), 0)
+    network, rng = read_network(model), np.random.default_rng(0)
+    kinds = NumpyMaps(network), TorchMaps(network, "cpu")
+
+    def some(count, maps, weights):
+        nodes, put = some_nodes(rng, count, 100 * count).put(maps.put), maps.put
+        rows = [put(rng.standard_normal((count, *more))) for more in ((), (), (5,), (5,), (3,), (5,), (5,), (2,))]
+        rows[4] = rows[4] if weights else None
+        own = rng.random(count) < 0.5
+        return Bounded(nodes, rng.integers(0, 9, count), Best(*rows), rng.standard_normal(count), own, maps)
+
+    for weights, of in itertools.product((False, True), ((0, 0), (0, 1))):
+        batches = [some(4, kinds[of[0]], weights), some(6, kinds[of[1]], weights)]
+        parts = [(batches[b], j) for b, j in ((1, 5), (0, 3), (0, 0), (0, 2), (1, 2), (0, 1))]
+        for wanted in ([parts[1]], parts[1:3], parts):
+            whole = Bounded.join(wanted, kinds[0])
+            assert len(whole.nodes) == len(wanted) and whole.maps is kinds[0]
+            for i, (found, j) in enumerate(wanted):
+                for name in ("number", "clause", "home", "depth", "source", "side", "alpha", "beta"):
+                    ours, theirs = getattr(whole.nodes, name)[i], np.asarray(getattr(found.nodes, name)[j])
+                    assert np.allclose(ours, theirs, rtol=1e-6)
+                for name in ("row", "value", "own"):
+                    assert getattr(whole, name)[i] == getattr(found, name)[j]
+                for field in fields(Best):
+                    ours, theirs = getattr(whole.best, field.name), getattr(found.best, field.name)
+                    assert (ours is None) == (theirs is None)
+                    assert ours is None or np.allclose(ours[i], np.asarray(theirs[j]), rtol=1e-6)
 
 
 def test_trees_begin_one_after_the_other(mlp) -> None:

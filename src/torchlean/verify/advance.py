@@ -157,6 +157,7 @@ class Advance:
             found = relus.bound(relus.roots(going), STEPS_ROOT)
             relus.descend(found)
             helped, closed = [], dict(zip(*relus.refuter.refute(found), strict=True))
+            alpha, beta = list(found.best.alpha), list(found.best.beta)
             matters = _dearest(np.nan_to_num(relus.maps.get(found.best.cost)), MATTER)
             for j, case in enumerate(going):
                 if j in closed:
@@ -164,7 +165,7 @@ class Advance:
                     ends.pop(case, None)
                     continue
                 gain, case.bound = float(found.value[j]) - case.bound, float(found.value[j])
-                case.start = Start(relus.maps, found.best.alpha[j], found.best.beta[j])
+                case.start = Start(relus.maps, alpha[j], beta[j])
                 case.matters = None if self.cases else matters[j]
                 ends[case] = found, j
                 if gain >= PROGRESS * self.scales[case.clause] and share.left >= 0:
@@ -180,11 +181,11 @@ class Advance:
         every = np.arange(len(cases))
         builder, roots = forest.homes(len(cases))
         halves = relus.children(builder, found.at(np.array(roots), every), every)
-        sides = np.asarray(relus.maps.get(halves.side))
+        sides, alpha, beta = np.asarray(relus.maps.get(halves.side)), list(halves.alpha), list(halves.beta)
         children: list[list[Case]] = [[] for _ in cases]
         for j, (number, home) in enumerate(zip(halves.number.tolist(), halves.home.tolist(), strict=True)):
             neuron = int(np.flatnonzero(sides[j] != cases[home].side)[0])
-            start = Start(relus.maps, halves.alpha[j], halves.beta[j])
+            start = Start(relus.maps, alpha[j], beta[j])
             children[home].append(cases[home].child(number, [(neuron, int(sides[j, neuron]))], start))
         return [Grown(c.number, builder, root, two) for c, root, two in zip(cases, roots, children, strict=True)]
 

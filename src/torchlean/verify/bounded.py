@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from torchlean.frozen import frozen
 from torchlean.verify.ascent import Best
 from torchlean.verify.maps import Maps
-from torchlean.verify.nodes import HOST, Nodes
+from torchlean.verify.nodes import DEVICE, HOST, Nodes
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -45,22 +44,39 @@ class Bounded:
         host = {name: getattr(self.nodes, name)[items] for name in HOST}
         return Nodes(**host, side=self.nodes.side[i], alpha=self.best.alpha[i], beta=self.best.beta[i])
 
+    def take(self, items: Ints) -> Bounded:
+        i, nodes = self.maps.index(items), self.nodes
+        host = {name: getattr(nodes, name)[items] for name in HOST}
+        taken = Nodes(**host, **{name: getattr(nodes, name)[i] for name in DEVICE})
+        best = Best(*(None if a is None else a[i] for a in self._columns()))
+        return Bounded(taken, self.row[items], best, self.value[items], self.own[items], self.maps)
+
+    def put(self, maps: Maps) -> Bounded:
+        """In the arrays of these maps."""
+        if self.maps is maps:
+            return self
+
+        def moved(a: Any) -> Any:
+            return None if a is None else maps.put(self.maps.get(a))
+
+        best = Best(*map(moved, self._columns()))
+        return replace(self, nodes=self.nodes.put(moved), best=best, maps=maps)
+
     @staticmethod
     def join(parts: Sequence[tuple[Bounded, int]], maps: Maps) -> Bounded:
-        """One item of each."""
+        """One item of each; those of one batch are taken together."""
+        batches = {id(found): found for found, _ in parts}
+        places: dict[int, list[int]] = {key: [] for key in batches}
+        for place, (found, _) in enumerate(parts):
+            places[id(found)].append(place)
+        taken = [batches[key].take(np.array([parts[p][1] for p in at])).put(maps) for key, at in places.items()]
+        if len(taken) == 1:
+            return taken[0]
+        rows = zip(*(each._columns() for each in taken), strict=True)
+        best = Best(*(None if column[0] is None else maps.xp.concatenate(column) for column in rows))
+        row, value, own = (np.concatenate([getattr(e, name) for e in taken]) for name in ("row", "value", "own"))
+        whole = Bounded(Nodes.join([each.nodes for each in taken], maps.xp), row, best, value, own, maps)
+        return whole.take(np.argsort([p for at in places.values() for p in at]))
 
-        def moved(found: Bounded, a: Any) -> Any:
-            return a if found.maps is maps else maps.put(found.maps.get(a))
-
-        nodes = Nodes.join(
-            [found.nodes.take(slice(j, j + 1)).put(partial(moved, found)) for found, j in parts], maps.xp
-        )
-        columns: dict[str, Any] = {}
-        for name in (f.name for f in fields(Best)):
-            mine = [(found, getattr(found.best, name), j) for found, j in parts]
-            none = mine[0][1] is None
-            columns[name] = None if none else maps.xp.stack([moved(found, a[j : j + 1])[0] for found, a, j in mine])
-        row, value, own = (
-            np.array([getattr(found, name)[j] for found, j in parts]) for name in ("row", "value", "own")
-        )
-        return Bounded(nodes, row, Best(**columns), value, own, maps)
+    def _columns(self) -> list[Any]:
+        return [getattr(self.best, f.name) for f in fields(Best)]

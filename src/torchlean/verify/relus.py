@@ -142,9 +142,11 @@ class Relus:
         number = np.array([case.number for case in cases])
         clause = np.array([case.clause for case in cases])
         nodes = self._nodes(number, clause, np.arange(len(cases)), stacked(cases, "side"))
-        for j, case in enumerate(cases):
-            if case.start is not None and case.start.maps is self.maps:
-                nodes.alpha[j], nodes.beta[j] = case.start.alpha, case.start.beta
+        known = {j: c.start for j, c in enumerate(cases) if c.start is not None and c.start.maps is self.maps}
+        if known:
+            i, stack = self.maps.index(np.array(list(known))), self.maps.xp.stack
+            nodes.alpha[i] = stack([start.alpha for start in known.values()])
+            nodes.beta[i] = stack([start.beta for start in known.values()])
         return nodes
 
     def _nodes(self, number: Ints, clause: Ints, home: Ints, side: NDArray[np.int8]) -> Nodes:
