@@ -96,6 +96,7 @@ def test_trees_of_hidden_bounds_halve_their_batch(deep: Claim, module: str, monk
     """A pass whose trees ran out of memory goes on with fewer at once, and leaves no bound out."""
     call, failed = failing(forks.fork, lambda walk, given, *rest: len(given.entry), 8, RuntimeError("out of memory"))
     monkeypatch.setattr(f"torchlean.verify.{module}.fork", call)
+    monkeypatch.setattr("torchlean.verify.budget.CALM", 1 << 30)
     if module == "tighten":
         monkeypatch.setattr("torchlean.verify.neurons.LEAVES", (1,))
         monkeypatch.setattr("torchlean.verify.forest.grow", lambda *_: Forest(tc.TreeBuilder(), [], [], {}))

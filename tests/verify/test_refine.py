@@ -10,7 +10,7 @@ import pytest
 import torchlean_check as tc
 from torchlean.verify import advance, forest, neurons
 from torchlean.verify.advance import _dearest
-from torchlean.verify.cases import Case, Start, states
+from torchlean.verify.cases import Case, Start, Warm, states
 from torchlean.verify.choice import BALANCE
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import GAIN, MARGIN, STABLE, derive, helps
@@ -319,6 +319,33 @@ def test_clauses_are_tightened_side_by_side_each_by_its_own(mlp, files, monkeypa
         trusted, ends = after(relus, case).boxes, iter(seen[position])
         for k in sorted(trusted):
             assert (next(ends)[0] >= trusted[k][0][0]).all() and (next(ends)[0] <= trusted[k][1][0]).all()
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_a_pass_starts_where_the_last_one_of_each_case_ended(mlp, files, kind) -> None:
+    """Neurons that it did not have, cases that had none, and what other maps left, start anew."""
+    problem, rng = problem_of(mlp, files, 0, "1.0"), np.random.default_rng(0)
+    relus = Relus(problem, problem.kernel.start(), Engine(problem.network, heavy=kind == "torch"), (), trust=True)
+    tightening, n, maps = Tightening(relus, {0: 1.0}), relus.neurons, relus.maps
+    value = max(n.at)
+    size = n.at[value].stop - n.at[value].start
+    cases = [Case(i, 0, n.side(()), n.lo, n.hi, 0.0) for i in range(5)]
+    for i, own in ((0, maps), (2, maps), (3, NumpyMaps(problem.network)), (4, maps)):
+        at = np.full((2, size), -1)
+        some = rng.permutation(2 * size)[: size + i]
+        at.ravel()[some] = np.arange(len(some))
+        arrays = (own.put(rng.random((len(some), k))) for k in (n.width, len(n), len(tightening.rows)))
+        cases[i].warm[value] = Warm(own, at, *arrays)
+    column, sign = np.tile(np.arange(size), 2 * len(cases)), np.tile(np.repeat([1.0, -1.0], size), len(cases))
+    parts = [slice(2 * size * i, 2 * size * (i + 1)) for i in range(len(cases))]
+    found = [np.asarray(maps.get(a)) for a in tightening._start(value, cases, parts, column, sign)]
+    fresh = n.default(), np.zeros(len(n)), np.zeros(len(tightening.rows))
+    for i, rows in enumerate(parts):
+        warm = cases[i].warm.get(value)
+        for r in range(2 * size):
+            at = -1 if warm is None or warm.maps is not maps else warm.at[r // size, r % size]
+            wanted = fresh if at < 0 else tuple(maps.get(a[at]) for a in (warm.alpha, warm.beta, warm.weight))
+            assert all((a[rows.start + r] == w).all() for a, w in zip(found, wanted, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])

@@ -148,20 +148,22 @@ class Tightening:
 
         parts   the rows of each case
         """
-        maps, found = self.relus.maps, []
-        default = maps.put(self.relus.neurons.default())
+        maps, default, count = self.relus.maps, self.relus.neurons.default(), len(column)
+        alpha = maps.put(default) + maps.zeros(count, len(default))
+        beta, weight = maps.zeros(count, len(self.relus.neurons)), maps.zeros(count, len(self.rows))
+        row, known, start = np.full(count, -1), list[Warm](), 0  # of each, among all that is known
         for own, rows in zip(cases, parts, strict=True):
-            warm, count = own.warm.get(value), rows.stop - rows.start
-            if warm is not None and warm.maps is maps and count:
-                row = warm.at[(sign[rows] < 0).astype(np.int64), column[rows]]
-                old, i = maps.put((row >= 0)[:, None]), maps.index(np.maximum(row, 0))
-                alpha = default + old * (warm.alpha[i] - default)
-                found.append((alpha, old * warm.beta[i], old * warm.weight[i]))
-            elif count:
-                nothing = maps.zeros(count, len(self.relus.neurons))
-                slopes = default + maps.zeros(count, len(default))
-                found.append((slopes, nothing, maps.zeros(count, len(self.rows))))
-        alpha, beta, weight = (maps.xp.concatenate(each) for each in zip(*found, strict=True))
+            warm = own.warm.get(value)
+            if warm is not None and warm.maps is maps:
+                at = warm.at[(sign[rows] < 0).astype(np.int64), column[rows]]
+                row[rows] = np.where(at >= 0, start + at, -1)
+                known.append(warm)
+                start += len(warm.alpha)
+        i, j = maps.index(np.flatnonzero(row >= 0)), maps.index(row[row >= 0])
+        if known:
+            alpha[i] = maps.xp.concatenate([warm.alpha for warm in known])[j]
+            beta[i] = maps.xp.concatenate([warm.beta for warm in known])[j]
+            weight[i] = maps.xp.concatenate([warm.weight for warm in known])[j]
         return alpha, beta, weight
 
     def _keep(
