@@ -67,10 +67,6 @@ class Lanes(Generic[Job, Result]):
         """How many lanes have a call."""
         return len(self._running)
 
-    @property
-    def free(self) -> int:
-        return len(self._idle)
-
     def start(self, job: Job) -> None:
         """Give a job to a free lane."""
         lane = self._idle.pop()
