@@ -16,6 +16,7 @@ from torchlean.verify.choice import first_multiplier
 from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.fused import Fused
+from torchlean.verify.graphs import filled
 from torchlean.verify.maps import NumpyMaps, TorchMaps
 from torchlean.verify.planes import Edges, Family
 from torchlean.verify.walk import Walk
@@ -250,6 +251,16 @@ def test_torch_walks_as_numpy_does(planes, name, device, kernel_of) -> None:
     _, *others = other.gains(forms(other, rows), put(side), put(alpha), put(beta))
     for mine, theirs in zip(told, others, strict=True):
         np.testing.assert_allclose(mine, other.maps.get(theirs), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("neurons", [0, 7, 1_500, 60_000, 10_000_000])
+def test_recordings_are_of_few_sizes_and_waste_little(neurons) -> None:
+    """Powers of two; more than twice the problems only where there are few, of not too many neurons."""
+    sizes = [filled(count, neurons) for count in range(1, 5_000)]
+    assert len(set(sizes)) <= 14
+    for count, size in enumerate(sizes, start=1):
+        assert size >= count and size & (size - 1) == 0
+        assert size < 2 * count or (size <= 256 and size * neurons <= 1 << 19) or size == 1
 
 
 @pytest.mark.gpu

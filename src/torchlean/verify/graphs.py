@@ -23,7 +23,7 @@ from torchlean.verify.fused import run_of
 if TYPE_CHECKING:
     from torchlean.verify.dual import Dual
 
-LEAST = 256  # problems: fewer take as long
+LEAST, FEW = 256, 1 << 19  # problems, and problems times neurons: fewer take as long
 MOST = 1 << 24  # problems times neurons: with more, the operations take longer than their launches
 OFTEN = 2  # times that a shape without steps has come before it is worth a recording: one with steps is at once
 ROOM = 8  # of the memory: where less than one part of so many is free, what the allocator keeps is given back first
@@ -101,7 +101,7 @@ class Recorder:
     def _recording(self, given: Given, steps: int, gains: bool = False) -> Recording | None:
         """The one for these shapes, with what is given; None where there is none, or not yet."""
         forms = given.forms
-        rows = max(LEAST, 1 << (len(given.side) - 1).bit_length())
+        rows = filled(len(given.side), len(self.dual.neurons))
         optional = forms.direct is None, forms.own is None, given.weight is None, given.box[0].ndim
         key = (rows, forms.target, id(forms.clause), *optional, steps == 0, given.hold, gains)
         self.seen[key] += 1
@@ -150,6 +150,12 @@ class Recorder:
                     gc.enable()
         cuda.current_stream().wait_stream(aside)
         return graph
+
+
+def filled(count: int, neurons: int) -> int:
+    """How many problems are recorded where there are so many, each with so many neurons."""
+    least = min(LEAST, max(1, FEW // max(1, neurons)))
+    return max(1 << least.bit_length() - 1, 1 << (count - 1).bit_length())
 
 
 @cache
