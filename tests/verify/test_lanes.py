@@ -236,6 +236,16 @@ def test_cases_that_wait_longest_start_anew_where_much_is_kept(root) -> None:
         assert [bool(case.warm) for case in cases] == [False] * (6 - left) + [True] * left
 
 
+def goes_on(ended, self):
+    """Until the clock ends it, which is noted."""
+    try:
+        while True:
+            self.deadline.check()
+            time.sleep(0.01)
+    finally:
+        ended.append(self)
+
+
 def test_a_witness_of_one_lane_ends_all(several, monkeypatch) -> None:
     """While another goes on and on, until it is told to stop."""
     begun, ended = threading.Event(), []
@@ -244,12 +254,7 @@ def test_a_witness_of_one_lane_ends_all(several, monkeypatch) -> None:
     def acts(self, batch):
         if not begun.is_set():
             begun.set()
-            try:
-                while True:
-                    self.deadline.check()
-                    time.sleep(0.01)
-            finally:
-                ended.append(self)
+            goes_on(ended, self)
         assert begun.wait(60)
         self.relus.problem.ask(self.relus.problem.nearest[0].astype(np.float32))
         return own(self, batch)
@@ -263,15 +268,6 @@ def test_a_witness_of_one_lane_ends_all(several, monkeypatch) -> None:
 
 def test_the_clock_ends_all_lanes(several, monkeypatch) -> None:
     ended = []
-
-    def goes_on(self, batch):
-        try:
-            while True:
-                self.deadline.check()
-                time.sleep(0.01)
-        finally:
-            ended.append(self)
-
-    monkeypatch.setattr(advance.Advance, "_advance", goes_on)
+    monkeypatch.setattr(advance.Advance, "_advance", lambda self, _: goes_on(ended, self))
     verdict = verify_files(several[0], several[1](1.5), 4.0, strategy="neurons")
     assert verdict.status.value == "timeout" and len(ended) == 3

@@ -188,7 +188,7 @@ class _Search:
             for j in closing.tolist()
         ]
         records: list[list[tc.Refutation]] = [[] for _ in range(count)]
-        kernel, known = self.problem.kernel, self.problem.files.tables
+        kernel, files = self.problem.kernel, self.problem.files
         for start in range(0, len(closing), kernel.chunk):
             self.problem.deadline.check()
             part = slice(start, start + kernel.chunk)
@@ -199,9 +199,9 @@ class _Search:
             good = kernel.refute(found.state.take(closing[part]), asked, slopes, push)
             for n, (i, c) in enumerate(mine):
                 if good[n]:
-                    known.append(tables[start + n])
+                    (place,) = files.add([tables[start + n]]).tolist()
                     multipliers = tuple((v, e, side, m) for v, e, side, _, m in splits[start + n] if m > 0)
-                    records[i].append(tc.Refutation(c, (), len(known) - 1, multipliers))
+                    records[i].append(tc.Refutation(c, (), place, multipliers))
         return records
 
     def _candidates(self, found: Bounded, left: list[int]) -> None:

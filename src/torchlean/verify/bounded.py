@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torchlean.frozen import frozen
 from torchlean.verify.ascent import Best
 from torchlean.verify.maps import Maps
-from torchlean.verify.nodes import DEVICE, HOST, Nodes
+from torchlean.verify.nodes import Nodes
 
 F64 = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,16 +40,12 @@ class Bounded:
 
     def improved(self, items: Ints) -> Nodes:
         """Some of the nodes, starting from where their bounds were reached."""
-        i = self.maps.index(items)
-        host = {name: getattr(self.nodes, name)[items] for name in HOST}
-        return Nodes(**host, side=self.nodes.side[i], alpha=self.best.alpha[i], beta=self.best.beta[i])
+        return replace(self.nodes, alpha=self.best.alpha, beta=self.best.beta).pick(items, self.maps)
 
     def take(self, items: Ints) -> Bounded:
-        i, nodes = self.maps.index(items), self.nodes
-        host = {name: getattr(nodes, name)[items] for name in HOST}
-        taken = Nodes(**host, **{name: getattr(nodes, name)[i] for name in DEVICE})
+        i, nodes = self.maps.index(items), self.nodes.pick(items, self.maps)
         best = Best(*(None if a is None else a[i] for a in self._columns()))
-        return Bounded(taken, self.row[items], best, self.value[items], self.own[items], self.maps)
+        return Bounded(nodes, self.row[items], best, self.value[items], self.own[items], self.maps)
 
     def put(self, maps: Maps) -> Bounded:
         """In the arrays of these maps."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.frozen import frozen
 from torchlean.verify.bounded import Bounded
+from torchlean.verify.crew import joined
 from torchlean.verify.dual import Split
 from torchlean.verify.outcome import Stuck
 from torchlean.verify.relus import Relus
@@ -53,8 +56,5 @@ def grow(relus: Relus, found: Bounded, seconds: float, most: int = MOST) -> Fore
 
 def homes(count: int) -> tuple[tc.TreeBuilder, list[int]]:
     """A builder with so many leaves, below each of which a tree may grow."""
-    builder, roots, other = tc.TreeBuilder(), [], 0
-    for _ in range(count):
-        alone, other = (int(n[0]) for n in builder.split_clause(other, 0))
-        roots.append(alone)
-    return builder, roots
+    builder = tc.TreeBuilder()
+    return builder, joined(count, partial(builder.split_clause, clause=0)).tolist()

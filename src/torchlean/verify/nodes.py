@@ -49,6 +49,10 @@ class Nodes:
     def take(self, rows: slice) -> Nodes:
         return Nodes(*(getattr(self, name)[rows] for name in (*HOST, *DEVICE)))
 
+    def pick(self, items: Ints, maps: Maps) -> Nodes:
+        i = maps.index(items)
+        return Nodes(*(getattr(self, name)[items] for name in HOST), *(getattr(self, name)[i] for name in DEVICE))
+
     @staticmethod
     def join(parts: list[Nodes], xp: Any) -> Nodes:
         if len(parts) == 1:
@@ -60,9 +64,7 @@ class Nodes:
         """In the order of their homes."""
         if (self.home[1:] >= self.home[:-1]).all():
             return self
-        order = np.argsort(self.home, kind="stable")
-        i = maps.index(order)
-        return Nodes(*(getattr(self, name)[order] for name in HOST), *(getattr(self, name)[i] for name in DEVICE))
+        return self.pick(np.argsort(self.home, kind="stable"), maps)
 
     def put(self, move: Callable[[Any], Any]) -> Nodes:
         """With the arrays of its maps moved elsewhere."""
