@@ -225,6 +225,16 @@ def test_without_memory_for_one_case_alone_there_is_no_answer(several, monkeypat
     assert (verdict.status.value, verdict.reason) == ("unknown", "out of memory") and verdict.exhausted
 
 
+def test_a_device_that_vanishes_under_a_lane_is_no_verdict(several, monkeypatch) -> None:
+    def fails(self, batch):
+        raise RuntimeError("CUDA error: the device is gone")
+
+    monkeypatch.setattr(advance.Advance, "_advance", fails)
+    monkeypatch.setattr(NumpyMaps, "finish", lambda self: fails(self, []))
+    verdict = verify_files(several[0], several[1](1.5), 60.0, strategy="neurons")
+    assert verdict.status.value == "unknown" and verdict.reason.startswith("the device failed: CUDA error")
+
+
 def test_cases_that_wait_longest_start_anew_where_much_is_kept(root) -> None:
     """What cases start from takes no more bytes than there is room for; the one that is next keeps it."""
     search, n = clauses.ClauseSearch(tc.TreeBuilder(), root, {0: 1.0}), root.neurons
