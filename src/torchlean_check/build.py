@@ -144,9 +144,13 @@ class TreeBuilder:
             depth[ids] = level
             inner = ids[self._low[ids] >= 0]
             parent[self._low[inner]] = parent[self._low[inner] + 1] = inner
-        kept = leaves
-        while len(kept) > most:
-            kept = np.unique(np.where(depth[kept] == depth[kept].max(), parent[kept], kept))
+        by_depth = leaves[np.argsort(depth[leaves], kind="stable")]
+        above = np.searchsorted(depth[by_depth], np.arange(len(levels) + 1))  # how many are less deep
+        level, deepest = len(levels), leaves[:0]
+        while above[level] + len(deepest) > most:
+            level -= 1
+            deepest = np.concatenate([np.unique(parent[deepest]), by_depth[above[level] : above[level + 1]]])
+        kept = np.unique(np.concatenate([by_depth[: above[level]], deepest]))
         if not (0.5 ** depth[kept]).sum() <= MUCH:
             return {}
         self._op[kept] &= ~np.uint8(KIND)

@@ -437,6 +437,31 @@ def test_a_tree_is_cut_back_to_few_open_leaves() -> None:
     assert len(builder.build()[0].op) == 5
 
 
+def test_the_deepest_leaves_give_way_to_their_parents_until_few_are_left() -> None:
+    """The rule in words, on trees at random; nothing changes where the rest would be most of the tree."""
+    rng, kinds = np.random.default_rng(0), set()
+    for _ in range(60):
+        builder, parent, leaves = tc.TreeBuilder(), {}, [0]
+        for _ in range(rng.integers(1, 40)):
+            node = leaves.pop(rng.integers(len(leaves)))
+            for child in builder.split_value(node, 3, int(rng.integers(9))):
+                parent[int(child[0])] = node
+                leaves.append(int(child[0]))
+
+        def depth(node, parent=parent):
+            return 0 if node not in parent else 1 + depth(parent[node])
+
+        some, most = rng.choice(leaves, rng.integers(1, len(leaves) + 1), replace=False), int(rng.integers(1, 8))
+        kept = set(some.tolist())
+        while len(kept) > most:
+            deepest = max(map(depth, kept))
+            kept = {parent[node] if depth(node) == deepest else node for node in kept}
+        expected = kept if sum(0.5 ** depth(node) for node in kept) <= 0.5 else set()
+        assert set(builder.cut(0, np.sort(some), most)) == expected
+        kinds.add((bool(expected), kept <= set(some.tolist())))
+    assert len(kinds) == 4
+
+
 def test_a_multiplier_without_a_split_is_none_whatever_it_is(mlp) -> None:
     """Also where it is no number: a search may have failed there."""
     network = read_network(mlp((3, 4, 2), 0)[1])
