@@ -94,7 +94,7 @@ def test_the_neuron_search_halves_its_batch(deep: Claim, problem: Exception, mon
 @pytest.mark.parametrize("module", ["refine", "tighten"])
 def test_trees_of_hidden_bounds_halve_their_batch(deep: Claim, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass whose trees ran out of memory goes on with fewer at once, and leaves no bound out."""
-    call, failed = failing(forks.fork, lambda walk, given, *rest: len(given.entry), 8, RuntimeError("out of memory"))
+    call, failed = failing(forks.fork, lambda walk, given, *rest: len(given.side), 8, RuntimeError("out of memory"))
     monkeypatch.setattr(f"torchlean.verify.{module}.fork", call)
     monkeypatch.setattr("torchlean.verify.budget.CALM", 1 << 30)
     if module == "tighten":

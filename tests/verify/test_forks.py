@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from torchlean.verify import derive, forks
-from torchlean.verify.budget import Memory
+from torchlean.verify import derive
+from torchlean.verify.ascent import Given
 from torchlean.verify.clock import Deadline
-from torchlean.verify.forks import Forks, Leaves, Trees, fork
+from torchlean.verify.forks import Trees, fork
+from torchlean.verify.forms import Forms
 from torchlean.verify.maps import NumpyMaps, TorchMaps
 from torchlean_check import cases
 
@@ -18,54 +19,92 @@ NOTHING = SimpleNamespace(nodes=())
 both_maps = pytest.mark.parametrize("maps", [NumpyMaps(NOTHING), TorchMaps(NOTHING, "cpu")], ids=["numpy", "torch"])  # type: ignore[arg-type]
 
 
-def slow(of, value, best, count, most):
-    """The rule in words: of each bound that goes on, the worse half, the first of equal ones, while there is room."""
-    split, stay, least = [], [], {}
-    for bound in range(count):
-        mine = sorted(np.flatnonzero(of == bound).tolist(), key=lambda leaf: value[leaf])
-        if not mine:
-            continue
-        least[bound] = value[mine[0]]
-        if len(mine) < most and value[mine[0]] < derive.STABLE and best[mine[0]] >= 0:
-            room = min((len(mine) + 1) // 2, most - len(mine))
-            split += [leaf for leaf in mine[:room] if best[leaf] >= 0]
-            stay += [leaf for n, leaf in enumerate(mine) if n >= room or best[leaf] < 0]
-    return sorted(split), sorted(stay), least
+def slow(leaf, seed, most):
+    """The rule in words, for one bound: in each round, the worse half of the leaves is split, the first of equal ones,
+    while there is room and the worst one is not stable; those that no split helps stay."""
+    root = tuple([0] * 4)
+    slots, tree = [(root, *leaf(seed, root))], {}
+    for count, room in ((1, 1), (2, 1), (3, 2), (5, 3), (8, 4), (12, 6)):
+        room = min(room, most - count)
+        order = sorted(range(len(slots)), key=lambda k: (slots[k] is None, slots[k] and slots[k][1]))
+        worst, made = slots[order[0]], []
+        for k in order[: max(0, room)]:
+            if worst[1] >= derive.STABLE or worst[2] < 0 or slots[k] is None or slots[k][2] < 0:
+                made.append(None)
+                continue
+            sides, _, split = slots[k]
+            low, high = ((*sides[:split], s, *sides[split + 1 :]) for s in (-1, 1))
+            tree[sides] = split
+            slots[k] = (low, *leaf(seed, low))
+            made.append((high, *leaf(seed, high)))
+        slots += made
+
+    def down(sides):
+        if sides not in tree:
+            return [None]
+        n = tree[sides]
+        return [(3, n + 10), *(w for s in (-1, 1) for w in down((*sides[:n], s, *sides[n + 1 :])))]
+
+    return min(slot[1] for slot in slots if slot), down(root)
 
 
 @both_maps
-def test_the_worse_half_of_a_bound_that_goes_on_is_split(maps) -> None:
-    rng, count, most, split = np.random.default_rng(0), 9, 6, 0
-    for _ in range(60):
-        of = rng.choice(count, 30)
-        of = of[np.array([(of[:k] == c).sum() < most for k, c in enumerate(of)])]
-        value, best = rng.choice([-2.0, -1.0, -0.5, 0.0, 1.0], len(of)), rng.integers(-1, 4, len(of))
-        before = maps.put(np.full(count, 7.0))
-        leaves = Leaves(maps.index(of), None, None, maps.put(value), maps.index(best))
-        at, stay, least = (maps.get(a).tolist() for a in forks._worst(maps, leaves, before, most))
-        expected = slow(of, value, best, count, most)
-        assert (at, stay) == expected[:2]
-        assert least == [expected[2].get(bound, 7.0) for bound in range(count)]
-        split += len(at)
-    assert split > 200
+@pytest.mark.parametrize("most", [1, 2, 5, 8, 12, 16, 18])
+@pytest.mark.parametrize("size", [3, 64])
+def test_trees_grow_by_their_worst_leaves(maps, most, size) -> None:
+    """Bounds and splits at random, some stable, some that no split helps; grown at once, and by rounds."""
+    rng, told, sizes = np.random.default_rng(most), {}, set()
+
+    def one(seed, sides):
+        key = seed, tuple(int(s) for s in sides)
+        if key not in told:
+            free = [n for n in range(4) if not key[1][n]]
+            split = int(rng.choice(free)) if free and rng.random() < 0.9 else -1
+            told[key] = float(rng.choice([-2.0, -1.5, -1.0, -0.5, 0.25])), split
+        return told[key]
+
+    def leaf(seed, side):
+        found = [one(round(s), row) for s, row in zip(seed.sum(axis=1), side, strict=True)]
+        value, split = map(np.array, zip(*found, strict=True))
+        cost = np.where(np.arange(4) == split[:, None], 1.0, 0.0)
+        return value, cost
+
+    for _ in range(20):
+        told.clear()
+        least, trees = forked(maps, leaf, most, size)
+        for bound, tree in enumerate(written(trees)):
+            expected = slow(one, bound + 1, most)
+            assert (least[bound], tree) == expected
+            sizes.add(len(tree) // 2 + 1)
+    assert most / 2 < max(sizes) <= most
+
+
+def written(trees):
+    """Each tree in preorder: (value, entry) of what is split, None at a leaf."""
+    sizes, words = trees.preorder(np.arange(3))
+    return [[None if w < 0 else (w >> 32, w & 0xFFFFFFFF) for w in part.tolist()]
+            for part in np.split(words, np.cumsum(sizes)[:-1])]  # fmt: skip
 
 
 def test_preorder_is_what_a_walk_down_the_tree_meets() -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
-        low, case, leaves = [-1] * 5, [-1] * 5, list(range(5))
-        for _ in range(rng.integers(1, 12)):
-            node = leaves.pop(rng.integers(len(leaves)))
-            low[node], case[node] = len(low), int(rng.integers(99))
-            leaves += [len(low), len(low) + 1]
-            low, case = [*low, -1, -1], [*case, -1, -1]
+        low, case = np.full((5, 25), -1), np.full((5, 25), -1)
+        for tree in range(5):
+            leaves, made = [0], 1
+            for _ in range(rng.integers(0, 12)):
+                node = leaves.pop(rng.integers(len(leaves)))
+                low[tree, node], case[tree, node] = made, rng.integers(99)
+                leaves += [made, made + 1]
+                made += 2
 
-        def down(node, low=low, case=case):
-            return [case[node]] if low[node] < 0 else [case[node], *down(low[node]), *down(low[node] + 1)]
+        def down(tree, node=0, low=low, case=case):
+            own, first = [int(case[tree, node])], int(low[tree, node])
+            return own if first < 0 else [*own, *down(tree, first), *down(tree, first + 1)]
 
-        roots = np.flatnonzero(rng.random(5) < 0.6)
-        sizes, found = Trees(np.array(case), np.array(low)).preorder(roots)
-        expected = [down(root) for root in roots.tolist()]
+        some = np.flatnonzero(rng.random(5) < 0.6)
+        sizes, found = Trees(case, low).preorder(some)
+        expected = [down(tree) for tree in some.tolist()]
         assert sizes.tolist() == [len(tree) for tree in expected]
         assert found.tolist() == [n for tree in expected for n in tree]
 
@@ -81,16 +120,18 @@ def forked(maps, leaf, most, size=64):
     """Three bounds over trees on four neurons; `leaf` stands for the walk: bounds, costs and what each side may gain,
     by seed and splits."""
 
-    def gains(forms, side, *_, **__):
-        value, cost, *sides = map(maps.put, leaf(maps.get(forms.seed), maps.get(side)))
-        return SimpleNamespace(value=value, cost=cost), *(sides or (cost, cost))
+    def run(given, lazy):
+        assert not lazy
+        value, cost, *sides = map(maps.put, leaf(maps.get(given.forms.seed), maps.get(given.side)))
+        return SimpleNamespace(best=SimpleNamespace(value=value, cost=cost), gains=lambda: sides or (cost, cost))
 
-    network = SimpleNamespace(nodes=[SimpleNamespace(size=3)])
-    zero = maps.put(np.zeros(()))
-    dual = SimpleNamespace(maps=maps, xp=maps.xp, neurons=FourNeurons(), network=network, gains=gains, zero=zero)
-    nothing = maps.zeros(3, 4)
-    given = Forks(0, maps.count(3), maps.put(np.array([1.0, 2.0, 3.0])), nothing, nothing, nothing)
-    return fork(dual, given, most, size, Deadline(60), Deadline(60), Memory())  # type: ignore[arg-type]
+    ends = dict.fromkeys(("lo", "hi", "zero"), maps.put(np.zeros(()))) | {"one": maps.put(np.ones(()))}
+    dual = SimpleNamespace(maps=maps, xp=maps.xp, neurons=FourNeurons(), ascent=run, **ends)
+    dual.answer = lambda question, given: question(dual, given)
+    nothing, seed = maps.zeros(3, 4), maps.put(np.array([[1.0], [2.0], [3.0]]))
+    forms = Forms(0, seed, None, maps.zeros(3))
+    given = Given(forms, nothing, nothing, nothing, None, (dual.lo, dual.hi))
+    return fork(dual, given, most, size, Deadline(60), Deadline(60))  # type: ignore[arg-type]
 
 
 @both_maps
@@ -103,9 +144,7 @@ def test_a_bound_is_the_least_of_its_leaves_and_its_tree_is_full(maps, size) -> 
         return abs(side) @ gain - seed.sum(axis=1) + little, np.where(side == 0, gain, 0.0)
 
     least, trees = forked(maps, leaf, 5, size)
-    sizes, words = trees.preorder(np.arange(3))
-    found = [[None if w < 0 else (w >> 32, w & 0xFFFFFFFF) for w in part.tolist()]
-             for part in np.split(words, np.cumsum(sizes)[:-1])]  # fmt: skip
+    found = written(trees)
     for bound, tree in enumerate(found):
         of, splits = cases.Trees.of([tree]).rows()
         reached = np.bincount(splits.row, gain[splits.entry - 10], minlength=len(of))
@@ -135,7 +174,7 @@ def test_the_neuron_whose_worse_side_gains_most_is_split(maps) -> None:
             return -seed.sum(axis=1), *each
 
         _, trees = forked(maps, leaf, 2)
-        return (trees.case[:3] & 0xFFFFFFFF).tolist()
+        return (trees.case[:, 0] & 0xFFFFFFFF).tolist()
 
     assert told([0.1, 0.3, 0.9, 0.0], [9.0, 0.4, 0.2, 9.0]) == [11] * 3
     assert told([0.0] * 4, [9.0, 1.0, 1.0, 1.0], [1.0, 2.0, 3.0, 0.0]) == [12] * 3

@@ -238,7 +238,7 @@ def test_a_device_that_vanishes_under_a_lane_is_no_verdict(several, monkeypatch)
 def test_cases_that_wait_longest_start_anew_where_much_is_kept(root) -> None:
     """What cases start from takes no more bytes than there is room for; the one that is next keeps it."""
     search, n = clauses.ClauseSearch(tc.TreeBuilder(), root, {0: 1.0}), root.neurons
-    warm = Warm(root.maps, np.zeros((2, 1), np.int64), *(np.zeros((1, 1)) for _ in range(3)))
+    warm = Warm(root.maps, np.zeros((2, 1), np.int64), np.zeros((1, 1)))
     for room, left in ((3.5, 3), (1.0, 1), (0.0, 1), (9.0, 6)):
         cases = [Case(i, 0, n.side(()), n.lo, n.hi, 0.0, warm={1: warm}) for i in range(6)]
         each = 4 * cases[0].unstable * len(n) * 4  # slopes and multipliers of two bounds for each

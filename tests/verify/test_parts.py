@@ -117,7 +117,7 @@ def test_what_a_worker_leaves_open_is_dealt_anew(
     """Each shift ends early; what was closed in it is kept, and the rest goes to all."""
     of = request.getfixturevalue(files_of)
     monkeypatch.setattr("torchlean.verify.shift.Deadline", Short)
-    monkeypatch.setattr(Short, "looks", 3 if files_of == "boxes" else 80)
+    monkeypatch.setattr(Short, "looks", 3 if files_of == "boxes" else 30)
     crew = Here(2)
     verdict = verify_files(*of, timeout=100, workers=1, strategy=WAY[files_of], crew=crew)
     assert verdict.status is Status.UNSAT and tc.check(*of, verdict.certificate).status == "valid"

@@ -334,18 +334,20 @@ def test_a_pass_starts_where_the_last_one_of_each_case_ended(mlp, files, kind) -
         at = np.full((2, size), -1)
         some = rng.permutation(2 * size)[: size + i]
         at.ravel()[some] = np.arange(len(some))
-        arrays = (own.put(rng.random((len(some), k))) for k in (n.width, len(n), len(tightening.rows)))
-        cases[i].warm[value] = Warm(own, at, *arrays)
+        duals = own.put(rng.random((len(some), n.width + len(n) + len(tightening.rows))))
+        cases[i].warm[value] = Warm(own, at, duals)
     column, sign = np.tile(np.arange(size), 2 * len(cases)), np.tile(np.repeat([1.0, -1.0], size), len(cases))
     parts = [slice(2 * size * i, 2 * size * (i + 1)) for i in range(len(cases))]
-    found = [np.asarray(maps.get(a)) for a in tightening._start(value, cases, parts, column, sign)]
-    fresh = n.default(), np.zeros(len(n)), np.zeros(len(tightening.rows))
+    started = tightening._start(value, cases, parts, column, sign)
+    assert [a.shape[1] for a in started] == [n.width, len(n), len(tightening.rows)]
+    found = np.concatenate([np.asarray(maps.get(a)) for a in started], axis=1)
+    fresh = np.concatenate([n.default(), np.zeros(len(n)), np.zeros(len(tightening.rows))])
     for i, rows in enumerate(parts):
         warm = cases[i].warm.get(value)
         for r in range(2 * size):
             at = -1 if warm is None or warm.maps is not maps else warm.at[r // size, r % size]
-            wanted = fresh if at < 0 else tuple(maps.get(a[at]) for a in (warm.alpha, warm.beta, warm.weight))
-            assert all((a[rows.start + r] == w).all() for a, w in zip(found, wanted, strict=True))
+            wanted = fresh if at < 0 else np.asarray(maps.get(warm.duals[at]))
+            assert (found[rows.start + r] == wanted).all()
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])

@@ -10,7 +10,7 @@ the neuron's width into the bound's size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torchlean.frozen import frozen
@@ -62,11 +62,27 @@ class Best:
     cost: Any
     point: Any
 
+    @property
+    def columns(self) -> tuple[Any, ...]:
+        """All of it, as it is made."""
+        return tuple(getattr(self, f.name) for f in fields(self))
+
 
 def schedule(steps: int) -> list[tuple[float, float, float]]:
     """For each step: what corrects the first and the second moment, and what is left of the rate."""
     fall = max(0.96, 0.05 ** (1 / max(steps, 1)))
     return [(1 / (1 - 0.8 ** (t + 1)), 1 / (1 - 0.95 ** (t + 1)), fall**t) for t in range(steps)]
+
+
+class Question(Protocol):
+    """What operations on the arrays of problems find, none of which asks the host for anything.
+
+    Questions are equal where they do the same.   Shapes  of `more`, and of each answer: a row for each problem
+    """
+
+    def __hash__(self) -> int: ...
+
+    def __call__(self, dual: Dual, given: Given, /, *more: Any) -> tuple[Any, ...]: ...
 
 
 class Run(Protocol):
@@ -193,7 +209,8 @@ def ascend(ascent: Run, plan: Any, target: float) -> Best:
     return ascent.best
 
 
-def foresee(run: Run) -> tuple[Best, Any, Any]:
-    """The bounds where it starts, and what they may gain on both sides of a split of each neuron."""
-    low, high = run.gains()
-    return run.best, low, high
+def looked(dual: Dual, given: Given) -> tuple[Any, ...]:
+    """The bounds where problems start: what `Best` has."""
+    run = dual.ascent(given, lazy=False)
+    run.look()
+    return run.best.columns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,9 @@ Ints = NDArray[np.int64]
 class Bounded:
     """Nodes with the bounds of their clauses, each by the one inequality in `row`, in the arrays of these maps.
 
-    own     whether each has slopes of its own: else it has those of its nodes
-    Shapes  row, value, own: [N]
+    own           whether each has slopes of its own: else it has those of its nodes
+    charge, cost  what float32's error boxes take from it, and what all of its lines may cost it
+    Shapes        row, value, own, charge, cost: [N]
     """
 
     nodes: Nodes
@@ -31,6 +32,8 @@ class Bounded:
     best: Best
     value: F64
     own: NDArray[np.bool_]
+    charge: F64
+    cost: F64
     maps: Maps
 
     def at(self, number: Ints, home: Ints | None = None) -> Bounded:
@@ -44,8 +47,9 @@ class Bounded:
 
     def take(self, items: Ints) -> Bounded:
         i, nodes = self.maps.index(items), self.nodes.pick(items, self.maps)
-        best = Best(*(None if a is None else a[i] for a in self._columns()))
-        return Bounded(nodes, self.row[items], best, self.value[items], self.own[items], self.maps)
+        best = Best(*(None if a is None else a[i] for a in self.best.columns))
+        host: dict[str, Any] = {name: getattr(self, name)[items] for name in HOST}
+        return replace(self, nodes=nodes, best=best, **host)
 
     def put(self, maps: Maps) -> Bounded:
         """In the arrays of these maps."""
@@ -55,7 +59,7 @@ class Bounded:
         def moved(a: Any) -> Any:
             return None if a is None else maps.put(self.maps.get(a))
 
-        best = Best(*map(moved, self._columns()))
+        best = Best(*map(moved, self.best.columns))
         return replace(self, nodes=self.nodes.put(moved), best=best, maps=maps)
 
     @staticmethod
@@ -68,11 +72,11 @@ class Bounded:
         taken = [batches[key].take(np.array([parts[p][1] for p in at])).put(maps) for key, at in places.items()]
         if len(taken) == 1:
             return taken[0]
-        rows = zip(*(each._columns() for each in taken), strict=True)
+        rows = zip(*(each.best.columns for each in taken), strict=True)
         best = Best(*(None if column[0] is None else maps.xp.concatenate(column) for column in rows))
-        row, value, own = (np.concatenate([getattr(e, name) for e in taken]) for name in ("row", "value", "own"))
-        whole = Bounded(Nodes.join([each.nodes for each in taken], maps.xp), row, best, value, own, maps)
+        host: dict[str, Any] = {name: np.concatenate([getattr(each, name) for each in taken]) for name in HOST}
+        whole = replace(taken[0], nodes=Nodes.join([each.nodes for each in taken], maps.xp), best=best, **host)
         return whole.take(np.argsort([p for at in places.values() for p in at]))
 
-    def _columns(self) -> list[Any]:
-        return [getattr(self.best, f.name) for f in fields(Best)]
+
+HOST = ("row", "value", "own", "charge", "cost")

@@ -22,15 +22,13 @@ Ints = NDArray[np.int64]
 class Warm:
     """Where the last pass over a value ended.
 
-    at                   [2, neurons of the value]: the row of each lower (0) and upper bound (1), or -1
-    alpha, beta, weight  [rows, U], [rows, U], [rows, inequalities], in the arrays of these maps
+    at      [2, neurons of the value]: the row of each lower (0) and upper bound (1), or -1
+    duals   [rows, U + K + U + inequalities] slopes, split multipliers and those of clauses, in the arrays of these maps
     """
 
     maps: Maps
     at: Ints
-    alpha: Any
-    beta: Any
-    weight: Any
+    duals: Any
 
 
 @frozen(eq=False)

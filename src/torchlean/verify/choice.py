@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from torchlean.verify.ascent import NARROW
+from torchlean.frozen import frozen
+from torchlean.verify.ascent import NARROW, Best, Given
 from torchlean.verify.bounded import Bounded
-from torchlean.verify.maps import Maps
 
 if TYPE_CHECKING:
+    from torchlean.verify.dual import Dual
     from torchlean.verify.relus import Relus
 
 CANDIDATES = 4  # neurons that are tried on both sides
@@ -28,65 +29,92 @@ LEAST = 1e-9  # what a side gains at least
 Ints = NDArray[np.int64]
 
 
-def costs(relus: Relus, found: Bounded, items: Ints) -> Any:
-    """What the lines of each neuron may cost, 0 where it is not to be split.   Shapes  -> [N, U]"""
-    xp, nodes, at = relus.maps.xp, found.nodes, relus.maps.index(items)
-    lo, hi = relus.box(relus.maps.index(nodes.home[items]))
+def costs(relus: Relus, found: Bounded, items: Ints) -> tuple[Any, NDArray[np.bool_]]:
+    """What the lines of each neuron may cost, 0 where it is not to be split; and of which items none may cost anything.
+
+    Shapes  -> [N, U], [N]
+    """
+    maps, xp, nodes, at = relus.maps, relus.maps.xp, found.nodes, relus.maps.index(items)
+    lo, hi = relus.box(maps.index(nodes.home[items]))
     free = (nodes.side[at] == 0) & (lo < 0) & (hi > 0)
     own = xp.where(free, xp.nan_to_num(found.best.cost[at]), relus.dual.zero)
-    none = xp.amax(own, -1) <= 0
-    if not bool(none.any()):
-        return own
+    zero = xp.amax(own, -1) <= 0
+    none = np.asarray(maps.get(zero))
+    if not none.any():
+        return own, none
     # where no line costs anything, it closes only if the splits above contradict each other
     other = xp.nan_to_num(_costs_of_contradiction(relus, found, items))
-    return xp.where(none[:, None] & free, other, own)
-
-
-def decided(maps: Maps, costs: Any) -> NDArray[np.bool_]:
-    """Whether no neuron is left that matters."""
-    return np.asarray(maps.get(maps.xp.amax(costs, -1) <= 0))
+    own = xp.where(zero[:, None] & free, other, own)
+    return own, np.asarray(maps.get(xp.amax(own, -1) <= 0))
 
 
 def choose(relus: Relus, found: Bounded, items: Ints, cost: Any) -> Ints:
     """The neuron to split for each item: of those whose sides may gain most, the one whose sides gain most."""
-    maps, xp, nodes, best = relus.maps, relus.maps.xp, found.nodes, found.best
-    at, home, row = (maps.index(column) for column in (items, nodes.home, found.row))
-    lo, hi = relus.box(home[at])
-    count = min(CANDIDATES, cost.shape[1])
-    most = maps.largest(_hopes(relus, found, at, row[at], (lo, hi), cost), count)
-    every = maps.count(2 * len(items) * count)  # both sides of each candidate of each item
-    each, neuron, values = at[every // (2 * count)], most.reshape(-1)[every // 2], []
-    sign = (2 * (every % 2) - 1) * relus.dual.one
+    maps, nodes, best = relus.maps, found.nodes, found.best
+    at, home, row = (maps.index(column) for column in (items, nodes.home[items], found.row[items]))
     size = relus.problem.deadline.memory.size(relus.engine.batch(len(relus.neurons)))
-    for start in range(0, len(every), size):
-        part = slice(start, start + size)
-        i, signs, entry = each[part], sign[part], (maps.count(len(each[part])), neuron[part])
-        side, alpha, beta, upper = nodes.side[i], best.alpha[i], best.beta[i], best.upper[i]  # copies
-        low, high = (first_multiplier(xp, alpha[entry], upper[entry], s) for s in (-1, 1))
-        side[entry], beta[entry] = signs, xp.where(signs < 0, low, high)
-        forms, box = relus.forms(row[i]), relus.box(home[i])
-        values.append(relus.dual.maximise(forms, side, alpha, beta, 0, box=box).value)
-    value = np.asarray(maps.get(xp.concatenate(values)), np.float64)
-    both = np.minimum(value.reshape(len(items), count, 2), relus.target)
-    low, high = np.moveaxis(np.maximum(both - found.value[items, None, None], LEAST), 2, 0)
-    score = np.nan_to_num(worth(low, high, relus.balance))  # what is no number is no gain
-    rows = maps.count(len(items))
-    score[maps.get(best.upper[at[:, None], most]) >= 0] = 0.0  # no chord is in use: nothing was gained
-    score[maps.get(cost[rows[:, None], most]) <= 0] = -np.inf
-    return np.asarray(maps.get(most[rows, maps.index(score.argmax(axis=1))]))
+    given = Given(relus.forms(row), nodes.side[at], best.alpha[at], best.beta[at], None, relus.box(home), hold=True)
+    (chosen,) = relus.dual.answer(Choice(relus.target, relus.balance, size), given, cost)
+    return np.asarray(maps.get(chosen))
 
 
-def _hopes(relus: Relus, found: Bounded, at: Any, row: Any, box: tuple[Any, Any], cost: Any) -> Any:
-    """A score of each neuron, by what its sides may gain; where no chord is in use, by what its lines cost.
+@frozen
+class Choice:
+    """The neuron to split for each problem.
 
-    Shapes  at, row: [N], indices of the maps; box: [N, U] or [U] each; cost: [N, U] -> [N, U]
+    target    what its bound is to reach      balance   see `worth`      size   problems that are walked at once
     """
-    xp, nodes, best = relus.maps.xp, found.nodes, found.best
-    _, *sides = relus.dual.gains(relus.forms(row), nodes.side[at], best.alpha[at], best.beta[at], box=box)
-    need = xp.clip(relus.target - xp.nan_to_num(best.value[at]), LEAST, None)[:, None]
-    low, high = (xp.minimum(xp.maximum(xp.nan_to_num(gain), SHARE * cost), need) for gain in sides)
-    score = worth(low, high, relus.balance)
-    return xp.where(cost > 0, xp.where(best.upper[at] < 0, score, LEAST * score), relus.dual.zero)
+
+    target: float
+    balance: float
+    size: int
+
+    def __call__(self, dual: Dual, given: Given, /, *more: Any) -> tuple[Any, ...]:
+        """more: the `costs`.   Shapes  [P, U] -> [P]"""
+        (cost,) = more
+        maps, xp, run = dual.maps, dual.xp, dual.ascent(given, lazy=False)
+        sides = run.gains()
+        best, count = run.best, min(CANDIDATES, cost.shape[1])
+        most = maps.largest(self._hopes(dual, best, sides, cost), count)
+        low, high = self._gains(dual, given, best, most)
+        score = xp.nan_to_num(worth(low, high, self.balance))  # what is no number is no gain
+        rows = maps.count(len(cost))[:, None]
+        score = xp.where(best.upper[rows, most] < 0, score, dual.zero)  # where no chord is in use, nothing was gained
+        score = xp.where(cost[rows, most] > 0, score, -dual.one)
+        return (most[rows[:, 0], score.argmax(-1)],)
+
+    def _hopes(self, dual: Dual, best: Best, sides: tuple[Any, Any], cost: Any) -> Any:
+        """A score of each neuron, by what its sides may gain; where no chord is in use, by what its lines cost.
+
+        Shapes  [P, U] each
+        """
+        xp = dual.xp
+        need = xp.clip(self.target - xp.nan_to_num(best.value), LEAST, None)[:, None]
+        low, high = (xp.minimum(xp.maximum(xp.nan_to_num(gain), SHARE * cost), need) for gain in sides)
+        score = worth(low, high, self.balance)
+        return xp.where(cost > 0, xp.where(best.upper < 0, score, LEAST * score), dual.zero)
+
+    def _gains(self, dual: Dual, given: Given, best: Best, most: Any) -> tuple[Any, Any]:
+        """What bounds gain on both sides of a split of each candidate whose chord is in use; it needs no multiplier.
+
+        Shapes  most: [P, C] -> [P, C] each
+        """
+        maps, xp = dual.maps, dual.xp
+        (count, tried), forms, values = most.shape, given.forms, []
+        own = given.box[0].ndim > 1
+        at_once = max(1, self.size // count)
+        for start in range(0, 2 * tried, at_once):
+            trial = maps.count(min(at_once, 2 * tried - start) * count) + start * count  # candidate, side, problem
+            i, neuron = trial % count, most[trial % count, trial // count // 2]
+            side, box = given.side[i], (given.box[0][i], given.box[1][i]) if own else given.box
+            side[maps.count(len(i)), neuron] = (2 * (trial // count % 2) - 1) * dual.one
+            trials = Given(forms.take(i), side, given.alpha[i], given.beta[i], None, box, hold=True)
+            run = dual.ascent(trials, lazy=False)
+            run.look()
+            values.append(run.value)
+        value = xp.minimum(xp.concatenate(values).reshape(tried, 2, count), self.target * dual.one)
+        gain = xp.clip(value - best.value, LEAST, None)
+        return gain[:, 0].T, gain[:, 1].T
 
 
 def _costs_of_contradiction(relus: Relus, found: Bounded, items: Ints) -> Any:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import torchlean_check as tc
 from torchlean.frozen import frozen
-from torchlean.verify.ascent import Best, Given, Run, ascend, foresee, schedule
+from torchlean.verify.ascent import Best, Given, Question, Run, ascend, looked, schedule
 from torchlean.verify.forms import Forms
 from torchlean.verify.fused import Places, run_of
 from torchlean.verify.graphs import MOST, Recorder
@@ -168,6 +168,8 @@ class Dual:
         hold    whether the slopes stay as they are
         """
         given = Given(forms, side, alpha, beta, weight, (self.lo, self.hi) if box is None else box, hold)
+        if not steps:
+            return Best(*self.answer(looked, given))
         if (recorder := self._recorder(given)) is not None:
             return recorder.ascend(given, steps, target)
         return ascend(self.ascent(given), self.plan(steps), target)
@@ -182,23 +184,14 @@ class Dual:
             self._plans[steps] = self.maps.put(np.array(schedule(steps)).reshape(-1, 3))
         return self._plans[steps]
 
-    def gains(
-        self,
-        forms: Forms,
-        side: Any,
-        alpha: Any,
-        beta: Any,
-        weight: Any | None = None,
-        box: tuple[Any, Any] | None = None,
-    ) -> tuple[Best, Any, Any]:
-        """The bounds as they are, and what they may gain, at most, on both sides of a split of each neuron (walk.py).
+    def answer(self, question: Question, given: Given, *more: Any) -> tuple[Any, ...]:
+        """What a question finds about these problems.
 
-        See `maximise`.   Shapes  the gains: [P, U] each
+        more   what else it is told   Shapes  of each, and of each answer: a row for each problem
         """
-        given = Given(forms, side, alpha, beta, weight, (self.lo, self.hi) if box is None else box)
         if (recorder := self._recorder(given)) is not None:
-            return recorder.gains(given)
-        return foresee(self.ascent(given))
+            return recorder.answer(question, given, *more)
+        return question(self, given, *more)
 
     def _recorder(self, given: Given) -> Recorder | None:
         """Where there are problems, and not too many to be worth a recording."""

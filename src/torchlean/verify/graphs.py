@@ -1,4 +1,5 @@
-"""Ascents recorded as CUDA graphs: of a step's hundreds of small operations, each takes less time than its launch.
+"""What is done with problems again and again, recorded as CUDA graphs: of its hundreds of small operations, each takes
+less time than its launch.
 
 A recording is made for each shape: batches are filled up to a power of two. Its arrays stay where they are: what is
 given is copied into them, and what is found is copied out.
@@ -11,12 +12,12 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from torchlean.frozen import frozen
-from torchlean.verify.ascent import Best, Given, Run, ascend, foresee
+from torchlean.verify.ascent import Best, Given, Question, Run, ascend
 from torchlean.verify.budget import recording
 from torchlean.verify.fused import run_of
 
@@ -25,24 +26,45 @@ if TYPE_CHECKING:
 
 LEAST, FEW = 256, 1 << 19  # problems, and problems times neurons: fewer take as long
 MOST = 1 << 24  # problems times neurons: with more, the operations take longer than their launches
-OFTEN = 2  # times that a shape without steps has come before it is worth a recording: one with steps is at once
+OFTEN = 2  # times that a question has come in a shape before it is worth a recording: an ascent is at once
+LONGEST = 64  # steps of an ascent
+LOOK = 10  # steps of an ascent, after which the host asks whether it may end: the device stands still meanwhile
 ROOM = 8  # of the memory: where less than one part of so many is free, what the allocator keeps is given back first
+
+Columns = tuple[Any, ...]  # arrays with a row for each problem, or None
 
 
 @frozen(eq=False)
 class Recording:
-    """The ascent whose arrays the graphs work on, and the schedule's row that they read.
+    """The arrays that a graph reads, and those that it leaves."""
 
-    begin   looks and makes the first step; without steps it looks alone, and `step` and `finish` are None
-    sides   what splits may gain, where that is what it looks for
+    given: Given
+    more: Columns
+    graph: Any
+    found: Columns
+
+    def take(self, given: Given, more: Columns) -> None:
+        """Copy in what is given."""
+        for own, new in zip([*_arrays(self.given), *self.more], [*_arrays(given), *more], strict=True):
+            own[: len(new)].copy_(new)
+
+    def copied(self, count: int) -> Columns:
+        """What was found for the first problems."""
+        return tuple(None if a is None else a[:count].clone() for a in self.found)
+
+
+@frozen(eq=False)
+class Climb(Recording):
+    """An ascent: `graph` looks and makes the first step, `finish` leaves what was found.
+
+    plan   [LONGEST, 3] its schedule, of which each step reads the row that is due, `at`: a recording owns no array
     """
 
-    ascent: Run
-    now: Any
-    begin: Any
-    step: Any = None
-    finish: Any = None
-    sides: tuple[Any, ...] = ()
+    run: Run
+    plan: Any
+    at: Any
+    step: Any
+    finish: Any
 
 
 class Recorder:
@@ -55,23 +77,29 @@ class Recorder:
         self.pool, self._done = self.torch.cuda.graph_pool_handle(), self.torch.cuda.Event()
 
     def ascend(self, given: Given, steps: int, target: float) -> Best:
-        """See `torchlean.verify.ascent.ascend`."""
+        """See `torchlean.verify.ascent.ascend`; some steps are made beyond the last that it needs."""
+        count, plan = len(given.side), self.dual.plan(steps)
         with self._turn():
-            kept = self._recording(given, steps)
+            kept = self._recording(None, given, ()) if 0 < steps <= LONGEST else None
             if kept is not None:
-                self._run(kept, steps, target, len(given.side))
-                return _copied(kept, len(given.side))
-        return ascend(self.dual.ascent(given), self.dual.plan(steps), target)
+                assert isinstance(kept, Climb)
+                kept.plan[:steps].copy_(plan)
+                kept.graph.replay()
+                for t in range(1, steps):
+                    if t % LOOK == 0 and target < float("inf") and bool((kept.run.value[:count] > target).all()):
+                        break
+                    kept.step.replay()
+                kept.finish.replay()
+                return Best(*kept.copied(count))
+        return ascend(self.dual.ascent(given), plan, target)
 
-    def gains(self, given: Given) -> tuple[Best, Any, Any]:
-        """See `torchlean.verify.dual.Dual.gains`."""
+    def answer(self, question: Question, given: Given, *more: Any) -> Columns:
+        """See `torchlean.verify.dual.Dual.answer`."""
         with self._turn():
-            kept, count = self._recording(given, 0, gains=True), len(given.side)
-            if kept is not None:
-                kept.begin.replay()
-                low, high = (a[:count].clone() for a in kept.sides)
-                return _copied(kept, count), low, high
-        return foresee(self.dual.ascent(given))
+            if (kept := self._recording(question, given, more)) is not None:
+                kept.graph.replay()
+                return kept.copied(len(given.side))
+        return question(self.dual, given, *more)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -84,49 +112,52 @@ class Recorder:
             finally:
                 self._done.record(cuda.current_stream())
 
-    def _run(self, kept: Recording, steps: int, target: float, count: int) -> None:
-        if steps == 0:
-            kept.begin.replay()
-            return
-        plan = self.dual.plan(steps)
-        kept.now.copy_(plan[0])
-        kept.begin.replay()
-        for t in range(1, steps):
-            if target < float("inf") and bool((kept.ascent.value[:count] > target).all()):
-                return
-            kept.now.copy_(plan[t])
-            kept.step.replay()
-        kept.finish.replay()
+    def _recording(self, question: Question | None, given: Given, more: Columns) -> Recording | None:
+        """The one for these shapes, with what is given; None where there is none, or not yet.
 
-    def _recording(self, given: Given, steps: int, gains: bool = False) -> Recording | None:
-        """The one for these shapes, with what is given; None where there is none, or not yet."""
+        question   None: an ascent
+        """
         forms = given.forms
         rows = filled(len(given.side), len(self.dual.neurons))
         optional = forms.direct is None, forms.own is None, given.weight is None, given.box[0].ndim
-        key = (rows, forms.target, id(forms.clause), *optional, steps == 0, given.hold, gains)
+        key = (question, rows, forms.target, id(forms.clause), *optional, given.hold)
         self.seen[key] += 1
-        if key not in self.kept and (steps or self.seen[key] >= OFTEN):
+        if key not in self.kept and (question is None or self.seen[key] >= OFTEN):
+            room = _room(given, rows), tuple(_rows(a, rows) for a in more)
             try:
-                self.kept[key] = self._record(_room(given, rows), steps, gains)
+                self.kept[key] = self._climb(room[0]) if question is None else self._asked(question, *room)
             except RuntimeError:  # no memory for it, or an operation that this device cannot record
                 self.kept[key] = None
-        kept = self.kept.get(key)
-        if kept is not None:
-            for own, new in zip(_arrays(kept.ascent.given), _arrays(given), strict=True):
-                own[: len(new)].copy_(new)
+        if (kept := self.kept.get(key)) is not None:
+            kept.take(given, more)
         return kept
 
-    def _record(self, given: Given, steps: int, gains: bool) -> Recording:
+    def _asked(self, question: Question, given: Given, more: Columns) -> Recording:
+        found: list[Columns] = []
+        graph = self._graph(lambda: found.append(question(self.dual, given, *more)))
+        return Recording(given, more, graph, found[-1])
+
+    def _climb(self, given: Given) -> Climb:
         # the run has the proxy as well: recordings end with their dual, and their memory with them
-        ascent, now = run_of(self.dual, given, lazy=False), self.torch.ones(3, device=given.side.device)
-        if gains:
-            sides: list[Any] = []
-            graph = self._graph(lambda: sides.append(ascent.gains()))
-            return Recording(ascent, now, graph, sides=sides[-1])
-        if steps == 0:
-            return Recording(ascent, now, self._graph(ascent.look))
-        begin = self._graph(lambda: ascent.begin(now))
-        return Recording(ascent, now, begin, self._graph(lambda: ascent.step(now)), self._graph(ascent.finish))
+        run, torch, found = run_of(self.dual, given, lazy=False), self.torch, list[Columns]()
+        plan = torch.ones(LONGEST, 3, device=given.side.device)
+        at = torch.zeros(1, dtype=torch.int64, device=given.side.device)
+
+        def now() -> Any:
+            row = plan.index_select(0, at)[0]
+            at.add_(1)
+            return row
+
+        def begin() -> None:
+            at.zero_()
+            run.begin(now())
+
+        def finish() -> None:
+            run.finish()
+            found.append(run.best.columns)
+
+        begins, steps, ends = (self._graph(call) for call in (begin, lambda: run.step(now()), finish))
+        return Climb(given, (), begins, found[-1], run, plan, at, steps, ends)
 
     def _graph(self, call: Callable[[], object]) -> Any:
         """The call's operations, recorded; they run once before, since libraries set themselves up in a first call."""
@@ -167,13 +198,6 @@ def _aside() -> Any:
     return cuda.Stream()
 
 
-def _copied(kept: Recording, count: int) -> Best:
-    """What was found for the first problems."""
-    found = kept.ascent.best
-    columns = (getattr(found, f.name) for f in fields(Best))
-    return Best(*(None if a is None else a[:count].clone() for a in columns))
-
-
 def _arrays(given: Given) -> list[Any]:
     forms = given.forms
     per = forms.seed, forms.direct, forms.bias, forms.own
@@ -183,13 +207,14 @@ def _arrays(given: Given) -> list[Any]:
 
 def _room(given: Given, rows: int) -> Given:
     """Arrays of these shapes, for so many problems."""
-
-    def room(a: Any) -> Any:
-        return None if a is None else a.new_zeros((rows, *a.shape[1:]))
-
     forms = given.forms
-    per = {name: room(getattr(forms, name)) for name in ("seed", "direct", "bias", "own")}
+    per = {name: _rows(getattr(forms, name), rows) for name in ("seed", "direct", "bias", "own")}
     forms = replace(forms, **per)
-    box = tuple(a.new_zeros(a.shape) if a.ndim == 1 else room(a) for a in given.box)
-    start = room(given.side), room(given.alpha), room(given.beta), room(given.weight)
-    return Given(forms, *start, (box[0], box[1]), given.hold)
+    box = tuple(a.new_zeros(a.shape) if a.ndim == 1 else _rows(a, rows) for a in given.box)
+    alpha, beta, weight = (_rows(a, rows) for a in (given.alpha, given.beta, given.weight))
+    return Given(forms, _rows(given.side, rows), alpha, beta, weight, (box[0], box[1]), given.hold)
+
+
+def _rows(a: Any, rows: int) -> Any:
+    """An array like this one with so many rows."""
+    return None if a is None else a.new_zeros((rows, *a.shape[1:]))

@@ -70,7 +70,7 @@ class Maps(Protocol):
         """The index array 0, 1, ..."""
 
     def order(self, array: Any) -> Any:
-        """What sorts an array: equal ones stay in their order, what is no number comes last.   Shapes  [P] -> [P]"""
+        """What sorts each row: equal ones stay in their order, what is no number comes last.   Shapes  [*s] -> [*s]"""
 
     def apart(self) -> Callable[[], AbstractContextManager[object]]:
         """Contexts in which operations stand in a line of their own."""
@@ -399,11 +399,12 @@ class Engine:
     """
 
     def __init__(self, network: Network, heavy: bool = False) -> None:
+        """heavy: whether the walk is slow in numpy, as with convolutions it is"""
         self._network = network
         self._size = sum(node.size for node in network.nodes)
         maps = [m for node in network.nodes if isinstance(node, Affine) for m, _ in node.terms]
-        self._heavy = heavy or any(isinstance(m, Conv) for m in maps)
-        self.maps: Maps = TorchMaps(network, _device(self._heavy)) if self._heavy else NumpyMaps(network)
+        self.heavy = heavy or any(isinstance(m, Conv) for m in maps)
+        self.maps: Maps = TorchMaps(network, _device(self.heavy)) if self.heavy else NumpyMaps(network)
 
     @property
     def device(self) -> bool:
@@ -414,7 +415,7 @@ class Engine:
         """Change to torch where that pays; whether it did."""
         if isinstance(self.maps, TorchMaps) or spent < PATIENCE:
             return False
-        self.maps = TorchMaps(self._network, _device(self._heavy))
+        self.maps = TorchMaps(self._network, _device(self.heavy))
         return True
 
     def batch(self, neurons: int) -> int:

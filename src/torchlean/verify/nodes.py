@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -46,6 +47,11 @@ class Nodes:
     def __len__(self) -> int:
         return len(self.number)
 
+    @cached_property
+    def weight(self) -> float:
+        """What share of all they are, where a node counts half of its parent."""
+        return float((0.5**self.depth).sum())
+
     def take(self, rows: slice) -> Nodes:
         return Nodes(*(getattr(self, name)[rows] for name in (*HOST, *DEVICE)))
 
@@ -87,14 +93,14 @@ class Queue:
         first = np.flatnonzero(np.diff(nodes.home, prepend=-1)).tolist()
         self._homes = [nodes.take(slice(a, b)) for a, b in pairwise([*first, len(nodes)])]  # not begun yet
         self._parts: list[Nodes] = []
-        self._hosted, self._whole = 0, _weight(self._homes)
+        self._hosted, self._whole = 0, sum(part.weight for part in self._homes)
 
     def __len__(self) -> int:
         return sum(map(len, self._homes)) + sum(map(len, self._parts))
 
     def closed(self) -> float:
-        """What share is closed, where a node counts half of its parent."""
-        return 1 - _weight(self._homes + self._parts) / self._whole
+        """What share is closed."""
+        return 1 - sum(part.weight for part in self._homes + self._parts) / self._whole
 
     def push(self, nodes: Nodes) -> None:
         if not len(nodes):
@@ -132,7 +138,3 @@ class Queue:
         host = [part if i < self._hosted else part.put(self._maps.get) for i, part in enumerate(self._parts)]
         self._homes = [part.put(self._maps.get).put(maps.put) for part in self._homes]
         self._parts, self._maps, self._hosted = [part.put(maps.put) for part in host], maps, 0
-
-
-def _weight(parts: Sequence[Nodes]) -> float:
-    return float(sum((0.5**part.depth).sum() for part in parts))

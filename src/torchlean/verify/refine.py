@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
+from torchlean.verify.ascent import Given
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import MARGIN, derive, helps, take
 from torchlean.verify.dual import Dual, Neurons
 from torchlean.verify.facets import learn
-from torchlean.verify.forks import Forks, fork
+from torchlean.verify.forks import fork
 from torchlean.verify.forms import Forms
 from torchlean.verify.maps import Engine
 from torchlean.verify.planes import Family
@@ -97,8 +98,8 @@ class Refinement:
                 continue
             old, found, trees = np.where(sign > 0, lo[entry], -hi[entry]) / wide, maps.get(best.value), None
             if leaves > 1 and len(neurons):
-                forks = Forks(value, *asked, nothing, best.alpha, nothing)
-                grow = partial(fork, dual, forks, leaves, size, problem.deadline, share, memory)
+                bounded = Given(forms, nothing, best.alpha, nothing, None, (dual.lo, dual.hi), hold=True)
+                grow = partial(fork, dual, bounded, leaves, size, problem.deadline, share)
                 if (grown := memory.attempt(grow, count)) is None:
                     continue
                 found, trees = grown

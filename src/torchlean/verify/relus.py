@@ -20,7 +20,7 @@ import torchlean_check as tc
 from torchlean.verify.attack import descend
 from torchlean.verify.bounded import Bounded
 from torchlean.verify.cases import Case, stacked
-from torchlean.verify.choice import BALANCE, choose, costs, decided, first_multiplier
+from torchlean.verify.choice import BALANCE, choose, costs, first_multiplier
 from torchlean.verify.dual import Boxes, Dual, Neurons, Split
 from torchlean.verify.facets import learn
 from torchlean.verify.forms import Clause, Forms
@@ -106,7 +106,8 @@ class Relus:
         """Work in the engine's arrays."""
         self.maps = self.engine.maps
         self.dual = Dual(self.problem.kernel, self.boxes, self.neurons, self.maps)
-        self.problem.target = replace(self.problem.target, maps=self.maps)
+        if self.engine.heavy:  # else numpy has a few points' values before a device is asked for them
+            self.problem.target = replace(self.problem.target, maps=self.maps)
         region, put = self.problem.region, self.maps.put
         direct = put(region.rows_x) if region.rows_x.any() else None
         self._inequalities = Clause(put(region.rows_y), direct, put(region.rows_c))
@@ -211,8 +212,8 @@ class Relus:
         """The children of some of the bounded nodes; those that no split can help here are put aside."""
         if not len(items):
             return found.nodes.take(slice(0, 0))
-        dear = costs(self, found, items)
-        lost = self._beyond(found, items) | decided(self.maps, dear)
+        dear, none = costs(self, found, items)
+        lost = self._beyond(found, items) | none
         if lost.any():
             self._aside.append((found.nodes.number[items[lost]], found.nodes.home[items[lost]]))
         kept = np.flatnonzero(~lost)
@@ -229,8 +230,10 @@ class Relus:
         forms, box = self.forms(self.maps.index(row)), self.box(home)
         best = self.dual.maximise(forms, *given, steps, target=self.target, box=box, hold=hold)
         own = np.full(len(nodes), not hold)
-        chords = self.maps.xp.where(best.upper < 0, best.cost, self.dual.zero)
-        last = np.flatnonzero(self.maps.get((chords <= 0).all(-1) & (best.value <= self.target)))
+        xp = self.maps.xp
+        chords = xp.where(best.upper < 0, xp.clip(best.cost, 0, None), self.dual.zero).sum(-1)
+        host = np.array(self.maps.get(xp.stack([best.value, best.charge, best.cost.sum(-1), chords])))
+        last = np.flatnonzero((host[3] <= 0) & (host[0] <= self.target))
         if len(last):  # no split gains: without a chord, the best slopes and multipliers make the bound exact
             i = self.maps.index(last)
             start, forms, box = (given[0][i], best.alpha[i], best.beta[i]), forms.take(i), self.box(home[i])
@@ -238,7 +241,9 @@ class Relus:
             own[last] = True
             for name in ("value", "charge", "alpha", "beta", "upper", "cost", "point"):
                 getattr(best, name)[i] = getattr(more, name)
-        return Bounded(nodes, row, best, self.maps.get(best.value), own, self.maps)
+            host[:3, last] = self.maps.get(xp.stack([more.value, more.charge, more.cost.sum(-1)]))
+        value, charge, cost, _ = host
+        return Bounded(nodes, row, best, value, own, charge, cost, self.maps)
 
     def _rows(self, nodes: Nodes) -> Ints:
         """Of each clause's inequalities, the one whose bound is best before any optimisation."""
@@ -272,8 +277,7 @@ class Relus:
         """Both children of some of the bounded nodes. Raises Budget or Stuck where no split can help."""
         if self._beyond(found, items).any():
             raise Budget
-        dear = costs(self, found, items)
-        none = decided(self.maps, dear)
+        dear, none = costs(self, found, items)
         if none.any():
             if self._real(found, items)[none].all():
                 raise Budget
@@ -302,13 +306,13 @@ class Relus:
         """Whether float32's rounding alone keeps a bound open."""
         if self.problem.semantics == "real":
             return np.zeros(len(items), np.bool_)
-        closed: NDArray[np.bool_] = (found.value + np.asarray(self.maps.get(found.best.charge)))[items] > self.target
+        closed: NDArray[np.bool_] = (found.value + found.charge)[items] > self.target
         return closed
 
     def _beyond(self, found: Bounded, items: Ints) -> NDArray[np.bool_]:
         """Whether rounding alone keeps a bound open, and by more than any split may give."""
-        cost = np.asarray(self.maps.get(found.best.cost.sum(-1)))
-        return self._real(found, items) & ((found.value + HOPE * cost)[items] < 0)
+        return self._real(found, items) & ((found.value + HOPE * found.cost)[items] < 0)
+
 
 def _given_up(used: float, closed: float) -> bool:
     """Whether to give up a tree that used this share of its time and is closed to this share: so it would not end."""

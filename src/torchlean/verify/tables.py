@@ -51,17 +51,18 @@ def slope_table(neurons: Neurons, alpha: NDArray[np.float64]) -> tc.SlopeTable:
 def multipliers(
     neurons: Neurons, maps: Maps, side: Any, beta: Any, scale: NDArray[np.float64] | None = None
 ) -> Splits:
-    """Those of splits that are not 0, in the place of `at`: row by row, in the order of the neurons.
+    """Those of splits that are above 0, in the place of `at`: row by row, in the order of the neurons.
 
     Shapes   side, beta: [B, U], of these maps; scale: [B]
     """
-    used = maps.xp.where(side != 0, beta, maps.xp.zeros_like(beta))  # not 0 * beta: it may be no number there
-    at = maps.nonzero(used)
-    row, n = (np.asarray(maps.get(i)) for i in at)
-    factor, sides = np.asarray(maps.get(used[at]), np.float64), maps.get(side[at]).astype(np.int64)
-    if scale is not None:
-        factor = factor * scale[row]
-    return Splits(row, neurons.value[n], neurons.entry[n], sides, factor)
+    beta = maps.xp.clip(beta, 0, None)
+    # not 0 * beta: it may be no number there
+    signed = maps.xp.where(side < 0, -beta, maps.xp.where(side > 0, beta, maps.xp.zeros_like(beta)))
+    at = maps.nonzero(signed)
+    row, n = np.asarray(maps.get(maps.xp.stack(at)))
+    found = np.asarray(maps.get(signed[at]), np.float64)
+    factor = abs(found) if scale is None else abs(found) * scale[row]
+    return Splits(row, neurons.value[n], neurons.entry[n], np.where(np.signbit(found), -1, 1), factor)
 
 
 def pushes(splits: Splits) -> tc.Pushes:

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import torchlean_check as tc
-from torchlean.verify.ascent import Best
+from torchlean.verify.ascent import Best, Given
 from torchlean.verify.cases import Case, Warm, stacked, states
 from torchlean.verify.clock import Deadline
 from torchlean.verify.derive import MARGIN, derive, helps, take
-from torchlean.verify.forks import Forks, Trees, fork
+from torchlean.verify.forks import Trees, fork
 from torchlean.verify.forms import Clause, Forms
 from torchlean.verify.maps import Maps
 from torchlean.verify.relus import Relus
@@ -118,9 +118,8 @@ class Tightening:
                 continue
             bound, trees = np.asarray(maps.get(best.value), np.float64), None
             if leaves > 1:
-                duals = best.alpha, best.beta, forms.clause, best.weight
-                forks = Forks(value, entry[rows], factor[rows], side, *duals, boxes)
-                grow = partial(fork, relus.dual, forks, leaves, size, self.problem.deadline, share, memory)
+                bounded = Given(forms, side, best.alpha, best.beta, best.weight, boxes, hold=True)
+                grow = partial(fork, relus.dual, bounded, leaves, size, self.problem.deadline, share)
                 if (grown := memory.attempt(grow, count)) is None:
                     continue
                 bound, trees = grown
@@ -148,9 +147,9 @@ class Tightening:
 
         parts   the rows of each case
         """
-        maps, default, count = self.relus.maps, self.relus.neurons.default(), len(column)
-        alpha = maps.put(default) + maps.zeros(count, len(default))
-        beta, weight = maps.zeros(count, len(self.relus.neurons)), maps.zeros(count, len(self.rows))
+        maps, neurons, count = self.relus.maps, self.relus.neurons, len(column)
+        slopes, others = neurons.default(), np.zeros(len(neurons) + len(self.rows))
+        duals = maps.put(np.concatenate([slopes, others])) + maps.zeros(count, len(slopes) + len(others))
         row, known, start = np.full(count, -1), list[Warm](), 0  # of each, among all that is known
         for own, rows in zip(cases, parts, strict=True):
             warm = own.warm.get(value)
@@ -158,26 +157,24 @@ class Tightening:
                 at = warm.at[(sign[rows] < 0).astype(np.int64), column[rows]]
                 row[rows] = np.where(at >= 0, start + at, -1)
                 known.append(warm)
-                start += len(warm.alpha)
-        i, j = maps.index(np.flatnonzero(row >= 0)), maps.index(row[row >= 0])
+                start += len(warm.duals)
         if known:
-            alpha[i] = maps.xp.concatenate([warm.alpha for warm in known])[j]
-            beta[i] = maps.xp.concatenate([warm.beta for warm in known])[j]
-            weight[i] = maps.xp.concatenate([warm.weight for warm in known])[j]
-        return alpha, beta, weight
+            i, j = maps.index(np.flatnonzero(row >= 0)), maps.index(row[row >= 0])
+            duals[i] = maps.xp.concatenate([warm.duals for warm in known])[j]
+        one, other = len(slopes), len(slopes) + len(neurons)
+        return duals[:, :one], duals[:, one:other], duals[:, other:]
 
     def _keep(
         self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64,
         alpha: Any, beta: Any, weight: Any,
     ) -> None:  # fmt: skip
         """Remember where the pass ended, for the first cases, whose every row was done."""
-        part = self.relus.neurons.at[value]
+        part, duals = self.relus.neurons.at[value], self.relus.maps.xp.concatenate([alpha, beta, weight], 1)
         for own, rows in zip(cases, parts, strict=False):
             if rows.stop > rows.start:
                 at = np.full((2, part.stop - part.start), -1)
                 at[(sign[rows] < 0).astype(np.int64), column[rows]] = np.arange(rows.stop - rows.start)
-                copies = (a[rows] + 0 for a in (alpha, beta, weight))  # views would keep what other cases had alive
-                own.warm[value] = Warm(self.relus.maps, at, *copies)
+                own.warm[value] = Warm(self.relus.maps, at, duals[rows] + 0)  # a view would keep the others' alive
 
     def _clause(self) -> Clause:
         """The rows of all clauses in the arrays of the maps: one object, by which a recording knows them."""
