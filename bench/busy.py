@@ -1,12 +1,12 @@
-"""What share of its time a device is busy while a search branches and bounds, from a profile of all that it does.
+"""What share of its time a device is busy while a search branches and bounds, by counters of the device.
 
     python bench/busy.py MODEL.onnx PROPERTY.vnnlib [--timeout S] [--stop S] [--every S] [--lanes N] [--write NAME]
 
-Branch and bound is when cases are in hand (advance.py); what stands between, such as passes at the root for the clauses
-that are left, is not. Busy is the union of the times of all kernels, copies, fills and recordings (CUDA graphs), by the
-timestamps of CUPTI (pip install cupti-python, of the major version of torch's CUDA). A recording counts from its first
-operation's start to its last one's end: were each of its operations traced, as torch.profiler does, the tracing would
-take longer than the small ones.
+Each second of which cases were in hand throughout (advance.py) counts; what stands between, such as passes at the root
+for the clauses that are left, does not. `engine` is how long the device's compute engine had work, by NVML's counters
+(NVML_GPM_METRIC_GRAPHICS_UTIL; Hopper and later), `multiprocessors` the mean share of them that had some, `driver` the
+time in which some kernel ran, by the driver's own samples (nvidia-smi's). A tracer of each kernel would take part of
+what it measures: a launch is as short as what it writes down.
 
 Prediction: several batches of cases side by side keep a device over 80 % busy where one after the other left it idle
 for three quarters of the time: what the host does for one batch then stands beside what the device does for another.
@@ -15,11 +15,12 @@ for three quarters of the time: what the host does for one batch then stands bes
 from __future__ import annotations
 
 import argparse
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from table import report, run
 from torchlean.files import read_bytes
@@ -28,55 +29,53 @@ from torchlean.verify.advance import Advance
 from torchlean.verify.clock import Deadline
 from torchlean.verify.files import verify_files
 
-BUFFER = 8 << 20  # bytes of records that are handed over at once
-
-Spans = NDArray[np.int64]  # [N, 2], nanoseconds
+SECONDS, OFTEN = 1.0, 5  # of a sample of the counters, in which the driver is asked so often
 
 
-def merged(spans: Spans) -> Spans:
-    """The same time in intervals that are apart, in their order."""
-    spans = spans[np.argsort(spans[:, 0])]
-    end = np.maximum.accumulate(spans[:, 1])
-    first = np.concatenate([[True], spans[1:, 0] > end[:-1]])[: len(spans)]
-    last = np.concatenate([first[1:], [True]])[: len(spans)]
-    return np.stack([spans[first, 0], end[last]], axis=1)
-
-
-def length(spans: Spans) -> float:
-    """The seconds that some intervals cover together."""
-    found = merged(spans)
-    return float((found[:, 1] - found[:, 0]).sum()) / 1e9
-
-
-def common(one: Spans, other: Spans) -> float:
-    """The seconds that both cover."""
-    return length(one) + length(other) - length(np.concatenate([one, other]))
-
-
-class Trace:
-    """All that a device does from now on. The device must not be in use yet: a recording that was made before it is
-    traced cannot be repeated then."""
+class Counters:
+    """Counters of the device that torch computes on. `rows` has a sample for each second: begin, end, and shares."""
 
     def __init__(self) -> None:
-        from cupti import cupti
+        import pynvml
+        import torch
 
-        kinds = cupti.ActivityKind
-        for kind in (kinds.CONCURRENT_KERNEL, kinds.MEMCPY, kinds.MEMSET, kinds.GRAPH_TRACE):
-            cupti.activity_enable(kind)
-        self.cupti, self.parts = cupti, list[Spans]()
-        cupti.activity_register_callbacks(lambda: (BUFFER, 0), self._take)
+        self.nvml = pynvml
+        pynvml.nvmlInit()
+        self.device = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
+        try:
+            self.counts = bool(pynvml.nvmlGpmQueryDeviceSupport(self.device).isSupportedDevice)
+            self.ends = pynvml.nvmlGpmSampleAlloc(), pynvml.nvmlGpmSampleAlloc()
+            pynvml.nvmlGpmSampleGet(self.device, self.ends[0])
+        except pynvml.NVMLError:
+            self.counts = False
+        self.rows: list[dict[str, float]] = []
 
-    def _take(self, records: list[Any]) -> None:
-        self.parts.append(np.array([(r.start, r.end) for r in records], np.int64).reshape(-1, 2))
+    def run(self) -> None:
+        """Take samples until the process ends."""
+        begun = time.monotonic()
+        while True:
+            rates = []
+            for _ in range(OFTEN):
+                time.sleep(SECONDS / OFTEN)
+                rates.append(self.nvml.nvmlDeviceGetUtilizationRates(self.device).gpu / 100)
+            engine, processors = self._counted() if self.counts else (float("nan"), float("nan"))
+            ended = time.monotonic()
+            found = {"engine": engine, "multiprocessors": processors, "driver": float(np.mean(rates))}
+            self.rows.append({"begun": begun, "ended": ended, **found})
+            begun = ended
 
-    @property
-    def now(self) -> int:
-        return int(self.cupti.get_timestamp())
-
-    @property
-    def spans(self) -> Spans:
-        self.cupti.activity_flush_all(1)
-        return np.concatenate([np.zeros((0, 2), np.int64), *self.parts])
+    def _counted(self) -> tuple[float, float]:
+        """Since the last time."""
+        nvml, (last, now) = self.nvml, self.ends
+        nvml.nvmlGpmSampleGet(self.device, now)
+        asked = nvml.c_nvmlGpmMetricsGet_t()
+        asked.version, asked.numMetrics = nvml.NVML_GPM_METRICS_GET_VERSION, 2
+        asked.sample1, asked.sample2 = last, now
+        asked.metrics[0].metricId = nvml.NVML_GPM_METRIC_GRAPHICS_UTIL
+        asked.metrics[1].metricId = nvml.NVML_GPM_METRIC_SM_UTIL
+        nvml.nvmlGpmMetricsGet(asked)
+        self.ends = now, last
+        return asked.metrics[0].value / 100, asked.metrics[1].value / 100
 
 
 def main() -> None:
@@ -89,46 +88,58 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=10.0, help="seconds of a row of the table")
     parser.add_argument("--write", metavar="NAME")
     options = parser.parse_args()
-    try:
-        trace = Trace()
-    except ImportError:
-        raise SystemExit("a profile needs CUPTI: pip install cupti-python") from None
     import torch
 
     if not torch.cuda.is_available():
         raise SystemExit("no CUDA device: there is nothing to be busy")
-    calls, own, deadline = list[tuple[int, int]](), Advance.__call__, Deadline(options.timeout)
+    try:
+        counters = Counters()
+    except ImportError:
+        raise SystemExit("the counters need NVML: pip install nvidia-ml-py") from None
+    threading.Thread(target=counters.run, daemon=True).start()
+    calls, own, deadline = list[tuple[float, float]](), Advance.__call__, Deadline(options.timeout)
     clauses.LANES = options.lanes
 
     def called(self: Advance, batch: Any) -> Any:
-        begun = trace.now
+        begun = time.monotonic()
         try:
             return own(self, batch)
         finally:
-            calls.append((begun, trace.now))
-            if trace.now - calls[0][0] > options.stop * 1e9:
+            calls.append((begun, time.monotonic()))
+            if time.monotonic() - calls[0][0] > options.stop:
                 deadline.end = -np.inf
 
     Advance.__call__ = called  # type: ignore[method-assign]
     verdict = verify_files(read_bytes(options.model), read_bytes(options.property), deadline=deadline)
     if not calls:
         raise SystemExit(f"nothing was branched: {verdict.status.value} after {verdict.seconds:.0f} s")
-    spans, cases = merged(trace.spans), merged(np.array(calls, np.int64))
+    start, in_hand = calls[0][0], merged(calls)
+    inside = [row for row in counters.rows if any(a <= row["begun"] and row["ended"] <= b for a, b in in_hand)]
+    names = ("engine", "multiprocessors", "driver")
     rows = []
-    for start in range(int(cases[0, 0]), int(cases[-1, 1]), int(options.every * 1e9)):
-        part = np.clip(cases, start, start + int(options.every * 1e9))
-        seconds, busy = length(part), common(part, spans)
-        rows.append({"after": (start - int(cases[0, 0])) / 1e9, "seconds": seconds, "busy": busy,
-                     "share": busy / seconds if seconds else float("nan")})  # fmt: skip
+    for part in sorted({int((row["begun"] - start) // options.every) for row in inside}):
+        mine = [row for row in inside if int((row["begun"] - start) // options.every) == part]
+        rows.append({"after": part * options.every, "seconds": sum(row["ended"] - row["begun"] for row in mine),
+                     **{name: float(np.mean([row[name] for row in mine])) for name in names}})  # fmt: skip
     summary = {
         "lanes": f"{options.lanes}",
         "instance": f"{options.model.stem}, {options.property.stem}",
         "verdict": f"{verdict.status.value} after {verdict.seconds:.0f} s",
-        "branch and bound": f"{length(cases):.1f} s",
-        "share of it that the device was busy": f"{common(cases, spans) / length(cases):.3f}",
-        "operations": f"{sum(map(len, trace.parts))}",
+        "seconds with cases in hand": f"{sum(b - a for a, b in in_hand):.0f}",
+        **{f"{name}, mean": f"{np.mean([row[name] for row in inside]):.3f}" for name in names if inside},
     }
     report(options.write or "busy", rows, summary, bool(options.write))
+
+
+def merged(calls: list[tuple[float, float]], apart: float = 0.1) -> list[tuple[float, float]]:
+    """The times in which some call went on, or the next began soon."""
+    found: list[tuple[float, float]] = []
+    for a, b in sorted(calls):
+        if found and a <= found[-1][1] + apart:
+            found[-1] = found[-1][0], max(found[-1][1], b)
+        else:
+            found.append((a, b))
+    return found
 
 
 if __name__ == "__main__":
