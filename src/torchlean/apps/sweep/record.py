@@ -10,6 +10,7 @@ import json
 import platform
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -72,7 +73,9 @@ def machine() -> dict[str, Any]:
     facts = {"processor": model, "cores": processors(), "python": platform.python_version(), "versions": versions}
     if shutil.which("nvidia-smi"):
         command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        facts["gpu"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+        names = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split("\n")
+        cards = Counter(name.strip() for name in names if name.strip())
+        facts["gpu"] = ", ".join(name if n == 1 else f"{n} x {name}" for name, n in cards.items()) or None
     return facts
 
 
