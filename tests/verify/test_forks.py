@@ -16,7 +16,17 @@ from torchlean.verify.maps import NumpyMaps, TorchMaps
 from torchlean_check import cases
 
 NOTHING = SimpleNamespace(nodes=())
-both_maps = pytest.mark.parametrize("maps", [NumpyMaps(NOTHING), TorchMaps(NOTHING, "cpu")], ids=["numpy", "torch"])  # type: ignore[arg-type]
+
+
+class Recorded(NumpyMaps):
+    """As where operations are recorded: none of them depends on what is found."""
+
+    records = True
+
+
+both_maps = pytest.mark.parametrize(
+    "maps", [NumpyMaps(NOTHING), TorchMaps(NOTHING, "cpu"), Recorded(NOTHING)], ids=["numpy", "torch", "recorded"]  # type: ignore[arg-type]
+)
 
 
 def slow(leaf, seed, most):

@@ -153,27 +153,33 @@ class Leaves:
         low, entry = self.side[rows, slot], (rows, maps.count(room), xp.where(going, split, 0))
         high, own = low + 0, low[entry]
         low[entry], high[entry] = xp.where(going, -self.dual.one, own), xp.where(going, self.dual.one, own)
-        values, splits = self._walk(xp.stack([low, high]))
+        values, splits = self._walk(xp.stack([low, high]), going)
         self.side[rows, slot], self.side[:, count : count + room] = low, high
         self.value[rows, slot] = xp.where(going, values[0], value)
         self.split[rows, slot] = xp.where(going, splits[0], split)
         self.value[:, count : count + room] = xp.where(going, values[1], np.inf)
         self.split[:, count : count + room] = xp.where(going, splits[1], -1)
 
-    def _walk(self, sides: Any) -> tuple[Any, Any]:
-        """Values and splits of leaves with these sides.   Shapes  [2, P, room, U] -> [2, P, room] each"""
-        maps, given, shape = self.dual.maps, self.given, sides.shape[:-1]
-        flat, parts = sides.reshape(-1, sides.shape[-1]), []
-        own, room = given.box[0].ndim > 1, shape[-1]
-        for start in range(0, len(flat), self.size):
-            side = flat[start : start + self.size]
-            i = (start + maps.count(len(side))) // room % shape[1]
+    def _walk(self, sides: Any, going: Any) -> tuple[Any, Any]:
+        """Values and splits of leaves with these sides, where trees go on; what is recorded walks the others as well.
+
+        Shapes  [2, P, room, U], [P, room] -> [2, P, room] each
+        """
+        maps, xp, given, shape = self.dual.maps, self.dual.xp, self.given, sides.shape[:-1]
+        flat, own, parts = sides.reshape(-1, sides.shape[-1]), given.box[0].ndim > 1, []
+        value = maps.zeros(len(flat))
+        split = 0 * maps.count(len(flat))
+        at = maps.count(len(flat)) if maps.records else maps.nonzero(xp.stack([going, going]).reshape(1, -1))[1]
+        for start in range(0, len(at), self.size):
+            some = at[start : start + self.size]
+            i = some // shape[2] % shape[1]
             weight = None if given.weight is None else given.weight[i]
             box = (given.box[0][i], given.box[1][i]) if own else given.box
-            here = Given(given.forms.take(i), side, given.alpha[i], given.beta[i], weight, box, hold=True)
+            here = Given(given.forms.take(i), flat[some], given.alpha[i], given.beta[i], weight, box, hold=True)
             parts.append(leaf(self.dual, here))
-        value, split = (self.dual.xp.concatenate(column).reshape(shape) for column in zip(*parts, strict=True))
-        return value, split
+        if parts:
+            value[at], split[at] = (xp.concatenate(column) for column in zip(*parts, strict=True))
+        return value.reshape(shape), split.reshape(shape)
 
 
 def leaf(dual: Dual, given: Given) -> tuple[Any, ...]:
