@@ -18,15 +18,10 @@ from torchlean_check import cases
 NOTHING = SimpleNamespace(nodes=())
 
 
-class Recorded(NumpyMaps):
-    """As where operations are recorded: none of them depends on what is found."""
-
-    records = True
-
-
-both_maps = pytest.mark.parametrize(
-    "maps", [NumpyMaps(NOTHING), TorchMaps(NOTHING, "cpu"), Recorded(NOTHING)], ids=["numpy", "torch", "recorded"]  # type: ignore[arg-type]
-)
+MAPS = [NumpyMaps(NOTHING), TorchMaps(NOTHING, "cpu"), NumpyMaps(NOTHING), TorchMaps(NOTHING, "cpu")]  # type: ignore[arg-type]
+for maps in MAPS[2:]:
+    maps.records = True  # as where operations are recorded: none of them depends on what is found
+both_maps = pytest.mark.parametrize("maps", MAPS, ids=["numpy", "torch", "recorded", "recorded torch"])
 
 
 def slow(leaf, seed, most):
