@@ -57,7 +57,7 @@ class Recording:
 class Climb(Recording):
     """An ascent: `graph` looks and makes the first step, `finish` leaves what was found.
 
-    plan   [LONGEST, 3] its schedule, of which each step reads the row that is due, `at`: a recording owns no array
+    plan   [LONGEST, 3] its schedule      at   the row of it that the next step reads; a graph keeps no array alive
     """
 
     run: Run
