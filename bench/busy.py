@@ -106,14 +106,15 @@ def main() -> None:
             return own(self, batch)
         finally:
             calls.append((begun, time.monotonic()))
-            if time.monotonic() - calls[0][0] > options.stop:
+            if time.monotonic() - min(a for a, _ in calls) > options.stop:
                 deadline.end = -np.inf
 
     Advance.__call__ = called  # type: ignore[method-assign]
     verdict = verify_files(read_bytes(options.model), read_bytes(options.property), deadline=deadline)
     if not calls:
         raise SystemExit(f"nothing was branched: {verdict.status.value} after {verdict.seconds:.0f} s")
-    start, in_hand = calls[0][0], merged(calls)
+    in_hand = merged(calls)
+    start = in_hand[0][0]
     inside = [row for row in counters.rows if any(a <= row["begun"] and row["ended"] <= b for a, b in in_hand)]
     names = ("engine", "multiprocessors", "driver")
     rows = []

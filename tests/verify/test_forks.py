@@ -9,8 +9,8 @@ import pytest
 
 from torchlean.verify import derive
 from torchlean.verify.ascent import Given
-from torchlean.verify.clock import Deadline
-from torchlean.verify.forks import Trees, fork
+from torchlean.verify.clock import Deadline, OutOfTime
+from torchlean.verify.forks import AT_ONCE, Trees, fork
 from torchlean.verify.forms import Forms
 from torchlean.verify.maps import NumpyMaps, TorchMaps
 from torchlean_check import cases
@@ -20,7 +20,7 @@ NOTHING = SimpleNamespace(nodes=())
 
 MAPS = [NumpyMaps(NOTHING), TorchMaps(NOTHING, "cpu"), NumpyMaps(NOTHING), TorchMaps(NOTHING, "cpu")]  # type: ignore[arg-type]
 for maps in MAPS[2:]:
-    maps.records = True  # as where operations are recorded: none of them depends on what is found
+    maps.records = True  # as where operations are recorded: trees of few leaves grow without a look at what is found
 both_maps = pytest.mark.parametrize("maps", MAPS, ids=["numpy", "torch", "recorded", "recorded torch"])
 
 
@@ -121,7 +121,7 @@ class FourNeurons:
         return 4
 
 
-def forked(maps, leaf, most, size=64):
+def forked(maps, leaf, most, size=64, deadline=None, share=None):
     """Three bounds over trees on four neurons; `leaf` stands for the walk: bounds, costs and what each side may gain,
     by seed and splits."""
 
@@ -136,7 +136,7 @@ def forked(maps, leaf, most, size=64):
     nothing, seed = maps.zeros(3, 4), maps.put(np.array([[1.0], [2.0], [3.0]]))
     forms = Forms(0, seed, None, maps.zeros(3))
     given = Given(forms, nothing, nothing, nothing, None, (dual.lo, dual.hi))
-    return fork(dual, given, most, size, Deadline(60), Deadline(60))  # type: ignore[arg-type]
+    return fork(dual, given, most, size, deadline or Deadline(60), share or Deadline(60))  # type: ignore[arg-type]
 
 
 @both_maps
@@ -196,3 +196,23 @@ def test_what_is_no_number_is_no_bound(maps) -> None:
 
     least, _ = forked(maps, leaf, 2)
     assert least.tolist() == [-1.0, -np.inf, -3.0]
+
+
+@pytest.mark.parametrize("most", [8, 32])
+def test_trees_end_in_time(most) -> None:
+    """A share that is over leaves them as they are, a deadline ends the search; what is recorded looks at neither."""
+
+    def leaf(seed, side):
+        return abs(side).sum(axis=1) - 9.0, np.where(side == 0, 1.0, 0.0)
+
+    over = Deadline(60)
+    over.end = -np.inf
+    for maps in MAPS:
+        at_once = maps.records and most <= AT_ONCE
+        least, trees = forked(maps, leaf, most, share=over)
+        assert (least.tolist() == [-9.0] * 3) == (not at_once) and ((trees.low >= 0).any()) == at_once
+        if at_once:
+            assert forked(maps, leaf, most, deadline=over)[0].tolist() == least.tolist()
+        else:
+            with pytest.raises(OutOfTime):
+                forked(maps, leaf, most, deadline=over)

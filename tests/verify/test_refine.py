@@ -338,9 +338,7 @@ def test_a_pass_starts_where_the_last_one_of_each_case_ended(mlp, files, kind) -
         cases[i].warm[value] = Warm(own, at, duals)
     column, sign = np.tile(np.arange(size), 2 * len(cases)), np.tile(np.repeat([1.0, -1.0], size), len(cases))
     parts = [slice(2 * size * i, 2 * size * (i + 1)) for i in range(len(cases))]
-    started = tightening._start(value, cases, parts, column, sign)
-    assert [a.shape[1] for a in started] == [n.width, len(n), len(tightening.rows)]
-    found = np.concatenate([np.asarray(maps.get(a)) for a in started], axis=1)
+    found = np.asarray(maps.get(tightening._start(value, cases, parts, column, sign)))
     fresh = np.concatenate([n.default(), np.zeros(len(n)), np.zeros(len(tightening.rows))])
     for i, rows in enumerate(parts):
         warm = cases[i].warm.get(value)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import torchlean_check as tc
-from torchlean.verify import choice, relus, verify_files
+from torchlean.verify import Status, choice, relus, verify_files
 from torchlean.verify.ascent import Best
 from torchlean.verify.bounded import Bounded
 from torchlean.verify.choice import BALANCE, worth
@@ -473,3 +473,12 @@ def test_a_multiplier_without_a_split_is_none_whatever_it_is(mlp) -> None:
     for maps in (NumpyMaps(network), TorchMaps(network, "cpu")):
         found = multipliers(neurons, maps, maps.put(side), maps.put(beta))
         assert [getattr(found, f.name).tolist() for f in fields(Splits)] == [[0], [value], [1], [1], [0.5]]
+
+
+@pytest.mark.parametrize("semantics", ["float32", "real"])
+def test_a_network_without_unstable_neurons_ends_with_an_answer(files, semantics) -> None:
+    """No split helps a bound that lacks less than the search's own rounding, and that is no error."""
+    model = files[0]([(np.ones((3, 70)), np.full(3, 10.0)), (np.ones((1, 3)), np.zeros(1))])
+    claim = files[1](["0.0"] * 70, ["1.0"] * 70, 1, ["(assert (<= Y_0 29.999999999))"])
+    verdict = verify_files(model, claim, 60.0, semantics=semantics, strategy="neurons")
+    assert verdict.status is Status.UNKNOWN and verdict.reason.startswith("every relu that matters is decided")

@@ -64,7 +64,7 @@ class Best:
 
     @property
     def columns(self) -> tuple[Any, ...]:
-        """All of it, as it is made."""
+        """Its fields, in their order."""
         return tuple(getattr(self, f.name) for f in fields(self))
 
 

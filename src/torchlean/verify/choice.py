@@ -38,14 +38,14 @@ def costs(relus: Relus, found: Bounded, items: Ints) -> tuple[Any, NDArray[np.bo
     lo, hi = relus.box(maps.index(nodes.home[items]))
     free = (nodes.side[at] == 0) & (lo < 0) & (hi > 0)
     own = xp.where(free, xp.nan_to_num(found.best.cost[at]), relus.dual.zero)
-    zero = xp.amax(own, -1) <= 0
+    zero = ~(own > 0).any(-1)
     none = np.asarray(maps.get(zero))
     if not none.any():
         return own, none
     # where no line costs anything, it closes only if the splits above contradict each other
     other = xp.nan_to_num(_costs_of_contradiction(relus, found, items))
     own = xp.where(zero[:, None] & free, other, own)
-    return own, np.asarray(maps.get(xp.amax(own, -1) <= 0))
+    return own, np.asarray(maps.get(~(own > 0).any(-1)))
 
 
 def choose(relus: Relus, found: Bounded, items: Ints, cost: Any) -> Ints:

@@ -25,7 +25,7 @@ from torchlean.verify.derive import STABLE
 from torchlean.verify.dual import Dual
 
 SHARES = 16  # of the memory, of which the splits of all leaves may take one
-WHOLE = 16  # leaves of trees that grow without a look at the clock
+AT_ONCE = 16  # leaves of trees that are recorded whole: they grow without a look at the clock
 LITTLE = 1e-6  # of what its lines may cost: what splitting a neuron counts at least
 
 F64 = NDArray[np.float64]
@@ -66,16 +66,16 @@ class Trees:
 
 
 def fork(dual: Dual, given: Given, most: int, size: int, deadline: Deadline, share: Deadline) -> tuple[F64, Trees]:
-    """The least of these bounds each over at most so many leaves, and the trees.
+    """Each bound as the least over a tree of at most so many leaves, and the trees.
 
     size   problems that are walked at once
     """
     maps, neurons = dual.maps, dual.neurons
     most = min(most, max(1, maps.memory // (SHARES * 4 * max(1, len(given.side) * len(neurons)))))
-    if most <= WHOLE:
-        least, split, low = dual.answer(Whole(most, size), given)
+    if most <= AT_ONCE and maps.records:
+        least, split, low = dual.answer(AtOnce(most, size), given)
     else:
-        leaves = Leaves(dual, given, most, size)
+        leaves = Leaves(dual, given, most, size, alike=False)
         for count, room in rounds(most):
             if share.left < 0:
                 break
@@ -88,8 +88,9 @@ def fork(dual: Dual, given: Given, most: int, size: int, deadline: Deadline, sha
 
 
 @frozen
-class Whole:
-    """All of that: the least of the leaves, what is split at each tree node, and the first child, or -1.
+class AtOnce:
+    """A question (ascent.py): the least of the leaves, and at each tree node the neuron that is split, and its first
+    child, -1 at leaves.
 
     Shapes   [P], [P, 2 M - 1] each
     """
@@ -98,7 +99,7 @@ class Whole:
     size: int
 
     def __call__(self, dual: Dual, given: Given, /, *more: Any) -> tuple[Any, ...]:
-        leaves = Leaves(dual, given, self.most, self.size)
+        leaves = Leaves(dual, given, self.most, self.size, alike=True)
         for count, room in rounds(self.most):
             leaves.grow(count, room)
         return leaves.found
@@ -116,13 +117,14 @@ def rounds(most: int) -> Iterator[tuple[int, int]]:
 class Leaves:
     """The leaves of all trees in slots, and their tree nodes. An empty slot has no split, and inf for a value.
 
+    alike          whether the same is done for trees that go on and for those that are done, as a recording must
     value, split   of each leaf, and the neuron to split: -1 where no lines cost anything
     side, node     the splits above it, and its tree node
     Shapes         side: [P, M, U], else [P, M]
     """
 
-    def __init__(self, dual: Dual, given: Given, most: int, size: int) -> None:
-        self.dual, self.given, self.size = dual, given, size
+    def __init__(self, dual: Dual, given: Given, most: int, size: int, alike: bool) -> None:
+        self.dual, self.given, self.size, self.alike = dual, given, size, alike
         (count, width), maps = given.side.shape, dual.maps
         self.node = 0 * maps.count(count * most).reshape(count, most)
         self.split, self.value = self.node - 1, maps.zeros(count, most) + np.inf
@@ -161,15 +163,14 @@ class Leaves:
         self.split[:, count : count + room] = xp.where(going, splits[1], -1)
 
     def _walk(self, sides: Any, going: Any) -> tuple[Any, Any]:
-        """Values and splits of leaves with these sides, where trees go on; what is recorded walks the others as well.
+        """Values and splits of leaves with these sides, where trees go on.
 
         Shapes  [2, P, room, U], [P, room] -> [2, P, room] each
         """
         maps, xp, given, shape = self.dual.maps, self.dual.xp, self.given, sides.shape[:-1]
         flat, own, parts = sides.reshape(-1, sides.shape[-1]), given.box[0].ndim > 1, []
-        value = maps.zeros(len(flat))
-        split = 0 * maps.count(len(flat))
-        at = maps.count(len(flat)) if maps.records else maps.nonzero(xp.stack([going, going]).reshape(1, -1))[1]
+        value, split = maps.zeros(len(flat)), 0 * maps.count(len(flat))
+        at = maps.count(len(flat)) if self.alike else maps.nonzero(xp.stack([going, going]).reshape(1, -1))[1]
         for start in range(0, len(at), self.size):
             some = at[start : start + self.size]
             i = some // shape[2] % shape[1]

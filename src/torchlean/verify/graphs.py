@@ -123,8 +123,8 @@ class Recorder:
         key = (question, rows, forms.target, id(forms.clause), *optional, given.hold)
         self.seen[key] += 1
         if key not in self.kept and (question is None or self.seen[key] >= OFTEN):
-            room = _room(given, rows), tuple(_rows(a, rows) for a in more)
             try:
+                room = _room(given, rows), tuple(_rows(a, rows) for a in more)
                 self.kept[key] = self._climb(room[0]) if question is None else self._asked(question, *room)
             except RuntimeError:  # no memory for it, or an operation that this device cannot record
                 self.kept[key] = None
@@ -172,11 +172,13 @@ class Recorder:
                 cuda.empty_cache()
             collects = gc.isenabled()
             gc.disable()  # what is freed meanwhile may not call the device
-            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
             try:
-                call()
+                graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+                try:
+                    call()
+                finally:
+                    graph.capture_end()  # raises, too, where the operations could not be recorded
             finally:
-                graph.capture_end()
                 if collects:
                     gc.enable()
         cuda.current_stream().wait_stream(aside)

@@ -100,7 +100,7 @@ class Refinement:
             if leaves > 1 and len(neurons):
                 bounded = Given(forms, nothing, best.alpha, nothing, None, (dual.lo, dual.hi), hold=True)
                 grow = partial(fork, dual, bounded, leaves, size, problem.deadline, share)
-                if (grown := memory.attempt(grow, count)) is None:
+                if (grown := memory.attempt(grow, max(count, min(size, leaves)))) is None:
                     continue
                 found, trees = grown
             start += count

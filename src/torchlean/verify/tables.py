@@ -56,8 +56,8 @@ def multipliers(
     Shapes   side, beta: [B, U], of these maps; scale: [B]
     """
     beta = maps.xp.clip(beta, 0, None)
-    # not 0 * beta: it may be no number there
-    signed = maps.xp.where(side < 0, -beta, maps.xp.where(side > 0, beta, maps.xp.zeros_like(beta)))
+    nothing = maps.xp.zeros_like(beta)  # not 0 * beta: it may be no number there
+    signed = maps.xp.where(side < 0, -beta, maps.xp.where(side > 0, beta, nothing))
     at = maps.nonzero(signed)
     row, n = np.asarray(maps.get(maps.xp.stack(at)))
     found = np.asarray(maps.get(signed[at]), np.float64)

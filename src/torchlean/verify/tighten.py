@@ -95,11 +95,11 @@ class Tightening:
         old = np.where(sign > 0, lo[case, column], -hi[case, column]) / wide
         entry, factor, home = maps.index(relus.neurons.index[value][column]), maps.put(sign / wide), maps.index(case)
         parts = [slice(a, b) for a, b in pairwise(np.searchsorted(case, np.arange(len(cases) + 1)).tolist())]
-        alpha, beta, weight = self._start(value, cases, parts, column, sign)
+        duals, (k, u) = self._start(value, cases, parts, column, sign), (relus.neurons.width, len(relus.neurons))
+        alpha, beta, weight = duals[:, :k], duals[:, k : k + u], duals[:, k + u :]
         hold = self._holds(value, cases)
         if hold:
-            starts = [c.start.alpha for c in cases if c.start is not None]
-            alpha = maps.xp.stack(starts)[home]
+            alpha[...] = maps.xp.stack([c.start.alpha for c in cases if c.start is not None])[home]
         sides, *box = (maps.put(stacked(cases, name)) for name in ("side", "lo", "hi"))
         usual, width = relus.engine.batch(len(relus.neurons)), relus.dual.network.nodes[value].size
         own = maps.put((np.array([c.clause for c in cases])[case][:, None] == self.of).astype(np.float64))
@@ -120,7 +120,7 @@ class Tightening:
             if leaves > 1:
                 bounded = Given(forms, side, best.alpha, best.beta, best.weight, boxes, hold=True)
                 grow = partial(fork, relus.dual, bounded, leaves, size, self.problem.deadline, share)
-                if (grown := memory.attempt(grow, count)) is None:
+                if (grown := memory.attempt(grow, max(count, min(size, leaves)))) is None:
                     continue
                 bound, trees = grown
             alpha[rows], beta[rows], weight[rows] = best.alpha, best.beta, best.weight
@@ -129,7 +129,7 @@ class Tightening:
             taken = (bound[gained] - MARGIN) * wide[at]
             self._take(value, cases, case[at], column[at], sign[at], wide[at], taken, best, gained, side, trees, hold)
             done = rows.stop
-        self._keep(value, cases, [p for p in parts if p.stop <= done], column, sign, alpha, beta, weight)
+        self._keep(value, cases, [p for p in parts if p.stop <= done], column, sign, duals)
         after = np.stack([c.hi[part] - c.lo[part] for c in cases])
         before, now = (np.where(open_, w, 0.0).sum(axis=1) for w in (hi - lo, after))
         return [1.0 - n / b if b > 0 else 0.0 for n, b in zip(now.tolist(), before.tolist(), strict=True)]
@@ -140,10 +140,8 @@ class Tightening:
         first = self.relus.neurons.at[value].start == 0
         return first and all(c.start is not None and c.start.maps is self.relus.maps for c in cases)
 
-    def _start(
-        self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64
-    ) -> tuple[Any, Any, Any]:
-        """Slopes and multipliers to start from: those of the last pass, where it had these neurons.
+    def _start(self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64) -> Any:
+        """Slopes and multipliers to start from, as `Warm` has them: those of the last pass, where it had these neurons.
 
         parts   the rows of each case
         """
@@ -161,15 +159,13 @@ class Tightening:
         if known:
             i, j = maps.index(np.flatnonzero(row >= 0)), maps.index(row[row >= 0])
             duals[i] = maps.xp.concatenate([warm.duals for warm in known])[j]
-        one, other = len(slopes), len(slopes) + len(neurons)
-        return duals[:, :one], duals[:, one:other], duals[:, other:]
+        return duals
 
     def _keep(
-        self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64,
-        alpha: Any, beta: Any, weight: Any,
-    ) -> None:  # fmt: skip
+        self, value: int, cases: list[Case], parts: list[slice], column: Ints, sign: F64, duals: Any
+    ) -> None:
         """Remember where the pass ended, for the first cases, whose every row was done."""
-        part, duals = self.relus.neurons.at[value], self.relus.maps.xp.concatenate([alpha, beta, weight], 1)
+        part = self.relus.neurons.at[value]
         for own, rows in zip(cases, parts, strict=False):
             if rows.stop > rows.start:
                 at = np.full((2, part.stop - part.start), -1)
