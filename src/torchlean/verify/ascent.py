@@ -40,6 +40,13 @@ class Given:
     box: tuple[Any, Any]
     hold: bool = False
 
+    def take(self, i: Any, side: Any | None = None) -> Given:
+        """Copies of some problems, with these splits or their own.   i: of their arrays"""
+        side, (lo, hi) = self.side[i] if side is None else side, self.box
+        weight = None if self.weight is None else self.weight[i]
+        box = (lo[i], hi[i]) if lo.ndim > 1 else self.box
+        return Given(self.forms.take(i), side, self.alpha[i], self.beta[i], weight, box, self.hold)
+
 
 @dataclass(eq=False)
 class Best:

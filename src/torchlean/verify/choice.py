@@ -100,16 +100,14 @@ class Choice:
         Shapes  most: [P, C] -> [P, C] each
         """
         maps, xp = dual.maps, dual.xp
-        (count, tried), forms, values = most.shape, given.forms, []
-        own = given.box[0].ndim > 1
+        (count, tried), values = most.shape, []
         at_once = max(1, self.size // count)
         for start in range(0, 2 * tried, at_once):
             trial = maps.count(min(at_once, 2 * tried - start) * count) + start * count  # candidate, side, problem
             i, neuron = trial % count, most[trial % count, trial // count // 2]
-            side, box = given.side[i], (given.box[0][i], given.box[1][i]) if own else given.box
-            side[maps.count(len(i)), neuron] = (2 * (trial // count % 2) - 1) * dual.one
-            trials = Given(forms.take(i), side, given.alpha[i], given.beta[i], None, box, hold=True)
-            run = dual.ascent(trials, lazy=False)
+            split = given.take(i)
+            split.side[maps.count(len(i)), neuron] = (2 * (trial // count % 2) - 1) * dual.one
+            run = dual.ascent(split, lazy=False)
             run.look()
             values.append(run.value)
         value = xp.minimum(xp.concatenate(values).reshape(tried, 2, count), self.target * dual.one)

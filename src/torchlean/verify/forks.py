@@ -167,17 +167,13 @@ class Leaves:
 
         Shapes  [2, P, room, U], [P, room] -> [2, P, room] each
         """
-        maps, xp, given, shape = self.dual.maps, self.dual.xp, self.given, sides.shape[:-1]
-        flat, own, parts = sides.reshape(-1, sides.shape[-1]), given.box[0].ndim > 1, []
+        maps, xp, shape = self.dual.maps, self.dual.xp, sides.shape[:-1]
+        flat, parts = sides.reshape(-1, sides.shape[-1]), []
         value, split = maps.zeros(len(flat)), 0 * maps.count(len(flat))
         at = maps.count(len(flat)) if self.alike else maps.nonzero(xp.stack([going, going]).reshape(1, -1))[1]
         for start in range(0, len(at), self.size):
             some = at[start : start + self.size]
-            i = some // shape[2] % shape[1]
-            weight = None if given.weight is None else given.weight[i]
-            box = (given.box[0][i], given.box[1][i]) if own else given.box
-            here = Given(given.forms.take(i), flat[some], given.alpha[i], given.beta[i], weight, box, hold=True)
-            parts.append(leaf(self.dual, here))
+            parts.append(leaf(self.dual, self.given.take(some // shape[2] % shape[1], flat[some])))
         if parts:
             value[at], split[at] = (xp.concatenate(column) for column in zip(*parts, strict=True))
         return value.reshape(shape), split.reshape(shape)
